@@ -1,0 +1,109 @@
+"""The one tree of exceptions.
+
+    MetasyncError                    anything that metasync itself raises; `exit_code` is the command line's
+    ├── ConfigurationError           the YAML, a flag, the environment: the user must change something (exit 2)
+    ├── UsageError                   a command's arguments name something that does not exist (exit 2)
+    ├── TemporaryError               worth trying again: an outage, a time-out, a busy lock
+    │   ├── LakeFSUnavailable
+    │   ├── MetastoreUnavailable
+    │   ├── StoreUnavailable         what is raised when the database is locked, full or away
+    │   └── ObservationMoved         a ref's head moved while its tables were being read
+    └── PermanentError               trying again would not help
+        ├── LakeFSError              lakeFS refused the request
+        ├── MetastoreError           the metastore refused the request
+        │   ├── AlreadyExists
+        │   ├── NotFound
+        │   └── Incompatible         the metastore would refuse this change of a table
+        ├── ForeignTable             a table that is not ours stands where we would write
+        ├── ChangedMeanwhile         what is there now is not what the plan was made for
+        ├── BadEvent                 a webhook that cannot be used, `status` is the HTTP answer
+        └── SafetyRefusal            a plan that exceeds the limits of `safety:` (exit 5)
+
+Foreign exceptions stop at the adapter that caught them, which raises one of these `from` it.
+"""
+
+from __future__ import annotations
+
+
+class MetasyncError(Exception):
+    """Base of every error that metasync raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(MetasyncError):
+    """The configuration cannot be used; the message names file and line where it can."""
+
+    exit_code = 2
+
+
+class UsageError(MetasyncError):
+    """A command was asked about something that does not exist."""
+
+    exit_code = 2
+
+
+class TemporaryError(MetasyncError):
+    """A failure that is expected to pass; the worker tries again with backoff."""
+
+
+class LakeFSUnavailable(TemporaryError):
+    """lakeFS did not answer, or answered that it cannot now."""
+
+
+class MetastoreUnavailable(TemporaryError):
+    """No metastore of the configured URIs answered."""
+
+
+class StoreUnavailable(TemporaryError):
+    """metasync's own database did not take the statement."""
+
+
+class ObservationMoved(TemporaryError):
+    """A ref's head moved while its tables were read, several times in a row."""
+
+
+class PermanentError(MetasyncError):
+    """A failure that trying again does not mend."""
+
+
+class LakeFSError(PermanentError):
+    """lakeFS refused a request."""
+
+
+class MetastoreError(PermanentError):
+    """The metastore refused a request."""
+
+
+class AlreadyExists(MetastoreError):
+    """The database or table exists."""
+
+
+class NotFound(MetastoreError):
+    """The database, table or partition does not exist."""
+
+
+class Incompatible(MetastoreError):
+    """The metastore refuses this change of an existing table."""
+
+
+class ForeignTable(PermanentError):
+    """A table that is not metasync's stands at a name that metasync would write."""
+
+
+class ChangedMeanwhile(PermanentError):
+    """The table is neither as the plan found it nor as the plan would leave it."""
+
+
+class BadEvent(PermanentError):
+    """A webhook that cannot be accepted."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SafetyRefusal(PermanentError):
+    """The plan exceeds a limit of `safety:`; it is stored and can be applied on purpose."""
+
+    exit_code = 5

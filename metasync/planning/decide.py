@@ -1,0 +1,419 @@
+"""From what was seen to what shall be done: `make_plan` is the whole of metasync's judgement in one pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from metasync.model.hms import Table, TableName
+from metasync.planning.formats import why_skipped
+from metasync.planning.graph import merge_bases
+from metasync.planning.matrix import ItemConflict
+from metasync.planning.merge import Definition, Side, TableMerge, merge_table
+from metasync.planning.names import physical_name
+from metasync.planning.observed import BirthTable, MergeTableView, MergeView, Observed, Pinned, RefView
+from metasync.planning.patterns import matches
+from metasync.planning.plan import (
+    Change,
+    CreateMirror,
+    DropDatabase,
+    DropTable,
+    EndRef,
+    FinishMerge,
+    MergeTable,
+    Notice,
+    PartitionChange,
+    Plan,
+)
+from metasync.planning.rules import RuleSet
+from metasync.planning.tree import partition_values
+from metasync.settings.models import Rule, Safety
+
+
+@dataclass
+class _Draft:
+    """A plan in the making."""
+
+    changes: list[Change]
+    refusals: list[Notice]
+    notices: list[Notice]
+    claims: dict[TableName, int]
+    more: bool = False
+
+
+def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
+    """Merges in the ledger's order first, then births, then ends: each needs those before it to be settled."""
+    draft = _Draft([], [], list(observed.notices), dict(observed.claims))
+    draft.more = observed.merges_behind > 0
+    for merge in observed.merges:
+        _plan_merge(draft, merge, rules)
+    for view in observed.refs:
+        if view.life in ("new", "making") and not view.ended:
+            _plan_birth(draft, view, observed, rules, safety)
+    ended = [view for view in observed.refs if view.ended and view.life != "gone"]
+    for view in ended:
+        _plan_end(draft, view, rules, observed, safety)
+    return Plan(
+        repository=observed.repository.name,
+        changes=tuple(draft.changes),
+        refusals=tuple(draft.refusals),
+        notices=tuple(draft.notices),
+        refusal=_unsafe(draft, observed, safety),
+        more=draft.more,
+    )
+
+
+def _unsafe(draft: _Draft, observed: Observed, safety: Safety) -> str:
+    """Why the plan is refused as a whole, or an empty string."""
+    dropping = {c.ref_id for c in draft.changes if isinstance(c, DropTable)}
+    mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.life != "gone")
+    if len(dropping) > safety.max_ref_drops:
+        return (
+            f"{len(dropping)} refs of {observed.repository.name} would end in one pass, more than "
+            f"safety.max_ref_drops = {safety.max_ref_drops}"
+        )
+    if len(dropping) > 3 and len(dropping) > safety.max_ref_drop_share * mirrored:
+        return (
+            f"{len(dropping)} of {mirrored} mirrored refs of {observed.repository.name} would end in one pass, more "
+            f"than safety.max_ref_drop_share = {safety.max_ref_drop_share}"
+        )
+    return ""
+
+
+# Birth
+
+
+def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet, safety: Safety) -> None:
+    if view.waits_for_merges:
+        draft.more = True
+        return
+    if view.pinned:
+        _finish_birth(draft, view, observed)
+        return
+    made = 0
+    for table in view.birth:
+        rule = rules.of_table(observed.repository.name, view.ref, table.logical)
+        if rule is None or rule.create == "ignore":
+            continue
+        if table.skipped:
+            draft.notices.append(Notice("skipped", f"{view.ref} {table.logical}", table.skipped))
+            continue
+        physical = _name(draft, view, observed, rule, table.logical)
+        if physical is None:
+            continue
+        if refused := _occupied(view, observed, physical):
+            if refused.kind != "belongs":
+                draft.refusals.append(refused)
+            continue
+        if table.partitions > safety.max_partitions_per_table:
+            draft.refusals.append(
+                Notice(
+                    "too-many-partitions",
+                    f"{view.ref} {table.logical}",
+                    f"has {table.partitions} partitions, more than safety.max_partitions_per_table = "
+                    f"{safety.max_partitions_per_table}",
+                    "raise the limit, or set partitions: none in the rule",
+                )
+            )
+            continue
+        draft.changes.append(_create(view, table, physical, rule))
+        draft.claims[physical] = view.id
+        made += 1
+    if made > safety.max_tables_per_ref:
+        draft.changes = [c for c in draft.changes if getattr(c, "ref_id", None) != view.id]
+        draft.refusals.append(
+            Notice(
+                "too-many-tables",
+                str(view.ref),
+                f"would get {made} mirrors, more than safety.max_tables_per_ref = {safety.max_tables_per_ref}",
+                "narrow the rule's tables or raise the limit",
+            )
+        )
+
+
+def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -> CreateMirror:
+    return CreateMirror(
+        ref_id=view.id,
+        ref=view.ref,
+        incarnation=view.incarnation,
+        logical=table.logical,
+        physical=physical,
+        rule=rule.name,
+        version=table.version,
+        definition=table.definition,
+        copy_of=table.copy_of,
+        partitions=table.partitions if rule.partitions == "copy" else 0,
+        columns=len(table.header.sd.cols),
+        as_of=view.as_of,
+    )
+
+
+def _finish_birth(draft: _Draft, view: RefView, observed: Observed) -> None:
+    """Build what was pinned and is not made yet."""
+    for pin in view.pinned:
+        if pin.made:
+            continue
+        refused = _occupied(view, observed, pin.physical)
+        if refused is not None:
+            if refused.kind != "belongs":
+                draft.refusals.append(refused)
+            continue
+        draft.changes.append(_create_pinned(view, pin, resumed=pin.physical in observed.occupied))
+
+
+def _create_pinned(view: RefView, pin: Pinned, *, resumed: bool) -> CreateMirror:
+    return CreateMirror(
+        ref_id=view.id,
+        ref=view.ref,
+        incarnation=view.incarnation,
+        logical=pin.logical,
+        physical=pin.physical,
+        rule=pin.rule,
+        version=pin.version,
+        definition=pin.definition,
+        copy_of=pin.copy_of,
+        partitions=pin.partitions,
+        columns=pin.columns,
+        as_of=pin.as_of,
+        resumed=resumed,
+    )
+
+
+def _name(
+    draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical: TableName
+) -> TableName | None:
+    """The mirror's name; None, with a refusal, where another ref holds it."""
+    repository = observed.repository.name
+    physical = physical_name(rule.target, repository, view.ref, logical)
+    holder = draft.claims.get(physical)
+    if holder is not None and holder != view.id and rule.target.on_collision == "hash":
+        physical = physical_name(rule.target, repository, view.ref, logical, hashed=True)
+        holder = draft.claims.get(physical)
+    if holder is not None and holder != view.id:
+        other = next((str(v.ref) for v in observed.refs if v.id == holder), "a ref of another repository")
+        draft.refusals.append(
+            Notice(
+                "name-collision",
+                f"{view.ref} {logical}",
+                f"would be called {physical}, which {other} holds",
+                "rename the ref, or set target.on_collision: hash in the rule",
+            )
+        )
+        return None
+    if physical in observed.canonical or physical == logical:
+        draft.refusals.append(
+            Notice(
+                "canonical-name",
+                f"{view.ref} {logical}",
+                f"would be called {physical}, which is the name of a canonical table",
+                "change the rule's target",
+            )
+        )
+        return None
+    return physical
+
+
+def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice | None:
+    """Why a mirror cannot be made at a name where something stands; None where it can, or can be finished."""
+    occupant = observed.occupied.get(physical)
+    if occupant is None:
+        return None
+    marks = occupant.marks
+    if marks is not None and marks.instance == observed.instance:
+        if (marks.repository, marks.ref) == (observed.repository.name, str(view.ref)):
+            if marks.making and marks.incarnation == view.incarnation:
+                return None
+            return Notice("belongs", str(physical), "is this ref's already")
+        return Notice(
+            "name-collision",
+            f"{view.ref} {physical}",
+            f"is the mirror of {marks.repository} {marks.ref}",
+            "rename the ref, or set target.on_collision: hash in the rule",
+        )
+    if any(table.physical == physical for table in view.tables):
+        return Notice("belongs", str(physical), "is the branch's own table")
+    owner = f" of the metasync instance {marks.instance!r}" if marks else ""
+    return Notice(
+        "foreign-table",
+        f"{view.ref} {physical}",
+        f"a table{owner} that is not ours stands there; it is left alone",
+        f"move {physical} away or change the rule's target, then: metasync reconcile",
+    )
+
+
+# End
+
+
+def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, safety: Safety) -> None:
+    if view.waits_for_merges or any(m.source_ref_id == view.id for m in observed.merges):
+        draft.more = True
+        return
+    if not view.replaced and view.missing_for < safety.drop_grace:
+        draft.notices.append(
+            Notice(
+                "drop-grace",
+                str(view.ref),
+                f"is gone; its mirrors go after {safety.drop_grace:.0f} s of grace",
+            )
+        )
+        return
+    kept = False
+    for table in view.tables:
+        rule = rules.of_table(observed.repository.name, view.ref, table.logical)
+        if table.marks is not None and rule is None:
+            rule = rules.named(table.marks.rule)
+        if rule is None and table.kind in ("mirror", "making"):
+            # No rule speaks of it any more: an orphan. A changed configuration never drops anything.
+            draft.notices.append(
+                Notice(
+                    "orphan",
+                    str(table.physical),
+                    f"{view.ref} is gone and no rule wants it",
+                    "metasync prune",
+                )
+            )
+            kept = True
+            continue
+        if rule is None or rule.delete == "keep":
+            kept = kept or rule is not None
+            continue
+        draft.changes.append(
+            DropTable(
+                view.id, view.ref, view.incarnation, table.logical, table.physical, table.kind != "belonging"
+            )
+        )
+    if not kept:
+        draft.changes += [DropDatabase(view.id, name) for name in view.databases]
+    draft.changes.append(EndRef(view.id, view.ref, kept))
+
+
+# Merge
+
+
+def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
+    if merge.started:
+        # Planned before a crash: those very changes are finished, nothing is computed anew.
+        draft.changes += [change for change in merge.unfinished]
+        draft.changes.append(_finish(merge))
+        return
+    subject = f"{merge.source} -> {merge.destination}"
+    if merge.note:
+        draft.notices.append(Notice("merge-note", subject, merge.note))
+    for table in merge.tables:
+        rule = rules.named(table.rule)
+        if rule is None or rule.merge == "ignore":
+            continue
+        if table.skipped:
+            draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
+            continue
+        change = plan_table_merge(merge, table, rule)
+        if change is not None:
+            draft.changes.append(change)
+    draft.changes.append(_finish(merge))
+
+
+def _finish(merge: MergeView) -> FinishMerge:
+    return FinishMerge(merge.id, merge.commit, merge.source, merge.destination, merge.destination_ref_id)
+
+
+def plan_table_merge(
+    merge: MergeView,
+    view: MergeTableView,
+    rule: Rule,
+    *,
+    choose: Side | None = None,
+    approved: bool = False,
+) -> MergeTable | None:
+    """The change that one table of a merge needs, or None where the source changed nothing."""
+    outcome = merge_table(
+        view.input,
+        policy=rule.merge,
+        protected=_is_protected(rule, view.logical),
+        additive_when_unknown=rule.on_missing_base == "additive",
+        choose=choose or (_by_strategy(merge) if view.data_changed else None),
+        may_drop=choose is not None,
+        approved=approved,
+    )
+    if not outcome.source_changed:
+        return None
+    conflicts = list(outcome.conflicts)
+    if view.problem:
+        conflicts = [ItemConflict((), None, None, None, view.problem)]
+    elif view.live is not None and why_skipped(view.live.table):
+        conflicts = [ItemConflict((), None, None, None, "format-not-merged")]
+    after = outcome.before if conflicts else outcome.after
+    return _merge_change(merge, view, outcome, after, tuple(conflicts), approved)
+
+
+def _merge_change(
+    merge: MergeView,
+    view: MergeTableView,
+    outcome: TableMerge,
+    after: Definition,
+    conflicts: tuple[ItemConflict, ...],
+    approved: bool,
+) -> MergeTable:
+    source, destination = view.input.source, view.input.destination
+    bases = merge_bases(view.input.parents, source, destination) if source and destination else ()
+    carried = () if conflicts else outcome.carried
+    withheld = () if conflicts else outcome.withheld
+    source_definition = view.input.versions.get(source) if source else None
+    return MergeTable(
+        merge_id=merge.id,
+        merge_commit=merge.commit,
+        source=merge.source,
+        source_ref_id=merge.source_ref_id,
+        destination=merge.destination,
+        destination_ref_id=merge.destination_ref_id,
+        logical=view.logical,
+        physical=view.physical,
+        rule=view.rule,
+        source_version=source,
+        destination_version=destination,
+        base_versions=bases,
+        before=_header(outcome.before),
+        after=_header(after),
+        partitions=_partition_changes(outcome.before, after),
+        items=carried,
+        withheld=withheld,
+        conflicts=conflicts,
+        remainder=_header(outcome.remainder) if withheld else None,
+        remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
+        edge=not conflicts and (bool(carried) or not withheld),
+        owned=view.live is not None and view.live.kind == "mirror",
+    )
+
+
+def _header(definition: Definition) -> Table | None:
+    return None if definition is None else definition.header
+
+
+def _partition_changes(before: Definition, after: Definition) -> tuple[PartitionChange, ...]:
+    old = {} if before is None else before.partitions
+    new = {} if after is None else after.partitions
+    return tuple(
+        PartitionChange(partition_values(key), old.get(key), new.get(key))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
+
+
+def _is_protected(rule: Rule, logical: TableName) -> bool:
+    return matches(str(logical), [pattern.lower() for pattern in rule.protected])
+
+
+def _by_strategy(merge: MergeView) -> Side | None:
+    strategies: dict[str, Side] = {"source-wins": "theirs", "dest-wins": "ours"}
+    return strategies.get(merge.strategy)
+
+
+def waiting_change(merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable) -> MergeTable:
+    """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
+    whole = plan_table_merge(merge, view, rule, approved=True)
+    assert whole is not None  # the source changed, or nothing would be withheld
+    between = {p.values: p for p in carried.partitions}
+    partitions = tuple(
+        replace(p, before=between[p.values].after if p.values in between else p.before)
+        for p in whole.partitions
+        if p.values not in between or between[p.values].after != p.after
+    )
+    return replace(whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=())

@@ -1,0 +1,249 @@
+"""Definitions: a table's metadata without what differs between refs for no reason of the user's.
+
+A *header* is a `Table` without name, times and volatile parameters, with relative locations; a *partition
+definition* is the same for a partition, with columns and storage left out where they are the table's ("inherits").
+Normalising comes before every comparison, else fields that servers and engines write would differ for ever.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from metasync.model.hms import FieldSchema, Partition, PartitionValues, StorageDescriptor, Table, TableType
+from metasync.model.marks import PREFIX, without_marks
+from metasync.planning import spark
+from metasync.planning.locations import (
+    absolute,
+    absolute_parameters,
+    relative,
+    relative_parameters,
+)
+
+IMPOSED: Mapping[str, str] = {
+    "EXTERNAL": "TRUE",
+    "external.table.purge": "FALSE",
+    "discover.partitions": "false",
+}
+"""What every mirror carries, whatever its source was: dropping it can never delete data."""
+
+VOLATILE = (
+    "transient_lastDdlTime", "last_modified_by", "last_modified_time", "numFiles", "numFilesErasureCoded", "totalSize",
+    "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED", "STATS_GENERATED_VIA_STATS_TASK",
+    "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*", "impala.lastComputeStatsTime",
+    "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id", "presto_query_id",
+)  # fmt: skip
+"""Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
+
+ANY_TABLE = "TABLE"
+"""Table type of a header: whether a table is managed differs between a mirror and its source by design."""
+
+_TABLE: TypeAdapter[Table] = TypeAdapter(Table)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDefinition:
+    """A partition. `columns` None: it inherits the table's. `storage` None: formats and SerDe are the table's."""
+
+    values: PartitionValues
+    location: str | None
+    parameters: Mapping[str, str]
+    columns: tuple[FieldSchema, ...] | None = None
+    storage: StorageDescriptor | None = None
+
+
+_PARTITION: TypeAdapter[PartitionDefinition] = TypeAdapter(PartitionDefinition)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where a definition lives: what its relative locations are relative to."""
+
+    repository: str
+    ref: str
+
+
+def is_volatile(key: str, ignored: Sequence[str] = ()) -> bool:
+    """Whether a parameter is never compared, merged or stored."""
+    return (
+        key in IMPOSED
+        or key.startswith(PREFIX)
+        or any(fnmatch.fnmatchcase(key, pattern) for pattern in (*VOLATILE, *ignored))
+    )
+
+
+def _steady(parameters: Mapping[str, str], ignored: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, value in parameters.items() if not is_volatile(key, ignored)}
+
+
+def _columns(columns: Iterable[FieldSchema]) -> tuple[FieldSchema, ...]:
+    return tuple(replace(column, comment=column.comment or None) for column in columns)
+
+
+def _relative_storage(sd: StorageDescriptor, home: Home) -> StorageDescriptor:
+    at = (home.repository, home.ref)
+    skewed = replace(
+        sd.skewed_info,
+        locations=tuple((values, relative(where, *at)) for values, where in sd.skewed_info.locations),
+    )
+    serde = replace(sd.serde_info, parameters=relative_parameters(sd.serde_info.parameters, *at))
+    return replace(
+        sd,
+        cols=_columns(sd.cols),
+        location=relative(sd.location, *at) if sd.location else None,
+        serde_info=serde,
+        skewed_info=skewed,
+    )
+
+
+def _absolute_storage(sd: StorageDescriptor, ref: str) -> StorageDescriptor:
+    skewed = replace(
+        sd.skewed_info,
+        locations=tuple((values, absolute(where, ref)) for values, where in sd.skewed_info.locations),
+    )
+    serde = replace(sd.serde_info, parameters=absolute_parameters(sd.serde_info.parameters, ref))
+    return replace(
+        sd, location=absolute(sd.location, ref) if sd.location else None, serde_info=serde, skewed_info=skewed
+    )
+
+
+def header_of(table: Table, home: Home, ignored: Sequence[str] = ()) -> Table:
+    """The header of a table as the metastore holds it."""
+    parameters = spark.joined(_steady(table.parameters, ignored))
+    kind = ANY_TABLE if table.table_type in (TableType.MANAGED, TableType.EXTERNAL) else table.table_type
+    return replace(
+        table,
+        database="",
+        name="",
+        table_type=kind,
+        create_time=0,
+        last_access_time=0,
+        sd=_relative_storage(table.sd, home),
+        partition_keys=_columns(table.partition_keys),
+        parameters=relative_parameters(parameters, home.repository, home.ref),
+    )
+
+
+def partition_of(
+    partition: Partition, table: Table, home: Home, ignored: Sequence[str] = ()
+) -> PartitionDefinition:
+    """The definition of a partition of `table`, both as the metastore holds them."""
+    sd = _relative_storage(partition.sd, home)
+    columns = sd.cols
+    storage = replace(sd, cols=(), location=None)
+    same_storage = storage == replace(_relative_storage(table.sd, home), cols=(), location=None)
+    if not same_storage:
+        # Spark writes the table's own `path` into the table's SerDe only; that is no difference of the format.
+        bare = _without_path(storage)
+        same_storage = bare == _without_path(
+            replace(_relative_storage(table.sd, home), cols=(), location=None)
+        )
+    return PartitionDefinition(
+        values=partition.values,
+        location=sd.location,
+        parameters=_steady(partition.parameters, ignored),
+        columns=None if columns == _columns(table.sd.cols) else columns,
+        storage=None if same_storage else storage,
+    )
+
+
+def _without_path(sd: StorageDescriptor) -> StorageDescriptor:
+    parameters = {key: value for key, value in sd.serde_info.parameters.items() if key != "path"}
+    return replace(sd, serde_info=replace(sd.serde_info, parameters=parameters))
+
+
+def table_from(header: Table, database: str, name: str, ref: str) -> Table:
+    """A table of a header at home on `ref`; its type is left to `as_mirror` or to the table that it changes."""
+    return replace(
+        header,
+        database=database,
+        name=name,
+        sd=_absolute_storage(header.sd, ref),
+        parameters=spark.split(absolute_parameters(header.parameters, ref)),
+    )
+
+
+def partition_from(definition: PartitionDefinition, table: Table, ref: str) -> Partition:
+    """The partition of `table` (absolute, at home on `ref`) that a definition describes."""
+    storage = definition.storage or replace(table.sd, cols=(), location=None)
+    sd = replace(
+        _absolute_storage(storage, ref),
+        cols=table.sd.cols if definition.columns is None else definition.columns,
+        location=absolute(definition.location, ref) if definition.location else None,
+    )
+    return Partition(values=definition.values, sd=sd, parameters=dict(definition.parameters))
+
+
+def as_external(table: Table, marks: Mapping[str, str]) -> Table:
+    """The table as metasync may create it: EXTERNAL, never purged, never discovering, with `marks`."""
+    parameters = without_marks(table.parameters)
+    parameters.pop("TRANSLATED_TO_EXTERNAL", None)
+    return replace(table, table_type=TableType.EXTERNAL, parameters=parameters | dict(IMPOSED) | dict(marks))
+
+
+def changed_table(live: Table, before: Table, after: Table, ref: str) -> Table:
+    """The live table with the difference between two headers applied and all else kept, volatile parameters too."""
+    target = table_from(after, live.database, live.name, ref)
+    unmanaged = {
+        key: value
+        for key, value in live.parameters.items()
+        if key not in before.parameters and not spark.is_schema(key)
+    }
+    written = target.parameters
+    if before.parameters.get(spark.SCHEMA) == after.parameters.get(spark.SCHEMA):
+        # The same schema stays as it was stored: whole, or in the pieces that its writer chose.
+        schema = {key: value for key, value in live.parameters.items() if spark.is_schema(key)}
+        written = {key: value for key, value in written.items() if not spark.is_schema(key)} | schema
+    return replace(
+        target,
+        parameters=unmanaged | dict(written),
+        table_type=live.table_type,
+        create_time=live.create_time,
+        last_access_time=live.last_access_time,
+    )
+
+
+def header_json(header: Table) -> dict[str, Any]:
+    """A header as JSON values, without what is empty."""
+    return dict(_pruned(_TABLE.dump_python(header, mode="json")))
+
+
+def header_from_json(value: Any) -> Table:
+    """The inverse of `header_json`."""
+    return _TABLE.validate_python({"database": "", "name": "", **value, "sd": value.get("sd", {})})
+
+
+def partition_json(partition: PartitionDefinition) -> dict[str, Any]:
+    """A partition definition as JSON values, without what is empty."""
+    value = _PARTITION.dump_python(partition, mode="json")
+    kept = {key: item for key, item in value.items() if item not in (None, {})}
+    return kept | {"values": value["values"]}
+
+
+def partition_from_json(value: Any) -> PartitionDefinition:
+    """The inverse of `partition_json`."""
+    return _PARTITION.validate_python({"location": None, "parameters": {}, **value})
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _pruned(item) for key, item in value.items() if item is not None and item not in ([], {})
+        }
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """JSON that is the same for equal values, for hashing."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def content_hash(value: Any) -> str:
+    """The address of a JSON value."""
+    return hashlib.sha256(canonical(value)).hexdigest()

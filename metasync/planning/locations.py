@@ -1,0 +1,80 @@
+"""Locations on lakeFS: `scheme://repository/ref/path`, edited as raw strings and never URL-decoded.
+
+Within a definition, a location on the ref itself stands as `scheme://repository/{ref}/path`, so that all branches off
+one state share one definition. `dt=2024%3A01`, trailing and doubled slashes survive untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_LAKEFS = re.compile(
+    r"(?P<scheme>s3a|s3n|s3|lakefs)://(?P<repository>[^/]+)/(?P<ref>[^/]+)(?P<rest>(?:/.*)?)", re.S
+)
+_HERE = "{ref}"
+PLACEHOLDER_SUFFIX = "-__PLACEHOLDER__"
+"""Spark gives external data source tables a location that ends so; the real one is the SerDe's `path`."""
+
+LOCATION_PARAMETERS = ("path", "avro.schema.url")
+"""Parameters of tables and SerDes whose value is a location."""
+
+
+def on_ref(location: str | None, repository: str, ref: str) -> bool:
+    """Whether `location` lies on this ref of this repository."""
+    match = _LAKEFS.fullmatch(location or "")
+    return match is not None and match["repository"] == repository and match["ref"] == ref
+
+
+def relative(location: str, repository: str, ref: str) -> str:
+    """`s3a://lake/dev-1/x` -> `s3a://lake/{ref}/x`; anything not on this ref stays as it is."""
+    match = _LAKEFS.fullmatch(location)
+    if match is None or match["repository"] != repository or match["ref"] != ref:
+        return location
+    if location.endswith(PLACEHOLDER_SUFFIX):
+        return location
+    return f"{match['scheme']}://{repository}/{_HERE}{match['rest']}"
+
+
+def is_relative(location: str | None) -> bool:
+    """Whether a definition's location is on its own ref."""
+    match = _LAKEFS.fullmatch(location or "")
+    return match is not None and match["ref"] == _HERE
+
+
+def absolute(location: str, ref: str) -> str:
+    """The inverse of `relative` on `ref`."""
+    match = _LAKEFS.fullmatch(location)
+    if match is None or match["ref"] != _HERE:
+        return location
+    return f"{match['scheme']}://{match['repository']}/{ref}{match['rest']}"
+
+
+def path_on_ref(location: str) -> str | None:
+    """The object path below the ref, without slashes at its ends: `s3a://lake/main/wh/t/` -> `wh/t`."""
+    match = _LAKEFS.fullmatch(location)
+    return match["rest"].strip("/") if match else None
+
+
+def ref_root(location: str, ref: str) -> str:
+    """The root of `ref` in the scheme and repository of `location`."""
+    match = _LAKEFS.fullmatch(location)
+    if match is None:
+        raise ValueError(f"{location!r} is not on lakeFS")
+    return f"{match['scheme']}://{match['repository']}/{ref}/"
+
+
+def relative_parameters(parameters: Mapping[str, str], repository: str, ref: str) -> dict[str, str]:
+    """Parameters with the values of LOCATION_PARAMETERS made relative."""
+    return {
+        key: relative(value, repository, ref) if key in LOCATION_PARAMETERS else value
+        for key, value in parameters.items()
+    }
+
+
+def absolute_parameters(parameters: Mapping[str, str], ref: str) -> dict[str, str]:
+    """The inverse of `relative_parameters`."""
+    return {
+        key: absolute(value, ref) if key in LOCATION_PARAMETERS else value
+        for key, value in parameters.items()
+    }

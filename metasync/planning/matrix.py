@@ -1,0 +1,153 @@
+"""The one matrix of three-way merging, over trees.
+
+A tree is a dict whose keys are items (a column, a parameter, a partition) and whose values are trees or leaves; an
+item that is not there is ABSENT, an item of whose past nothing is known is UNKNOWN. The same matrix decides at every
+level, the table itself included, so creating a table, dropping a partition and changing a comment follow one rule:
+
+    base     source  destination   outcome
+    x        x       any           nothing
+    x        y       x             y
+    x        y       y             nothing
+    x        y       z             conflict (gone is a value like any other)
+    unknown  y       y             nothing
+    unknown  y       z             conflict, but for additions where these are allowed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+Path = tuple[str, ...]
+
+
+class Missing(Enum):
+    """Stands where no value is."""
+
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+ABSENT = Missing.ABSENT
+UNKNOWN = Missing.UNKNOWN
+
+
+@dataclass(frozen=True)
+class ItemChange:
+    """One item of the destination that becomes the source's. None stands for absent."""
+
+    path: Path
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class ItemConflict:
+    """One item that both sides changed, or that cannot be changed; `reason` is a stable word, see docs/merging.md."""
+
+    path: Path
+    base: Any
+    ours: Any
+    theirs: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class TreeMerge:
+    """What to change on the destination, and what cannot be decided."""
+
+    changes: tuple[ItemChange, ...]
+    conflicts: tuple[ItemConflict, ...]
+
+
+def merge_trees(
+    base: Any, source: Any, destination: Any, *, additive_when_unknown: bool = False
+) -> TreeMerge:
+    """Three-way merge of trees; any of them may be ABSENT, the base UNKNOWN too."""
+    changes: list[ItemChange] = []
+    conflicts: list[ItemConflict] = []
+
+    def visit(path: Path, base: Any, source: Any, destination: Any) -> None:
+        if source == destination or (base is not UNKNOWN and source == base):
+            return
+        if isinstance(source, Mapping) and isinstance(destination, Mapping):
+            below = base if isinstance(base, Mapping) else {}
+            missing = UNKNOWN if base is UNKNOWN else ABSENT
+            for key in keys(source, destination, below):
+                visit(
+                    (*path, key),
+                    below.get(key, missing),
+                    source.get(key, ABSENT),
+                    destination.get(key, ABSENT),
+                )
+            return
+        if base is UNKNOWN and additive_when_unknown and ABSENT in (source, destination):
+            if destination is ABSENT:
+                changes.append(ItemChange(path, None, source))
+            return
+        if base is not UNKNOWN and base == destination:
+            changes.append(ItemChange(path, plain(destination), plain(source)))
+            return
+        conflicts.append(
+            ItemConflict(
+                path, plain(base), plain(destination), plain(source), _reason(base, source, destination)
+            )
+        )
+
+    visit((), base, source, destination)
+    return TreeMerge(tuple(changes), tuple(conflicts))
+
+
+def keys(*trees: Iterable[str]) -> list[str]:
+    """The keys of all, in the order of the first that has them."""
+    return list(dict.fromkeys(key for tree in trees for key in tree))
+
+
+def plain(value: Any) -> Any:
+    """None for what is missing: plans and conflicts are stored as JSON."""
+    return None if isinstance(value, Missing) else value
+
+
+def _reason(base: Any, source: Any, destination: Any) -> str:
+    if base is UNKNOWN:
+        return "base-unknown"
+    if base is ABSENT:
+        return "added-on-both"
+    if source is ABSENT:
+        return "dropped-here-changed-there"
+    if destination is ABSENT:
+        return "changed-here-dropped-there"
+    return "changed-on-both"
+
+
+def get(tree: Any, path: Path) -> Any:
+    """The value at `path`, or ABSENT."""
+    for key in path:
+        if not isinstance(tree, Mapping) or key not in tree:
+            return ABSENT
+        tree = tree[key]
+    return tree
+
+
+def put(tree: Any, values: Sequence[tuple[Path, Any]]) -> Any:
+    """A copy of `tree` with each value at its path; None or ABSENT takes the item away, parents are made."""
+    for path, value in values:
+        tree = _put(tree, path, value)
+    return tree
+
+
+def _put(tree: Any, path: Path, value: Any) -> Any:
+    if not path:
+        return ABSENT if value is None else value
+    below = dict(tree) if isinstance(tree, Mapping) else {}
+    key, rest = path[0], path[1:]
+    if not rest and (value is None or value is ABSENT):
+        below.pop(key, None)
+    else:
+        below[key] = _put(below.get(key, ABSENT), rest, value)
+    return below

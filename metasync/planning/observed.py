@@ -1,0 +1,149 @@
+"""What one pass over a repository saw, as values: everything that `decide.make_plan` is a function of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metasync.model.hms import Table, TableName
+from metasync.model.lakefs import Ref, Repository
+from metasync.model.marks import Marks
+from metasync.planning.merge import MergeInput
+from metasync.planning.plan import MergeTable, Notice
+
+RefLife = Literal["new", "making", "live", "gone"]
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table of a ref as the metastore holds it.
+
+    canonical: people registered it. mirror: ours, whole. making: ours, half-built. belonging: a user's table on the
+    branch, without marks of its own.
+    """
+
+    physical: TableName
+    logical: TableName
+    table: Table
+    kind: Literal["canonical", "mirror", "making", "belonging"]
+    marks: Marks | None = None
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A mirror of a ref's birth as it was first planned; retries finish that plan."""
+
+    logical: TableName
+    physical: TableName
+    rule: str
+    version: int
+    definition: str
+    copy_of: TableName | None
+    as_of: str
+    made: bool
+    partitions: int = 0
+    columns: int = 0
+
+
+@dataclass(frozen=True)
+class BirthTable:
+    """A table of the ref that a new ref was created from."""
+
+    logical: TableName
+    version: int
+    definition: str
+    header: Table
+    partitions: int
+    copy_of: TableName | None
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class RefView:
+    """A ref that metasync knows, with its tables where they were read.
+
+    `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
+    and its default branch existed. `missing_for`: seconds since it was first missed.
+    """
+
+    id: int
+    ref: Ref
+    incarnation: int
+    life: RefLife
+    present: bool
+    head: str
+    confirmed_gone: bool = False
+    missing_for: float = 0.0
+    replaced: bool = False
+    tables: tuple[TableView, ...] = ()
+    databases: tuple[str, ...] = ()
+    pinned: tuple[Pinned, ...] = ()
+    source: str = ""
+    as_of: str = ""
+    birth: tuple[BirthTable, ...] = ()
+    waits_for_merges: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether this life of the ref is over, for certain."""
+        return self.replaced or (not self.present and self.confirmed_gone)
+
+
+@dataclass(frozen=True)
+class MergeTableView:
+    """One logical table of a merge: both sides' versions, and the destination's table as it is now.
+
+    `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
+    commit changed objects below it.
+    """
+
+    logical: TableName
+    rule: str
+    physical: TableName
+    input: MergeInput
+    live: TableView | None = None
+    problem: str | None = None
+    skipped: str | None = None
+    data_changed: bool = False
+
+
+@dataclass(frozen=True)
+class MergeView:
+    """A merge commit of a watched branch that the ledger has not closed."""
+
+    id: int
+    commit: str
+    source: str
+    source_ref_id: int | None
+    destination: Ref
+    destination_ref_id: int
+    strategy: str = ""
+    note: str = ""
+    tables: tuple[MergeTableView, ...] = ()
+    unfinished: tuple[MergeTable, ...] = ()
+    started: bool = False
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """What stands at a name that a mirror would take."""
+
+    table: Table
+    marks: Marks | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id."""
+
+    repository: Repository
+    instance: str
+    store_id: str
+    refs: tuple[RefView, ...] = ()
+    merges: tuple[MergeView, ...] = ()
+    occupied: Mapping[TableName, Occupant] = field(default_factory=dict)
+    claims: Mapping[TableName, int] = field(default_factory=dict)
+    canonical: frozenset[TableName] = frozenset()
+    notices: tuple[Notice, ...] = ()
+    merges_behind: int = 0

@@ -1,0 +1,217 @@
+"""The plan: data that a dry run prints and an apply executes, the same in both.
+
+Changes are in the order in which they are applied. Conflicts and refusals are rows of the plan, not exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from metasync.model.hms import PartitionValues, Table, TableName
+from metasync.model.lakefs import Ref
+from metasync.planning.definition import PartitionDefinition
+from metasync.planning.matrix import ItemChange, ItemConflict
+
+
+@dataclass(frozen=True)
+class CreateMirror:
+    """Make the mirror of one table for one ref, and its database where it is missing.
+
+    The definition is version `version` of the graph; `copy_of` is the live table that still is that version, whose
+    statistics and constraints can be copied too. `as_of` is `live` where the ref's commit is not known to history.
+    """
+
+    ref_id: int
+    ref: Ref
+    incarnation: int
+    logical: TableName
+    physical: TableName
+    rule: str
+    version: int
+    definition: str
+    copy_of: TableName | None
+    partitions: int
+    columns: int
+    as_of: str = ""
+    resumed: bool = False
+    kind: Literal["create-mirror"] = "create-mirror"
+
+
+@dataclass(frozen=True)
+class PartitionChange:
+    """One partition before and after; None stands for absent."""
+
+    values: PartitionValues
+    before: PartitionDefinition | None
+    after: PartitionDefinition | None
+
+
+@dataclass(frozen=True)
+class MergeTable:
+    """Bring one table of a merge's destination from `before` to `after`; both None-able headers.
+
+    Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
+    with the withheld items put back, for the graph.
+    """
+
+    merge_id: int
+    merge_commit: str
+    source: str
+    source_ref_id: int | None
+    destination: Ref
+    destination_ref_id: int
+    logical: TableName
+    physical: TableName
+    rule: str
+    source_version: int | None
+    destination_version: int | None
+    base_versions: tuple[int, ...]
+    before: Table | None
+    after: Table | None
+    partitions: tuple[PartitionChange, ...] = ()
+    items: tuple[ItemChange, ...] = ()
+    withheld: tuple[ItemChange, ...] = ()
+    conflicts: tuple[ItemConflict, ...] = ()
+    remainder: Table | None = None
+    remainder_partitions: tuple[PartitionChange, ...] = ()
+    edge: bool = True
+    owned: bool = False
+    kind: Literal["merge-table"] = "merge-table"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the metastore has to be changed."""
+        return self.before != self.after or bool(self.partitions)
+
+
+@dataclass(frozen=True)
+class DropTable:
+    """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged."""
+
+    ref_id: int
+    ref: Ref
+    incarnation: int
+    logical: TableName
+    physical: TableName
+    ours: bool
+    kind: Literal["drop-table"] = "drop-table"
+
+
+@dataclass(frozen=True)
+class DropDatabase:
+    """Drop a database that metasync made, if it is empty by then."""
+
+    ref_id: int
+    name: str
+    kind: Literal["drop-database"] = "drop-database"
+
+
+@dataclass(frozen=True)
+class EndRef:
+    """Close the books of a ref that is gone; nothing of it is left to drop, or it is kept by its rule."""
+
+    ref_id: int
+    ref: Ref
+    kept: bool = False
+    kind: Literal["end-ref"] = "end-ref"
+
+
+@dataclass(frozen=True)
+class FinishMerge:
+    """Close a merge in the ledger once every table of it is done or waits as a conflict."""
+
+    merge_id: int
+    merge_commit: str
+    source: str
+    destination: Ref
+    destination_ref_id: int
+    kind: Literal["finish-merge"] = "finish-merge"
+
+
+Change = Annotated[
+    CreateMirror | MergeTable | DropTable | DropDatabase | EndRef | FinishMerge, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a person should know. `kind` is a stable word; `help` says what to do."""
+
+    kind: str
+    subject: str
+    message: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pass over one repository would do, and what it would not.
+
+    `refusal` is why the safety limits hold the plan back as a whole. `more` says that another pass will follow, because
+    something waits for this one (a birth for a merge, an end for the ledger).
+    """
+
+    repository: str
+    changes: tuple[Change, ...] = ()
+    refusals: tuple[Notice, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    refusal: str = ""
+    more: bool = False
+
+    @property
+    def merges(self) -> tuple[MergeTable, ...]:
+        return tuple(change for change in self.changes if isinstance(change, MergeTable))
+
+    @property
+    def conflicts(self) -> tuple[tuple[MergeTable, ItemConflict], ...]:
+        return tuple((merge, conflict) for merge in self.merges for conflict in merge.conflicts)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an apply would write to the metastore."""
+        return any(not isinstance(c, MergeTable | EndRef | FinishMerge) for c in self.changes) or any(
+            merge.writes for merge in self.merges
+        )
+
+    def counts(self) -> Mapping[str, int]:
+        """How many of each, for the last line of a plan and for metrics."""
+        merges = self.merges
+        return {
+            "create": sum(isinstance(c, CreateMirror) for c in self.changes)
+            + sum(m.writes and m.before is None for m in merges),
+            "alter": sum(m.writes and m.before is not None and m.after is not None for m in merges),
+            "drop": sum(isinstance(c, DropTable) for c in self.changes)
+            + sum(m.writes and m.after is None for m in merges),
+            "withheld": sum(bool(m.withheld) for m in merges),
+            "conflict": sum(bool(m.conflicts) for m in merges),
+            "refused": len(self.refusals),
+        }
+
+
+_PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values, `kind` and version first."""
+    return {"kind": "metasync.plan/v1", **_PLAN.dump_python(plan, mode="json")}
+
+
+def plan_from_json(value: Mapping[str, Any]) -> Plan:
+    """The inverse of `plan_to_json`. Raises ValueError for another kind or version."""
+    if value.get("kind") != "metasync.plan/v1":
+        raise ValueError(f"not a plan that this version reads: {value.get('kind')!r}")
+    return _PLAN.validate_python({key: item for key, item in value.items() if key != "kind"})
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of one change. `state`: done, waiting (to be tried again), conflict or failed."""
+
+    change: Change
+    state: Literal["done", "waiting", "conflict", "failed"]
+    message: str = ""
+    conflicts: tuple[ItemConflict, ...] = field(default_factory=tuple)

@@ -1,0 +1,280 @@
+"""The settings, key by key. Field descriptions become the JSON Schema and the configuration reference."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from metasync.settings.durations import Duration
+
+Mode = Literal["apply", "observe"]
+MergePolicy = Literal["ignore", "plan", "additive", "full"]
+Patterns = Annotated[list[str], Field(default_factory=list)]
+
+
+class Section(BaseModel):
+    """Every section is frozen and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LakeFS(Section):
+    """Where lakeFS is; credentials default to lakectl's environment variables and `~/.lakectl.yaml`."""
+
+    endpoint_url: str = "http://127.0.0.1:8000"
+    """The server's address, with or without `/api/v1`."""
+    access_key_id: str | None = None
+    """A lakeFS user with read rights is enough."""
+    secret_access_key: SecretStr | None = None
+    """Its secret; better given as `secret_access_key_file` or `${VARIABLE}`."""
+    secret_access_key_file: str | None = None
+    """A file that holds the secret."""
+    ca_file: str | None = None
+    """Certificates to trust beside the system's."""
+    timeout: Duration = 30.0
+    """For one request."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("needs http:// or https://")
+        return value.rstrip("/").removesuffix("/api/v1")
+
+
+class MetastoreTLS(Section):
+    """TLS to the metastore; certificates are verified."""
+
+    enabled: bool = False
+    """Speak TLS."""
+    ca_file: str | None = None
+    """Certificates to trust instead of the system's."""
+
+
+class Metastore(Section):
+    """Where the Hive Metastore is."""
+
+    uris: Annotated[list[str], Field(min_length=1)] = ["thrift://127.0.0.1:9083"]
+    """`thrift://host:port`; the next is tried when one does not answer."""
+    user: str | None = None
+    """The user name that `set_ugi` announces."""
+    tls: MetastoreTLS = MetastoreTLS()
+    """Transport security."""
+    pool: Annotated[int, Field(ge=1, le=64)] = 4
+    """Connections, and tables worked on at once."""
+    connect_timeout: Duration = 10.0
+    """For one connection."""
+    read_timeout: Duration = 120.0
+    """For one call; a 3.1 metastore retries database errors for some 20 s before it answers."""
+    partition_batch: Annotated[int, Field(ge=1, le=5000)] = 500
+    """Partitions in one call; a batch that the metastore finds too large is halved."""
+
+    @field_validator("uris")
+    @classmethod
+    def _thrift(cls, value: list[str]) -> list[str]:
+        for uri in value:
+            host, _, port = uri.removeprefix("thrift://").rpartition(":")
+            if not uri.startswith("thrift://") or not host or not port.isdigit():
+                raise ValueError(f"{uri!r} is not thrift://host:port")
+        return value
+
+
+class Store(Section):
+    """metasync's own database."""
+
+    url: str = "sqlite:///metasync.db"
+    """An SQLAlchemy URL: SQLite for one process, PostgreSQL for replicas."""
+
+
+class Server(Section):
+    """The web edge."""
+
+    listen: str = "127.0.0.1:8765"
+    """host:port of webhook, metrics and health checks."""
+    token: SecretStr | None = None
+    """The bearer token that lakeFS and people send; required on any address but loopback."""
+    token_file: str | None = None
+    """A file that holds the token."""
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+    @field_validator("listen")
+    @classmethod
+    def _host_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("needs host:port, for example 127.0.0.1:8765")
+        return value
+
+
+class Poll(Section):
+    """The poller cannot be switched off: a branch older than the action file sends no webhook."""
+
+    interval: Duration = 60.0
+    """How often the refs of every ruled repository are listed."""
+
+
+class Events(Section):
+    """Where work comes from."""
+
+    webhook: bool = True
+    """Accept `POST /hooks/lakefs`."""
+    poll: Poll = Poll()
+    """Ask lakeFS."""
+    max_attempts: Annotated[int, Field(ge=1)] = 8
+    """After so many failures an event is dead: kept, shown, replayable."""
+    retry_delay: Duration = 5.0
+    """The first wait before an event is tried again; it doubles, up to ten minutes."""
+    retention: Duration = 30 * 86400.0
+    """How long events that are done are kept."""
+
+
+class Reconcile(Section):
+    """The scheduled full reconcile."""
+
+    schedule: str = "17 * * * *"
+    """Five cron fields, UTC: every table of every watched ref is read again."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("needs five cron fields, for example '17 * * * *'")
+        return value
+
+
+class Safety(Section):
+    """A plan beyond these limits is refused as a whole, stored, and applied only on purpose."""
+
+    max_ref_drops: Annotated[int, Field(ge=0)] = 10
+    """Refs ended in one pass over a repository."""
+    max_ref_drop_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a repository's mirrored refs ended in one pass; counts from the fourth on."""
+    drop_grace: Duration = 0.0
+    """How long a ref must have been gone before its mirrors are dropped."""
+    max_tables_per_ref: Annotated[int, Field(ge=1)] = 5000
+    """Mirrors of one ref."""
+    max_partitions_per_table: Annotated[int, Field(ge=1)] = 1_000_000
+    """Partitions of one mirrored table."""
+
+
+class Logging(Section):
+    """Log lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON elsewhere."""
+
+
+class Target(Section):
+    """How a mirror is named; placeholders {database} {table} {ref} {ref_type} {repository}."""
+
+    database: str = "{database}__{ref}"
+    """The mirror's database."""
+    table: str = "{table}"
+    """The mirror's table."""
+    on_collision: Literal["refuse", "hash"] = "refuse"
+    """Two refs that come to one name: refuse the newcomer, or tell it apart by a hash of its ref."""
+
+    @field_validator("database", "table")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        try:
+            value.format(database="d", table="t", ref="r", ref_type="branch", repository="p")
+        except (KeyError, IndexError, ValueError, AttributeError):
+            known = "{database} {table} {ref} {ref_type} {repository}"
+            raise ValueError(f"{value!r} has a placeholder that is not one of {known}") from None
+        return value
+
+
+class RuleDefaults(Section):
+    """What all rules inherit."""
+
+    canonical_branch: str | None = None
+    """The branch whose tables people register themselves; default: the repository's default branch."""
+    target: Target = Target()
+    """Names of mirrors."""
+    create: Literal["mirror", "ignore"] = "mirror"
+    """What a new ref does."""
+    delete: Literal["drop", "keep"] = "drop"
+    """What the end of a ref does."""
+    merge: MergePolicy = "additive"
+    """What a merge does: nothing; plans only; additions, with destructive changes planned; everything."""
+    partitions: Literal["copy", "none"] = "copy"
+    """Whether mirrors get their source's partitions."""
+    protected: Patterns
+    """Tables that no merge changes unless its plan is applied by hand."""
+    on_missing_base: Literal["conflict", "additive"] = "conflict"
+    """When two refs share no known version of a table: everything that differs is a conflict, or additions pass."""
+    ignore_parameters: Patterns
+    """Table and partition parameters (globs) that engines write and that are therefore never compared or merged."""
+
+
+class Rule(RuleDefaults):
+    """Which refs of which repositories mirror which tables, and how."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Stored in every mirror's marks."""
+    repository: str
+    """A glob or `re:` pattern."""
+    branches: Patterns
+    """Globs; `!` excludes, `re:` is a regular expression; case-sensitive."""
+    tags: Patterns
+    """The same for tags."""
+    tables: Annotated[list[str], Field(min_length=1)]
+    """`database.table` patterns, lower-cased."""
+
+    @model_validator(mode="after")
+    def _some_refs(self) -> Rule:
+        if not self.branches and not self.tags:
+            raise ValueError("needs branches or tags")
+        for pattern in self.tables:
+            bare = pattern.removeprefix("!")
+            if not bare.startswith("re:") and bare.count(".") != 1:
+                raise ValueError(f"table pattern {pattern!r} is not database.table")
+        return self
+
+
+class Settings(Section):
+    """The whole configuration file."""
+
+    mode: Mode = "apply"
+    """`observe` plans, records and writes nothing to the metastore."""
+    instance: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")] = "metasync"
+    """The name in the ownership marks; two installs on one metastore need two names."""
+    lakefs: LakeFS = LakeFS()
+    """lakeFS."""
+    metastore: Metastore = Metastore()
+    """The Hive Metastore."""
+    store: Store = Store()
+    """metasync's own database."""
+    server: Server = Server()
+    """The web edge."""
+    events: Events = Events()
+    """Webhook, poller, queue."""
+    reconcile: Reconcile = Reconcile()
+    """The schedule."""
+    safety: Safety = Safety()
+    """Limits."""
+    logging: Logging = Logging()
+    """Logs."""
+    defaults: RuleDefaults = RuleDefaults()
+    """Inherited by every rule."""
+    rules: Annotated[list[Rule], Field(min_length=1)]
+    """The first rule that matches a ref and a table wins."""
+
+    @model_validator(mode="after")
+    def _rules_differ(self) -> Settings:
+        names = [rule.name for rule in self.rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two rules are called {name!r}")
+        return self

@@ -1,0 +1,296 @@
+"""Repositories and refs: every life of every ref, where it forked, and the heads at which its tables were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from metasync.model.hms import TableName
+from metasync.model.lakefs import Ref, RefType, Repository
+from metasync.planning.observed import Pinned
+from metasync.planning.plan import CreateMirror
+from metasync.store.database import Database
+from metasync.store.schema import heads, mirrors, refs, repositories
+
+
+@dataclass(frozen=True)
+class RefRow:
+    """One life of a ref. `watermark`: the newest version of the parent's history that it inherits."""
+
+    id: int
+    repository_id: int
+    ref: Ref
+    incarnation: int
+    parent_id: int | None
+    watermark: int
+    born_commit: str
+    head: str
+    life: str
+    source: str
+    as_of: str
+    born_event_time: float | None
+    first_seen: float
+    missed_since: float | None
+    replaced: bool
+    ledger_head: str | None
+    tables_read_at: float | None
+
+
+class RefStore:
+    """Reads and writes of repositories, refs, heads and pinned mirrors."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def repository_id(self, repository: Repository) -> int:
+        """The row of this very repository (name, creation date, namespace); made where it is new."""
+        match = (
+            repositories.c.name == repository.name,
+            repositories.c.creation_date == repository.creation_date,
+            repositories.c.storage_namespace == repository.storage_namespace,
+        )
+        with self._database.transaction() as connection:
+            found = connection.execute(select(repositories.c.id).where(*match)).scalar_one_or_none()
+            if found is not None:
+                return int(found)
+            result = connection.execute(
+                insert(repositories).values(
+                    name=repository.name,
+                    creation_date=repository.creation_date,
+                    storage_namespace=repository.storage_namespace,
+                    default_branch=repository.default_branch,
+                )
+            )
+            return int(result.inserted_primary_key[0])
+
+    def identities(self, name: str) -> tuple[Repository, ...]:
+        """Every repository of that name that was ever seen, the newest last."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(repositories).where(repositories.c.name == name).order_by(repositories.c.id)
+            ).all()
+        return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
+
+    def known_repositories(self) -> tuple[str, ...]:
+        with self._database.transaction() as connection:
+            return tuple(connection.execute(select(repositories.c.name).distinct()).scalars())
+
+    def living(self, repository_id: int) -> tuple[RefRow, ...]:
+        """The refs whose life is not over, in the order in which they were first seen."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(refs)
+                .where(refs.c.repository_id == repository_id, refs.c.life != "gone")
+                .order_by(refs.c.id)
+            ).all()
+        return tuple(_ref(row) for row in rows)
+
+    def every(self, repository: str | None = None) -> tuple[tuple[str, RefRow], ...]:
+        """All refs that live or end, with their repository's name."""
+        query = select(refs, repositories.c.name.label("repository")).join(
+            repositories, repositories.c.id == refs.c.repository_id
+        )
+        if repository is not None:
+            query = query.where(repositories.c.name == repository)
+        with self._database.transaction() as connection:
+            rows = connection.execute(query.where(refs.c.life != "gone").order_by(refs.c.id)).all()
+        return tuple((row.repository, _ref(row)) for row in rows)
+
+    def get(self, ref_id: int) -> RefRow:
+        with self._database.transaction() as connection:
+            return _ref(connection.execute(select(refs).where(refs.c.id == ref_id)).one())
+
+    def newest(self, repository_id: int, ref: Ref) -> RefRow | None:
+        """The newest life of a ref, over or not."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                select(refs)
+                .where(
+                    refs.c.repository_id == repository_id,
+                    refs.c.type == ref.type.value,
+                    refs.c.name == ref.name,
+                )
+                .order_by(refs.c.incarnation.desc())
+                .limit(1)
+            ).one_or_none()
+        return _ref(row) if row is not None else None
+
+    def add(
+        self,
+        repository_id: int,
+        ref: Ref,
+        *,
+        head: str,
+        born_commit: str,
+        life: str,
+        parent_id: int | None,
+        watermark: int,
+        source: str,
+        as_of: str,
+        event_time: float | None,
+    ) -> RefRow:
+        """A new life of a ref."""
+        last = self.newest(repository_id, ref)
+        with self._database.transaction() as connection:
+            result = connection.execute(
+                insert(refs).values(
+                    repository_id=repository_id,
+                    type=ref.type.value,
+                    name=ref.name,
+                    incarnation=last.incarnation + 1 if last else 1,
+                    parent_id=parent_id,
+                    watermark=watermark,
+                    born_commit=born_commit,
+                    head=head,
+                    life=life,
+                    source=source,
+                    as_of=as_of,
+                    born_event_time=event_time,
+                    first_seen=self._database.now(),
+                    replaced=0,
+                    ledger_head=head if ref.type is RefType.BRANCH else None,
+                )
+            )
+            made = result.inserted_primary_key[0]
+        return self.get(made)
+
+    def update(self, ref_id: int, **values: Any) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(update(refs).where(refs.c.id == ref_id).values(**values))
+
+    def end(self, ref_id: int) -> None:
+        """The life is over; its names are free again."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(refs).where(refs.c.id == ref_id).values(life="gone", ended_at=self._database.now())
+            )
+            connection.execute(delete(mirrors).where(mirrors.c.ref_id == ref_id))
+
+    # Heads
+
+    def note_head(self, ref_id: int, commit: str, watermark: int) -> None:
+        """The tables of the ref were read while `commit` was its head; `watermark` was its newest version."""
+        with self._database.transaction() as connection:
+            note_head(connection, ref_id, commit, watermark, self._database.now())
+
+    def at_commit(self, repository_id: int, commits: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
+        """Commit -> (ref id, watermark) of the refs whose tables were read at it."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(heads.c.commit, heads.c.ref_id, heads.c.watermark)
+                .join(refs, refs.c.id == heads.c.ref_id)
+                .where(refs.c.repository_id == repository_id, heads.c.commit.in_(list(commits)))
+                .order_by(heads.c.seen_at)
+            ).all()
+        found: dict[str, list[tuple[int, int]]] = {}
+        for row in rows:
+            found.setdefault(row.commit, []).append((row.ref_id, row.watermark))
+        return found
+
+    # Pinned mirrors
+
+    def pin(self, changes: Iterable[CreateMirror]) -> None:
+        """Pins the mirrors of births before the first of them is made."""
+        with self._database.transaction() as connection:
+            for change in changes:
+                known = connection.execute(
+                    select(mirrors.c.ref_id).where(
+                        mirrors.c.ref_id == change.ref_id, mirrors.c.logical == str(change.logical)
+                    )
+                ).one_or_none()
+                if known is not None:
+                    continue
+                connection.execute(
+                    insert(mirrors).values(
+                        ref_id=change.ref_id,
+                        logical=str(change.logical),
+                        physical=str(change.physical),
+                        rule=change.rule,
+                        version=change.version,
+                        definition=change.definition,
+                        copy_of=str(change.copy_of) if change.copy_of else None,
+                        as_of=change.as_of,
+                        partitions=change.partitions,
+                        columns=change.columns,
+                    )
+                )
+                connection.execute(
+                    update(refs).where(refs.c.id == change.ref_id, refs.c.life == "new").values(life="making")
+                )
+
+    def made(self, ref_id: int, logical: TableName) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(mirrors)
+                .where(mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical))
+                .values(made_at=self._database.now())
+            )
+
+    def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(mirrors).where(mirrors.c.ref_id == ref_id).order_by(mirrors.c.logical)
+            ).all()
+        return tuple(
+            Pinned(
+                logical=TableName.parse(row.logical),
+                physical=TableName.parse(row.physical),
+                rule=row.rule,
+                version=row.version,
+                definition=row.definition,
+                copy_of=TableName.parse(row.copy_of) if row.copy_of else None,
+                as_of=row.as_of,
+                made=row.made_at is not None,
+                partitions=row.partitions,
+                columns=row.columns,
+            )
+            for row in rows
+        )
+
+    def claims(self) -> dict[TableName, int]:
+        """Physical name -> the living ref that holds it, over all repositories."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(mirrors.c.physical, mirrors.c.ref_id)
+                .join(refs, refs.c.id == mirrors.c.ref_id)
+                .where(refs.c.life != "gone")
+            ).all()
+        return {TableName.parse(row.physical): row.ref_id for row in rows}
+
+
+def note_head(connection: Connection, ref_id: int, commit: str, watermark: int, now: float) -> None:
+    """As `RefStore.note_head`, inside a transaction."""
+    result = connection.execute(
+        update(heads)
+        .where(heads.c.ref_id == ref_id, heads.c.commit == commit)
+        .values(watermark=watermark, seen_at=now)
+    )
+    if result.rowcount == 0:
+        connection.execute(
+            insert(heads).values(ref_id=ref_id, commit=commit, watermark=watermark, seen_at=now)
+        )
+
+
+def _ref(row: Row[Any]) -> RefRow:
+    return RefRow(
+        id=row.id,
+        repository_id=row.repository_id,
+        ref=Ref(RefType(row.type), row.name),
+        incarnation=row.incarnation,
+        parent_id=row.parent_id,
+        watermark=row.watermark,
+        born_commit=row.born_commit,
+        head=row.head,
+        life=row.life,
+        source=row.source,
+        as_of=row.as_of,
+        born_event_time=row.born_event_time,
+        first_seen=row.first_seen,
+        missed_since=row.missed_since,
+        replaced=bool(row.replaced),
+        ledger_head=row.ledger_head,
+        tables_read_at=row.tables_read_at,
+    )

@@ -1,0 +1,241 @@
+"""The tables. Times are Unix seconds (UTC), JSON is text, hashes are hexadecimal SHA-256."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+settings = Table(
+    "settings", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("received_at", Float, nullable=False),
+    Column("repository", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", Float, nullable=False),
+    Column("lease_until", Float),
+    Column("holder", String(64)),
+    Column("error", Text),
+    Column("finished_at", Float),
+    Index(None, "state", "repository", "due_at"),
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("creation_date", Integer, nullable=False),
+    Column("storage_namespace", Text, nullable=False),
+    Column("default_branch", Text, nullable=False),
+    UniqueConstraint("name", "creation_date", "storage_namespace"),
+)
+
+refs = Table(
+    "refs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository_id", ForeignKey("repositories.id"), nullable=False),
+    Column("type", String(8), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("parent_id", ForeignKey("refs.id")),
+    Column("watermark", Integer, nullable=False, default=0),
+    Column("born_commit", String(64), nullable=False),
+    Column("head", String(64), nullable=False),
+    Column("life", String(8), nullable=False),
+    Column("source", Text, nullable=False, default=""),
+    Column("as_of", String(64), nullable=False, default=""),
+    Column("born_event_time", Float),
+    Column("first_seen", Float, nullable=False),
+    Column("missed_since", Float),
+    Column("replaced", Integer, nullable=False, default=0),
+    Column("ended_at", Float),
+    Column("ledger_head", String(64)),
+    Column("tables_read_at", Float),
+    UniqueConstraint("repository_id", "type", "name", "incarnation"),
+)
+
+heads = Table(
+    "heads",
+    metadata,
+    Column("ref_id", ForeignKey("refs.id"), primary_key=True),
+    Column("commit", String(64), primary_key=True),
+    Column("watermark", Integer, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Index(None, "commit"),
+)
+"""A ref's head and the newest version in force when its tables were read at it."""
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("ref_id", ForeignKey("refs.id"), nullable=False),
+    Column("logical", String(400), nullable=False),
+    Column("definition", String(64)),
+    Column("parent1", ForeignKey("versions.id")),
+    Column("parent2", ForeignKey("versions.id")),
+    Column("commit", String(64), nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Index(None, "ref_id", "logical"),
+    Index(None, "logical"),
+)
+"""`definition` NULL: the table is absent."""
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("header_hash", String(64), nullable=False),
+    Column("header", Text, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("partitions", Integer, nullable=False),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+"""Partition definitions as zlib-compressed JSON."""
+
+mirrors = Table(
+    "mirrors",
+    metadata,
+    Column("ref_id", ForeignKey("refs.id"), primary_key=True),
+    Column("logical", String(400), primary_key=True),
+    Column("physical", String(400), nullable=False),
+    Column("rule", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("definition", String(64), nullable=False),
+    Column("copy_of", String(400)),
+    Column("as_of", String(64), nullable=False),
+    Column("partitions", Integer, nullable=False),
+    Column("columns", Integer, nullable=False),
+    Column("made_at", Float),
+    Index(None, "physical"),
+)
+"""The mirrors of a ref's birth, pinned when it was first planned."""
+
+merges = Table(
+    "merges",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository_id", ForeignKey("repositories.id"), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("destination_ref_id", ForeignKey("refs.id"), nullable=False),
+    Column("parents", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("source", Text, nullable=False, default=""),
+    Column("source_ref_id", ForeignKey("refs.id")),
+    Column("source_commit", String(64), nullable=False, default=""),
+    Column("strategy", String(32), nullable=False, default=""),
+    Column("committer", Text, nullable=False, default=""),
+    Column("message", Text, nullable=False, default=""),
+    Column("committed_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("note", Text, nullable=False, default=""),
+    Column("seen_at", Float, nullable=False),
+    Column("done_at", Float),
+    UniqueConstraint("repository_id", "commit"),
+)
+"""The ledger. state: pending, source-unknown, started, done."""
+
+merge_tables = Table(
+    "merge_tables",
+    metadata,
+    Column("merge_id", ForeignKey("merges.id"), primary_key=True),
+    Column("logical", String(400), primary_key=True),
+    Column("change", Text, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("done_at", Float),
+)
+"""The plan of one table of a merge, stored before anything is written. state: planned, done, conflict."""
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("merge_id", ForeignKey("merges.id"), nullable=False),
+    Column("destination_ref_id", ForeignKey("refs.id"), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("logical", String(400), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("base", Text),
+    Column("ours", Text),
+    Column("theirs", Text),
+    Column("reason", String(64), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("found_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("resolution", String(12)),
+    Index(None, "state"),
+)
+"""state: open, resolved, superseded."""
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("closed_at", Float),
+)
+"""Plans that wait for a person. kind: withheld, unsafe. state: waiting, applied, superseded."""
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("repository", String(64), nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("logical", String(400), nullable=False),
+    Column("physical", String(400), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Index(None, "repository", "logical"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("until", Float, nullable=False),
+)
