@@ -64,13 +64,9 @@ def metastore_accepts(old: str, new: str) -> bool:
     return one == other
 
 
-def refused_positions(
-    old: Sequence[FieldSchema], new: Sequence[FieldSchema]
-) -> list[tuple[FieldSchema, FieldSchema]]:
+def refused_positions(old: Sequence[FieldSchema], new: Sequence[FieldSchema]) -> list[tuple[FieldSchema, FieldSchema]]:
     """The pairs, by position, for which HMS would refuse to alter a table from `old` columns to `new` ones."""
-    return [
-        (was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type)
-    ]
+    return [(was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type)]
 
 
 def merged_order(

@@ -178,9 +178,7 @@ def _create_pinned(view: RefView, pin: Pinned, *, resumed: bool) -> CreateMirror
     )
 
 
-def _name(
-    draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical: TableName
-) -> TableName | None:
+def _name(draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical: TableName) -> TableName | None:
     """The mirror's name; None, with a refusal, where another ref holds it."""
     repository = observed.repository.name
     physical = physical_name(rule.target, repository, view.ref, logical)
@@ -277,9 +275,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
             kept = kept or rule is not None
             continue
         draft.changes.append(
-            DropTable(
-                view.id, view.ref, view.incarnation, table.logical, table.physical, table.kind != "belonging"
-            )
+            DropTable(view.id, view.ref, view.incarnation, table.logical, table.physical, table.kind != "belonging")
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]
@@ -292,7 +288,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
 def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     if merge.started:
         # Planned before a crash: those very changes are finished, nothing is computed anew.
-        draft.changes += [change for change in merge.unfinished]
+        draft.changes += list(merge.unfinished)
         draft.changes.append(_finish(merge))
         return
     subject = f"{merge.source} -> {merge.destination}"

@@ -130,9 +130,7 @@ def header_of(table: Table, home: Home, ignored: Sequence[str] = ()) -> Table:
     )
 
 
-def partition_of(
-    partition: Partition, table: Table, home: Home, ignored: Sequence[str] = ()
-) -> PartitionDefinition:
+def partition_of(partition: Partition, table: Table, home: Home, ignored: Sequence[str] = ()) -> PartitionDefinition:
     """The definition of a partition of `table`, both as the metastore holds them."""
     sd = _relative_storage(partition.sd, home)
     columns = sd.cols
@@ -141,9 +139,7 @@ def partition_of(
     if not same_storage:
         # Spark writes the table's own `path` into the table's SerDe only; that is no difference of the format.
         bare = _without_path(storage)
-        same_storage = bare == _without_path(
-            replace(_relative_storage(table.sd, home), cols=(), location=None)
-        )
+        same_storage = bare == _without_path(replace(_relative_storage(table.sd, home), cols=(), location=None))
     return PartitionDefinition(
         values=partition.values,
         location=sd.location,
@@ -233,9 +229,7 @@ def partition_from_json(value: Any) -> PartitionDefinition:
 
 def _pruned(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            key: _pruned(item) for key, item in value.items() if item is not None and item not in ([], {})
-        }
+        return {key: _pruned(item) for key, item in value.items() if item is not None and item not in ([], {})}
     return value
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_LAKEFS = re.compile(
-    r"(?P<scheme>s3a|s3n|s3|lakefs)://(?P<repository>[^/]+)/(?P<ref>[^/]+)(?P<rest>(?:/.*)?)", re.S
-)
+_LAKEFS = re.compile(r"(?P<scheme>s3a|s3n|s3|lakefs)://(?P<repository>[^/]+)/(?P<ref>[^/]+)(?P<rest>(?:/.*)?)", re.S)
 _HERE = "{ref}"
 PLACEHOLDER_SUFFIX = "-__PLACEHOLDER__"
 """Spark gives external data source tables a location that ends so; the real one is the SerDe's `path`."""
@@ -74,7 +72,4 @@ def relative_parameters(parameters: Mapping[str, str], repository: str, ref: str
 
 def absolute_parameters(parameters: Mapping[str, str], ref: str) -> dict[str, str]:
     """The inverse of `relative_parameters`."""
-    return {
-        key: absolute(value, ref) if key in LOCATION_PARAMETERS else value
-        for key, value in parameters.items()
-    }
+    return {key: absolute(value, ref) if key in LOCATION_PARAMETERS else value for key, value in parameters.items()}

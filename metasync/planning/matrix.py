@@ -65,9 +65,7 @@ class TreeMerge:
     conflicts: tuple[ItemConflict, ...]
 
 
-def merge_trees(
-    base: Any, source: Any, destination: Any, *, additive_when_unknown: bool = False
-) -> TreeMerge:
+def merge_trees(base: Any, source: Any, destination: Any, *, additive_when_unknown: bool = False) -> TreeMerge:
     """Three-way merge of trees; any of them may be ABSENT, the base UNKNOWN too."""
     changes: list[ItemChange] = []
     conflicts: list[ItemConflict] = []
@@ -94,9 +92,7 @@ def merge_trees(
             changes.append(ItemChange(path, plain(destination), plain(source)))
             return
         conflicts.append(
-            ItemConflict(
-                path, plain(base), plain(destination), plain(source), _reason(base, source, destination)
-            )
+            ItemConflict(path, plain(base), plain(destination), plain(source), _reason(base, source, destination))
         )
 
     visit((), base, source, destination)

@@ -104,9 +104,7 @@ def merge_table(
 
     source, destination = tree(merge.source), tree(merge.destination)
     base = _base(merge, tree)
-    merged = merge_trees(
-        *map(_unordered, (base, source, destination)), additive_when_unknown=additive_when_unknown
-    )
+    merged = merge_trees(*map(_unordered, (base, source, destination)), additive_when_unknown=additive_when_unknown)
     changes = [_with_inherited_columns(change, base, destination) for change in merged.changes]
     conflicts = list(merged.conflicts)
     sound: list[ItemChange] = []
@@ -126,8 +124,8 @@ def merge_table(
     withheld = [c for c in sound if c not in carried]
     after, reordered_on_both = _apply(base, source, destination, carried)
     if reordered_on_both and choose is None:
-        orders = [column_names(side) for side in (base, destination, source)]
-        conflicts.append(ItemConflict(("column_order",), *orders, reason="changed-on-both"))
+        old, ours, theirs = map(column_names, (base, destination, source))
+        conflicts.append(ItemConflict(("column_order",), old, ours, theirs, "changed-on-both"))
     conflicts += _refused_by_metastore(destination, after)
     if conflicts:
         carried, withheld, after = [], [], destination
@@ -136,9 +134,7 @@ def merge_table(
     remainder = _put_back(base, source, withheld)
     order_change = _order_change(destination, after, carried, conflicts)
     source_changed = (
-        base is UNKNOWN
-        or _unordered(source) != _unordered(base)
-        or column_names(source) != column_names(base)
+        base is UNKNOWN or _unordered(source) != _unordered(base) or column_names(source) != column_names(base)
     )
     return TableMerge(
         source_changed=source_changed,
@@ -188,9 +184,7 @@ def _unordered(tree: Any) -> Any:
 def _unsound(change: ItemChange) -> str | None:
     """Why a change that only the source made still cannot be taken over as it is."""
     match change.path:
-        case ("columns", _, "type") if change.after is None or not is_widening(
-            str(change.before), str(change.after)
-        ):
+        case ("columns", _, "type") if change.after is None or not is_widening(str(change.before), str(change.after)):
             return "type-not-widened"
         case ("partition_keys",):
             return "partition-keys-changed"

@@ -39,9 +39,7 @@ def _fragments(ref: Ref, repository: str, hashed: bool) -> dict[str, str]:
     return {"ref": name, "ref_type": ref.type.value, "repository": portable(repository)}
 
 
-def physical_name(
-    target: Target, repository: str, ref: Ref, logical: TableName, *, hashed: bool = False
-) -> TableName:
+def physical_name(target: Target, repository: str, ref: Ref, logical: TableName, *, hashed: bool = False) -> TableName:
     """The mirror's `database.table`. `hashed` tells refs apart that would come to one name."""
     fragments = _fragments(ref, repository, hashed)
     fill = {**fragments, "database": portable(logical.database), "table": portable(logical.table)}

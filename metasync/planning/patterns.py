@@ -22,10 +22,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     """
     takes = [pattern for pattern in patterns if not pattern.startswith("!")]
     excludes = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    if takes:
-        taken = any(_compile(pattern).fullmatch(name) for pattern in takes)
-    else:
-        taken = bool(excludes)
+    taken = any(_compile(pattern).fullmatch(name) for pattern in takes) if takes else bool(excludes)
     return taken and not any(_compile(pattern).fullmatch(name) for pattern in excludes)
 
 

@@ -29,9 +29,7 @@ class RuleSet:
 
     def of_ref(self, repository: str, ref: Ref) -> tuple[Rule, ...]:
         """The rules that match this ref, whatever the table."""
-        return tuple(
-            rule for rule in self.of_repository(repository) if matches(ref.name, ref_patterns(rule, ref.type))
-        )
+        return tuple(rule for rule in self.of_repository(repository) if matches(ref.name, ref_patterns(rule, ref.type)))
 
     def of_table(self, repository: str, ref: Ref, table: TableName) -> Rule | None:
         """The rule for one table on one ref."""
@@ -87,9 +85,7 @@ def problems(rules: Sequence[Rule]) -> list[str]:
                 "refs of the rule would share one name; add {ref} or name exactly one literal ref"
             )
         if "{table}" not in rule.target.database + rule.target.table:
-            found.append(
-                f"rule {rule.name!r}: the target has no {{table}}, so all tables would share one name"
-            )
+            found.append(f"rule {rule.name!r}: the target has no {{table}}, so all tables would share one name")
         found += [
             f"rule {rule.name!r} is shadowed by rule {earlier.name!r}: everything that it matches is taken before; "
             "put it first or remove it"
@@ -103,9 +99,7 @@ def _names_ref(rule: Rule) -> bool:
     if "{ref}" in rule.target.database + rule.target.table:
         return True
     refs = [*rule.branches, *rule.tags]
-    return (
-        len(refs) == 1 and not refs[0].startswith(("re:", "!")) and not any(mark in refs[0] for mark in "*?[")
-    )
+    return len(refs) == 1 and not refs[0].startswith(("re:", "!")) and not any(mark in refs[0] for mark in "*?[")
 
 
 def _shadows(earlier: Rule, later: Rule) -> bool:

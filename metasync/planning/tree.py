@@ -71,9 +71,7 @@ def to_tree(header: Table, partitions: Iterable[PartitionDefinition], *, positio
     """The items of a definition; `partitions` may be only those that take part in a merge."""
     sd, serde = header.sd, header.sd.serde_info
     schema = spark.parse(header.parameters.get(spark.SCHEMA)) if not positional else None
-    parameters = {
-        key: value for key, value in header.parameters.items() if schema is None or key != spark.SCHEMA
-    }
+    parameters = {key: value for key, value in header.parameters.items() if schema is None or key != spark.SCHEMA}
     tree: Tree = {
         "partition_keys": [asdict(key) for key in header.partition_keys],
         "formats": _set(input=sd.input_format, output=sd.output_format, compressed=sd.compressed or None),

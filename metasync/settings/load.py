@@ -25,9 +25,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> S
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error}); write one with: metasync config init"
-        ) from error
+        raise ConfigurationError(f"{path}: cannot be read ({error}); write one with: metasync config init") from error
     return parse_settings(text, str(path), os.environ if environment is None else environment)
 
 

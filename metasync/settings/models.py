@@ -10,7 +10,7 @@ from metasync.settings.durations import Duration
 
 Mode = Literal["apply", "observe"]
 MergePolicy = Literal["ignore", "plan", "additive", "full"]
-Patterns = Annotated[list[str], Field(default_factory=list)]
+Patterns = list[str]
 
 
 class Section(BaseModel):
@@ -210,11 +210,11 @@ class RuleDefaults(Section):
     """What a merge does: nothing; plans only; additions, with destructive changes planned; everything."""
     partitions: Literal["copy", "none"] = "copy"
     """Whether mirrors get their source's partitions."""
-    protected: Patterns
+    protected: Patterns = []
     """Tables that no merge changes unless its plan is applied by hand."""
     on_missing_base: Literal["conflict", "additive"] = "conflict"
     """When two refs share no known version of a table: everything that differs is a conflict, or additions pass."""
-    ignore_parameters: Patterns
+    ignore_parameters: Patterns = []
     """Table and partition parameters (globs) that engines write and that are therefore never compared or merged."""
 
 
@@ -225,9 +225,9 @@ class Rule(RuleDefaults):
     """Stored in every mirror's marks."""
     repository: str
     """A glob or `re:` pattern."""
-    branches: Patterns
+    branches: Patterns = []
     """Globs; `!` excludes, `re:` is a regular expression; case-sensitive."""
-    tags: Patterns
+    tags: Patterns = []
     """The same for tags."""
     tables: Annotated[list[str], Field(min_length=1)]
     """`database.table` patterns, lower-cased."""

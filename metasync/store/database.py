@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import stamina
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -81,9 +80,7 @@ def open_database(url: str, clock: Callable[[], float] = time.time, *, upgrade: 
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ConfigurationError(
-            "store.url is not an SQLAlchemy URL, for example sqlite:///metasync.db"
-        ) from error
+        raise ConfigurationError("store.url is not an SQLAlchemy URL, for example sqlite:///metasync.db") from error
     options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and not Path(parsed.database).parent.is_dir():
@@ -93,9 +90,7 @@ def open_database(url: str, clock: Callable[[], float] = time.time, *, upgrade: 
         parsed = parsed.set(drivername="postgresql+psycopg")
         options = {"pool_pre_ping": True}
     else:
-        raise ConfigurationError(
-            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql"
-        )
+        raise ConfigurationError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
     try:
         engine = create_engine(parsed, **options)
     except NoSuchModuleError as error:
@@ -106,6 +101,13 @@ def open_database(url: str, clock: Callable[[], float] = time.time, *, upgrade: 
     if upgrade:
         database.upgrade()
     return database
+
+
+def new_id(result: CursorResult[Any]) -> int:
+    """The number of the row that an INSERT made."""
+    key = result.inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -130,9 +132,7 @@ def _prepare_sqlite(engine: Engine) -> None:
 def _alembic(engine: Engine) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option(
-        "sqlalchemy.url", engine.url.render_as_string(hide_password=True).replace("%", "%%")
-    )
+    config.set_main_option("sqlalchemy.url", engine.url.render_as_string(hide_password=True).replace("%", "%%"))
     return config
 
 
@@ -140,7 +140,3 @@ def _short(error: SQLAlchemyError) -> str:
     """The database's own words, without the statement: its parameters may be anybody's data."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return str(original).splitlines()[0] if str(original) else type(original).__name__
-
-
-retrying = stamina.retry(on=StoreUnavailable, attempts=4, wait_initial=0.1, wait_max=1.0)
-"""For reads and single transactions outside the worker, whose own retries come later."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
 
-from metasync.store.database import Database
+from metasync.store.database import Database, new_id
 from metasync.store.schema import events
 
 _LONGEST_WAIT = 600.0
@@ -52,7 +52,7 @@ class EventQueue:
                     due_at=now,
                 )
             )
-            return int(result.inserted_primary_key[0])
+            return new_id(result)
 
     def claim(self, holder: str, lease: float) -> tuple[StoredEvent, ...]:
         """The oldest due event of a repository that nobody works on, with all others of that repository that are due.
@@ -84,9 +84,7 @@ class EventQueue:
             connection.execute(
                 update(events)
                 .where(events.c.id.in_([row.id for row in rows]))
-                .values(
-                    state="claimed", holder=holder, lease_until=now + lease, attempts=events.c.attempts + 1
-                )
+                .values(state="claimed", holder=holder, lease_until=now + lease, attempts=events.c.attempts + 1)
             )
         return tuple(_event(row) for row in rows)
 
@@ -110,9 +108,7 @@ class EventQueue:
         """Takes a dead event from the list of what needs attention."""
         with self._database.transaction() as connection:
             result = connection.execute(
-                update(events)
-                .where(events.c.id == event_id, events.c.state == "dead")
-                .values(state="discarded")
+                update(events).where(events.c.id == event_id, events.c.state == "dead").values(state="discarded")
             )
             return result.rowcount > 0
 
@@ -157,9 +153,7 @@ class EventQueue:
         """How many events wait or are worked on, and the age in seconds of the oldest."""
         with self._database.transaction() as connection:
             row = connection.execute(
-                select(func.count(), func.min(events.c.received_at)).where(
-                    events.c.state.in_(("queued", "claimed"))
-                )
+                select(func.count(), func.min(events.c.received_at)).where(events.c.state.in_(("queued", "claimed")))
             ).one()
         return int(row[0]), self._database.now() - row[1] if row[1] is not None else 0.0
 

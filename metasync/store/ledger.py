@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from metasync.model.hms import TableName
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.plan import MergeTable, Plan, plan_from_json, plan_to_json
-from metasync.store.database import Database
+from metasync.store.database import Database, new_id
 from metasync.store.schema import conflicts, history, leases, merge_tables, merges, plans, refs, repositories
 
 _MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
@@ -128,10 +128,7 @@ class Ledger:
     def merges(self, repository_id: int, limit: int = 100) -> tuple[MergeRow, ...]:
         with self._database.transaction() as connection:
             rows = connection.execute(
-                select(merges)
-                .where(merges.c.repository_id == repository_id)
-                .order_by(merges.c.id.desc())
-                .limit(limit)
+                select(merges).where(merges.c.repository_id == repository_id).order_by(merges.c.id.desc()).limit(limit)
             ).all()
         return tuple(_merge(row) for row in rows)
 
@@ -164,9 +161,7 @@ class Ledger:
     def finish_merge(self, merge_id: int) -> None:
         with self._database.transaction() as connection:
             connection.execute(
-                update(merges)
-                .where(merges.c.id == merge_id)
-                .values(state="done", done_at=self._database.now())
+                update(merges).where(merges.c.id == merge_id).values(state="done", done_at=self._database.now())
             )
 
     # Conflicts
@@ -205,9 +200,7 @@ class Ledger:
 
     def waiting_plans(self) -> tuple[PlanRow, ...]:
         with self._database.transaction() as connection:
-            rows = connection.execute(
-                select(plans).where(plans.c.state == "waiting").order_by(plans.c.id)
-            ).all()
+            rows = connection.execute(select(plans).where(plans.c.state == "waiting").order_by(plans.c.id)).all()
         return tuple(_plan(row) for row in rows)
 
     def close_plan(self, plan_id: int, state: str) -> None:
@@ -236,8 +229,7 @@ class Ledger:
         with self._database.transaction() as connection:
             rows = connection.execute(query).all()
         return tuple(
-            HistoryRow(r.at, r.repository, r.ref, r.logical, r.physical, r.action, r.detail, r.cause)
-            for r in rows
+            HistoryRow(r.at, r.repository, r.ref, r.logical, r.physical, r.action, r.detail, r.cause) for r in rows
         )
 
     def counts(self) -> Mapping[str, int]:
@@ -263,17 +255,13 @@ class Ledger:
         """Takes or keeps a lease; False where somebody else has it."""
         now = self._database.now()
         with self._database.transaction() as connection:
-            row = connection.execute(
-                select(leases).where(leases.c.name == name).with_for_update()
-            ).one_or_none()
+            row = connection.execute(select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
             if row is None:
                 connection.execute(insert(leases).values(name=name, holder=holder, until=now + seconds))
                 return True
             if row.holder != holder and row.until > now:
                 return False
-            connection.execute(
-                update(leases).where(leases.c.name == name).values(holder=holder, until=now + seconds)
-            )
+            connection.execute(update(leases).where(leases.c.name == name).values(holder=holder, until=now + seconds))
             return True
 
 
@@ -321,7 +309,7 @@ def keep_plan(connection: Connection, kind: str, subject: str, reason: str, plan
             made_at=now,
         )
     )
-    return int(result.inserted_primary_key[0])
+    return new_id(result)
 
 
 def close_table(connection: Connection, change: MergeTable, state: str, now: float) -> None:
@@ -333,9 +321,7 @@ def close_table(connection: Connection, change: MergeTable, state: str, now: flo
     )
 
 
-def replace_conflicts(
-    connection: Connection, change: MergeTable, found: Sequence[ItemConflict], now: float
-) -> None:
+def replace_conflicts(connection: Connection, change: MergeTable, found: Sequence[ItemConflict], now: float) -> None:
     """Opens the conflicts of a table, superseding those that an earlier merge left open for it."""
     connection.execute(
         update(conflicts)

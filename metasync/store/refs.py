@@ -12,7 +12,7 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.planning.observed import Pinned
 from metasync.planning.plan import CreateMirror
-from metasync.store.database import Database
+from metasync.store.database import Database, new_id
 from metasync.store.schema import heads, mirrors, refs, repositories
 
 
@@ -64,7 +64,7 @@ class RefStore:
                     default_branch=repository.default_branch,
                 )
             )
-            return int(result.inserted_primary_key[0])
+            return new_id(result)
 
     def identities(self, name: str) -> tuple[Repository, ...]:
         """Every repository of that name that was ever seen, the newest last."""
@@ -82,9 +82,7 @@ class RefStore:
         """The refs whose life is not over, in the order in which they were first seen."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                select(refs)
-                .where(refs.c.repository_id == repository_id, refs.c.life != "gone")
-                .order_by(refs.c.id)
+                select(refs).where(refs.c.repository_id == repository_id, refs.c.life != "gone").order_by(refs.c.id)
             ).all()
         return tuple(_ref(row) for row in rows)
 
@@ -154,7 +152,7 @@ class RefStore:
                     ledger_head=head if ref.type is RefType.BRANCH else None,
                 )
             )
-            made = result.inserted_primary_key[0]
+            made = new_id(result)
         return self.get(made)
 
     def update(self, ref_id: int, **values: Any) -> None:
@@ -264,14 +262,10 @@ class RefStore:
 def note_head(connection: Connection, ref_id: int, commit: str, watermark: int, now: float) -> None:
     """As `RefStore.note_head`, inside a transaction."""
     result = connection.execute(
-        update(heads)
-        .where(heads.c.ref_id == ref_id, heads.c.commit == commit)
-        .values(watermark=watermark, seen_at=now)
+        update(heads).where(heads.c.ref_id == ref_id, heads.c.commit == commit).values(watermark=watermark, seen_at=now)
     )
     if result.rowcount == 0:
-        connection.execute(
-            insert(heads).values(ref_id=ref_id, commit=commit, watermark=watermark, seen_at=now)
-        )
+        connection.execute(insert(heads).values(ref_id=ref_id, commit=commit, watermark=watermark, seen_at=now))
 
 
 def _ref(row: Row[Any]) -> RefRow:

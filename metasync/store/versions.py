@@ -23,7 +23,7 @@ from metasync.planning.definition import (
     partition_json,
 )
 from metasync.planning.manifest import Chunk, Manifest, Partitions, definition_hash
-from metasync.store.database import Database
+from metasync.store.database import Database, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, versions
 
@@ -62,23 +62,16 @@ class VersionStore:
 
     def put_chunk(self, chunk: Chunk, partitions: Partitions) -> None:
         """Keeps a chunk; the same content is kept once."""
-        content = json.dumps(
-            [partition_json(p) for p in partitions], separators=(",", ":"), ensure_ascii=False
-        )
+        content = json.dumps([partition_json(p) for p in partitions], separators=(",", ":"), ensure_ascii=False)
         with self._database.transaction() as connection:
-            if (
-                connection.execute(select(chunks.c.hash).where(chunks.c.hash == chunk.hash)).one_or_none()
-                is None
-            ):
+            if connection.execute(select(chunks.c.hash).where(chunks.c.hash == chunk.hash)).one_or_none() is None:
                 connection.execute(
                     insert(chunks).values(hash=chunk.hash, content=zlib.compress(content.encode(), level=3))
                 )
 
     def load_chunk(self, chunk: Chunk) -> tuple[PartitionDefinition, ...]:
         with self._database.transaction() as connection:
-            content = connection.execute(
-                select(chunks.c.content).where(chunks.c.hash == chunk.hash)
-            ).scalar_one()
+            content = connection.execute(select(chunks.c.content).where(chunks.c.hash == chunk.hash)).scalar_one()
         return tuple(partition_from_json(item) for item in json.loads(zlib.decompress(content)))
 
     def partitions(self, manifest: Manifest) -> Iterator[PartitionDefinition]:
@@ -92,9 +85,7 @@ class VersionStore:
         header_hash = content_hash(header_value)
         address = definition_hash(header_hash, manifest)
         with self._database.transaction() as connection:
-            known = connection.execute(
-                select(definitions.c.hash).where(definitions.c.hash == address)
-            ).one_or_none()
+            known = connection.execute(select(definitions.c.hash).where(definitions.c.hash == address)).one_or_none()
             if known is None:
                 connection.execute(
                     insert(definitions).values(
@@ -110,9 +101,7 @@ class VersionStore:
     def definition(self, address: str) -> StoredDefinition:
         with self._database.transaction() as connection:
             row = connection.execute(select(definitions).where(definitions.c.hash == address)).one()
-        manifest = tuple(
-            Chunk(h, tuple(first), tuple(last), n) for h, first, last, n in json.loads(row.manifest)
-        )
+        manifest = tuple(Chunk(h, tuple(first), tuple(last), n) for h, first, last, n in json.loads(row.manifest))
         header = header_from_json(json.loads(row.header))
         return StoredDefinition(row.hash, row.header_hash, header, manifest, row.partitions)
 
@@ -180,16 +169,12 @@ class VersionStore:
 
     def own(self, ref_id: int) -> dict[TableName, Version]:
         """The newest version of each table that has one on this very ref."""
-        newest = (
-            select(func.max(versions.c.id)).where(versions.c.ref_id == ref_id).group_by(versions.c.logical)
-        )
+        newest = select(func.max(versions.c.id)).where(versions.c.ref_id == ref_id).group_by(versions.c.logical)
         with self._database.transaction() as connection:
             rows = connection.execute(select(versions).where(versions.c.id.in_(newest))).all()
         return {version.logical: version for version in map(_version, rows)}
 
-    def add(
-        self, ref_id: int, logical: TableName, definition: str | None, parents: Sequence[int], commit: str
-    ) -> int:
+    def add(self, ref_id: int, logical: TableName, definition: str | None, parents: Sequence[int], commit: str) -> int:
         """Adds a version; gives its number, which is larger than its parents'."""
         with self._database.transaction() as connection:
             return add_version(connection, ref_id, logical, definition, parents, commit, self._database.now())
@@ -217,7 +202,7 @@ def add_version(
             seen_at=now,
         )
     )
-    return int(result.inserted_primary_key[0])
+    return new_id(result)
 
 
 def _chain(connection: Connection, ref: RefRow, watermark: int | None) -> Iterator[tuple[int, int | None]]:
@@ -230,14 +215,10 @@ def _chain(connection: Connection, ref: RefRow, watermark: int | None) -> Iterat
             return
         limit = inherited if limit is None else min(limit, inherited)
         ref_id = parent_id
-        row = connection.execute(
-            select(refs.c.parent_id, refs.c.watermark).where(refs.c.id == parent_id)
-        ).one()
+        row = connection.execute(select(refs.c.parent_id, refs.c.watermark).where(refs.c.id == parent_id)).one()
         parent_id, inherited = row.parent_id, row.watermark
 
 
 def _version(row: Row[Any]) -> Version:
     parents = tuple(p for p in (row.parent1, row.parent2) if p is not None)
-    return Version(
-        row.id, row.ref_id, TableName.parse(row.logical), row.definition, parents, row.commit, row.seen_at
-    )
+    return Version(row.id, row.ref_id, TableName.parse(row.logical), row.definition, parents, row.commit, row.seen_at)

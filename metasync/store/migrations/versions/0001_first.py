@@ -161,9 +161,7 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
         sa.Column("done_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["destination_ref_id"], ["refs.id"], name=op.f("fk_merges_destination_ref_id")
-        ),
+        sa.ForeignKeyConstraint(["destination_ref_id"], ["refs.id"], name=op.f("fk_merges_destination_ref_id")),
         sa.ForeignKeyConstraint(["repository_id"], ["repositories.id"], name=op.f("fk_merges_repository_id")),
         sa.ForeignKeyConstraint(["source_ref_id"], ["refs.id"], name=op.f("fk_merges_source_ref_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_merges")),
@@ -219,9 +217,7 @@ def upgrade() -> None:
         sa.Column("found_at", sa.Float(), nullable=False),
         sa.Column("closed_at", sa.Float(), nullable=True),
         sa.Column("resolution", sa.String(length=12), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["destination_ref_id"], ["refs.id"], name=op.f("fk_conflicts_destination_ref_id")
-        ),
+        sa.ForeignKeyConstraint(["destination_ref_id"], ["refs.id"], name=op.f("fk_conflicts_destination_ref_id")),
         sa.ForeignKeyConstraint(["merge_id"], ["merges.id"], name=op.f("fk_conflicts_merge_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conflicts")),
     )

@@ -1,0 +1,255 @@
+"""lakeFS as the engine sees it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import lakefs_sdk
+import stamina
+import urllib3
+from lakefs_sdk.exceptions import ApiException
+from pydantic import ValidationError
+
+from metasync.errors import ConfigurationError, LakeFSError, LakeFSUnavailable
+from metasync.model.lakefs import Commit, Ref, RefType, Repository
+from metasync.settings.models import LakeFS as LakeFSSettings
+
+R = TypeVar("R")
+PAGE = 1000
+"""The most that lakeFS puts on a page."""
+_TEMPORARY = (408, 423, 429, 500, 502, 503, 504)
+
+
+class NotThere(LakeFSError):
+    """lakeFS answered 404."""
+
+
+class LakeFS:
+    """Reads of one lakeFS server. Every call has a time-out; reads are tried again after an outage."""
+
+    def __init__(
+        self, settings: LakeFSSettings, observe_call: Callable[[str, float, bool], None] | None = None
+    ) -> None:
+        secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else None
+        configuration = lakefs_sdk.Configuration(
+            host=f"{settings.endpoint_url}/api/v1",
+            username=settings.access_key_id,
+            password=secret,
+            ssl_ca_cert=settings.ca_file,
+        )
+        configuration.retries = urllib3.Retry(total=0)
+        try:
+            api = lakefs_sdk.ApiClient(configuration)
+        except OSError as error:
+            raise ConfigurationError(f"lakefs.ca_file {settings.ca_file}: {error}") from error
+        self.endpoint = settings.endpoint_url
+        self._timeout = settings.timeout
+        self._observe = observe_call or (lambda call, seconds, ok: None)
+        self.repositories = lakefs_sdk.RepositoriesApi(api)
+        self.branches = lakefs_sdk.BranchesApi(api)
+        self.tags = lakefs_sdk.TagsApi(api)
+        self.refs = lakefs_sdk.RefsApi(api)
+        self.commits = lakefs_sdk.CommitsApi(api)
+        self.objects = lakefs_sdk.ObjectsApi(api)
+        self.actions = lakefs_sdk.ActionsApi(api)
+        self._config = lakefs_sdk.ConfigApi(api)
+
+    def version(self) -> str:
+        """The server's version, for example `1.84.0`; also proves that the credentials are good."""
+        answer = self.call("get_config", "the configuration", self._config.get_config)
+        return str(answer.version_config.version or "unknown")
+
+    def get_repository(self, name: str) -> Repository | None:
+        """The repository with its identity; None where lakeFS answers 404."""
+        try:
+            r = self.call("get_repository", name, self.repositories.get_repository, name)
+        except NotThere:
+            return None
+        return Repository(r.id, r.creation_date, r.storage_namespace, r.default_branch)
+
+    def list_repositories(self) -> tuple[str, ...]:
+        return tuple(r.id for r in self._pages("list_repositories", "", self.repositories.list_repositories))
+
+    def list_refs(self, repository: str) -> dict[Ref, str]:
+        """Every branch and tag with its commit. Complete, or an error: a page that fails fails the whole."""
+        found = {
+            Ref(RefType.BRANCH, b.id): str(b.commit_id)
+            for b in self._pages("list_branches", repository, self.branches.list_branches, repository)
+        }
+        found |= {
+            Ref(RefType.TAG, t.id): str(t.commit_id)
+            for t in self._pages("list_tags", repository, self.tags.list_tags, repository)
+        }
+        return found
+
+    def get_ref(self, repository: str, ref: Ref) -> str | None:
+        """The ref's commit; None where lakeFS answers 404 for it."""
+        try:
+            if ref.type is RefType.BRANCH:
+                return str(
+                    self.call(
+                        "get_branch", f"{repository} {ref}", self.branches.get_branch, repository, ref.name
+                    ).commit_id
+                )
+            return str(self.call("get_tag", f"{repository} {ref}", self.tags.get_tag, repository, ref.name).commit_id)
+        except NotThere:
+            return None
+
+    def get_commit(self, repository: str, commit: str) -> Commit | None:
+        """The commit of a sha or ref expression; None where there is none."""
+        try:
+            return _commit(
+                self.call("get_commit", f"{repository} {commit}", self.commits.get_commit, repository, commit)
+            )
+        except NotThere:
+            return None
+
+    def first_parents(self, repository: str, ref: str, most: int = 10_000) -> Iterator[Commit]:
+        """The commits of a ref from its head back, along first parents, read a page at a time."""
+        after, seen, amount = "", 0, 20
+        while seen < most:
+            page = self.call(
+                "log_commits",
+                f"{repository} {ref}",
+                self.refs.log_commits,
+                repository,
+                ref,
+                after=after,
+                amount=min(amount, most - seen),
+                first_parent=True,
+            )
+            for commit in page.results:
+                seen += 1
+                yield _commit(commit)
+            if not page.pagination.has_more or not page.results:
+                return
+            # Mostly the answer is among the newest commits; a long walk takes full pages.
+            after, amount = page.pagination.next_offset, PAGE
+
+    def merge_base(self, repository: str, source: str, destination: str) -> str | None:
+        """The commit that lakeFS takes for the base of two commits; only `base_commit_id` can be trusted."""
+        try:
+            answer = self.call(
+                "find_merge_base", f"{repository} {source} {destination}", self.refs.find_merge_base,
+                repository, source, destination,
+            )  # fmt: skip
+        except NotThere:
+            return None
+        return str(answer.base_commit_id) or None
+
+    def changed_below(self, repository: str, before: str, after: str, prefix: str) -> bool:
+        """Whether any object below `prefix` (a path without slashes at its ends) differs between two commits."""
+        page = self.call(
+            "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs,
+            repository, before, after, prefix=f"{prefix}/", amount=1, type="two_dot",
+        )  # fmt: skip
+        return bool(page.results)
+
+    def payload_of_run(self, repository: str, commit: str, event_type: str) -> dict[str, Any] | None:
+        """The webhook body of the run of an event at a commit, from the log of its hook; None where there is none.
+
+        The runs API keeps no source of a merge or branch itself. A run that the SDK cannot read is passed over.
+        """
+        try:
+            runs = self.call(
+                "list_repository_runs", repository, self.actions.list_repository_runs,
+                repository, commit=commit, amount=100,
+            ).results  # fmt: skip
+            for run in runs:
+                if run.event_type != event_type:
+                    continue
+                hooks = self.call(
+                    "list_run_hooks", repository, self.actions.list_run_hooks, repository, run.run_id, amount=10
+                )
+                for hook in hooks.results:
+                    output = self.call(
+                        "get_run_hook_output", repository, self.actions.get_run_hook_output,
+                        repository, run.run_id, hook.hook_run_id,
+                    )  # fmt: skip
+                    payload = _payload(bytes(output))
+                    if payload is not None:
+                        return payload
+        except LakeFSError:
+            return None
+        return None
+
+    def call(self, name: str, subject: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        """One request with a time-out, tried again after an outage; foreign errors become ours."""
+        for attempt in stamina.retry_context(
+            on=LakeFSUnavailable, attempts=3, wait_initial=0.2, wait_max=2.0, timeout=None
+        ):
+            with attempt:
+                return self.once(name, subject, function, *arguments, **options)
+        raise AssertionError("unreachable")
+
+    def once(self, name: str, subject: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        """As `call`, never tried again: for the few writes of `hooks install`."""
+        start, ok = time.perf_counter(), False
+        try:
+            result = function(*arguments, **options, _request_timeout=self._timeout)
+            ok = True
+            return result
+        except ApiException as error:
+            raise self._translated(name, subject, error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise LakeFSUnavailable(f"lakeFS at {self.endpoint} does not answer: {name} {subject}: {error}") from error
+        except (ValidationError, ValueError, TypeError) as error:
+            raise LakeFSUnavailable(f"lakeFS: {name} {subject}: an answer that cannot be read") from error
+        finally:
+            self._observe(name, time.perf_counter() - start, ok)
+
+    def _translated(self, name: str, subject: str, error: ApiException) -> Exception:
+        message = _message(error)
+        text = f"lakeFS: {name} {subject}: {error.status} {message}"
+        if error.status == 404:
+            return NotThere(text)
+        if error.status in _TEMPORARY or error.status is None or error.status >= 500:
+            return LakeFSUnavailable(text)
+        if error.status in (401, 403):
+            return LakeFSError(f"{text}; check lakefs.access_key_id and its secret, and that the user may read")
+        return LakeFSError(text)
+
+    def _pages(self, name: str, subject: str, function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+        after = ""
+        while True:
+            page = self.call(name, subject, function, *arguments, after=after, amount=PAGE)
+            yield from page.results
+            if not page.pagination.has_more:
+                return
+            after = page.pagination.next_offset
+
+
+def _commit(value: Any) -> Commit:
+    return Commit(
+        id=value.id,
+        parents=tuple(value.parents or ()),
+        committer=value.committer,
+        message=value.message,
+        creation_date=value.creation_date,
+        metadata=dict(value.metadata or {}),
+        generation=value.generation or 0,
+        meta_range_id=value.meta_range_id,
+    )
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body or "{}").get("message", error.reason))
+    except (ValueError, AttributeError, TypeError):
+        return str(error.reason)
+
+
+def _payload(output: bytes) -> dict[str, Any] | None:
+    """The JSON of the request that a webhook's log holds (recorded: runs.json)."""
+    text = output.decode("utf-8", errors="replace")
+    start = text.find("Request Body:")
+    if start < 0 or (brace := text.find("{", start)) < 0:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text[brace:])
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

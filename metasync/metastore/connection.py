@@ -1,0 +1,136 @@
+"""Connections to the metastore: time-outs, TLS, the C codec, several URIs, and a pool that threads share."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import logging
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore
+from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
+from thrift.Thrift import TApplicationException, TException
+from thrift.transport import TSocket, TTransport
+from thrift.transport.TSSLSocket import TSSLSocket
+
+from metasync.errors import ConfigurationError, MetastoreUnavailable
+from metasync.metastore import overlay
+from metasync.settings.models import Metastore as MetastoreSettings
+
+_LARGEST_STRING = 256 * 1024 * 1024
+
+overlay.apply()
+# thrift logs every refused connection by itself; we raise and name the URI instead.
+logging.getLogger("thrift").addHandler(logging.NullHandler())
+
+
+class Connection:
+    """One open connection; not shared between threads at a time."""
+
+    def __init__(self, uri: str, settings: MetastoreSettings) -> None:
+        host, _, port = uri.removeprefix("thrift://").rpartition(":")
+        host = host.strip("[]")
+        if settings.tls.enabled:
+            try:
+                context = ssl.create_default_context(cafile=settings.tls.ca_file)
+            except OSError as error:
+                raise ConfigurationError(f"metastore.tls.ca_file {settings.tls.ca_file}: {error}") from error
+            socket: Any = TSSLSocket(host, int(port), ssl_context=context)
+        else:
+            socket = TSocket.TSocket(host, int(port))
+        socket.setTimeout(settings.connect_timeout * 1000)
+        self._transport = TTransport.TBufferedTransport(socket, 64 * 1024)
+        protocol = TBinaryProtocolAccelerated(self._transport, string_length_limit=_LARGEST_STRING, fallback=False)
+        if not hasattr(protocol, "_fast_decode"):
+            raise ConfigurationError("thrift's C codec is missing: reinstall thrift where a wheel or a compiler is")
+        self._transport.open()
+        socket.setTimeout(settings.read_timeout * 1000)
+        self.uri = uri
+        self.client: Any = ThriftHiveMetastore.Client(protocol)
+        user = settings.user or _system_user()
+        with contextlib.suppress(TApplicationException):
+            self.client.set_ugi(user, [user])
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "metasync"
+
+
+class ConnectionPool:
+    """At most `pool` connections; idle ones are kept, broken ones thrown away."""
+
+    def __init__(self, settings: MetastoreSettings) -> None:
+        self._settings = settings
+        self._free: list[Connection] = []
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(settings.pool)
+        self._preferred = 0
+        self.size = settings.pool
+
+    @contextlib.contextmanager
+    def connection(self, *, fresh: bool = False) -> Iterator[Connection]:
+        """A connection of our own for a while. With `fresh`, not an idle one, which may be dead.
+
+        Raises MetastoreUnavailable where none of the URIs answers. A connection whose call failed in the transport is
+        closed, as what it would answer next belongs to the call before.
+        """
+        with self._slots:
+            connection = self._take(fresh)
+            healthy = False
+            try:
+                yield connection
+                healthy = True
+            except TApplicationException:
+                healthy = True
+                raise
+            except TTransport.TTransportException:
+                raise
+            except TException:
+                healthy = True
+                raise
+            finally:
+                if healthy:
+                    with self._lock:
+                        self._free.append(connection)
+                else:
+                    connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._free = self._free, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self, fresh: bool) -> Connection:
+        with self._lock:
+            if self._free and not fresh:
+                return self._free.pop()
+            if fresh:
+                stale, self._free = self._free, []
+            else:
+                stale = []
+        for connection in stale:
+            connection.close()
+        return self._open()
+
+    def _open(self) -> Connection:
+        uris, failures = self._settings.uris, []
+        for offset in range(len(uris)):
+            index = (self._preferred + offset) % len(uris)
+            try:
+                connection = Connection(uris[index], self._settings)
+            except (TTransport.TTransportException, OSError) as error:
+                failures.append(f"{uris[index]}: {error}")
+                continue
+            self._preferred = index
+            return connection
+        raise MetastoreUnavailable(f"no metastore answers: {'; '.join(failures)}")

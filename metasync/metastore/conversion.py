@@ -1,0 +1,176 @@
+"""Between Thrift structs and the values of `metasync.model.hms`.
+
+Going to the server, a value is laid over the struct that the server gave, where there is one, so that fields which
+only the server knows are written back as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hmsclient.genthrift.hive_metastore import ttypes
+
+from metasync.model.hms import (
+    Database,
+    FieldSchema,
+    Order,
+    Partition,
+    SerDeInfo,
+    SkewedInfo,
+    StorageDescriptor,
+    Table,
+)
+
+
+def column_from(struct: Any) -> FieldSchema:
+    return FieldSchema(struct.name, struct.type, struct.comment)
+
+
+def column_to(column: FieldSchema) -> Any:
+    return ttypes.FieldSchema(name=column.name, type=column.type, comment=column.comment)
+
+
+def storage_from(struct: Any) -> StorageDescriptor:
+    """A storage descriptor; one that the server left out is an empty one."""
+    if struct is None:
+        return StorageDescriptor()
+    serde, skewed = struct.serdeInfo or ttypes.SerDeInfo(), struct.skewedInfo or ttypes.SkewedInfo()
+    return StorageDescriptor(
+        cols=tuple(column_from(column) for column in struct.cols or ()),
+        location=struct.location,
+        input_format=struct.inputFormat,
+        output_format=struct.outputFormat,
+        compressed=bool(struct.compressed),
+        num_buckets=struct.numBuckets if struct.numBuckets is not None else -1,
+        serde_info=SerDeInfo(
+            name=serde.name,
+            serialization_lib=serde.serializationLib,
+            parameters=dict(serde.parameters or {}),
+            description=serde.description,
+            serializer_class=serde.serializerClass,
+            deserializer_class=serde.deserializerClass,
+            serde_type=serde.serdeType,
+        ),
+        bucket_cols=tuple(struct.bucketCols or ()),
+        sort_cols=tuple(Order(order.col, order.order) for order in struct.sortCols or ()),
+        parameters=dict(struct.parameters or {}),
+        skewed_info=SkewedInfo(
+            col_names=tuple(skewed.skewedColNames or ()),
+            col_values=tuple(tuple(values) for values in skewed.skewedColValues or ()),
+            locations=tuple(sorted((tuple(k), v) for k, v in (skewed.skewedColValueLocationMaps or {}).items())),
+        ),
+        stored_as_sub_directories=bool(struct.storedAsSubDirectories),
+    )
+
+
+def storage_to(sd: StorageDescriptor) -> Any:
+    serde, skewed = sd.serde_info, sd.skewed_info
+    struct = ttypes.SerDeInfo(
+        name=serde.name, serializationLib=serde.serialization_lib, parameters=dict(serde.parameters)
+    )
+    struct.description = serde.description
+    struct.serializerClass = serde.serializer_class
+    struct.deserializerClass = serde.deserializer_class
+    struct.serdeType = serde.serde_type
+    return ttypes.StorageDescriptor(
+        cols=[column_to(column) for column in sd.cols],
+        location=sd.location,
+        inputFormat=sd.input_format,
+        outputFormat=sd.output_format,
+        compressed=sd.compressed,
+        numBuckets=sd.num_buckets,
+        serdeInfo=struct,
+        bucketCols=list(sd.bucket_cols),
+        sortCols=[ttypes.Order(col=order.col, order=order.order) for order in sd.sort_cols],
+        parameters=dict(sd.parameters),
+        skewedInfo=ttypes.SkewedInfo(
+            skewedColNames=list(skewed.col_names),
+            skewedColValues=[list(values) for values in skewed.col_values],
+            skewedColValueLocationMaps=dict(skewed.locations),
+        ),
+        storedAsSubDirectories=sd.stored_as_sub_directories,
+    )
+
+
+def table_from(struct: Any) -> Table:
+    return Table(
+        database=struct.dbName,
+        name=struct.tableName,
+        sd=storage_from(struct.sd),
+        partition_keys=tuple(column_from(key) for key in struct.partitionKeys or ()),
+        parameters=dict(struct.parameters or {}),
+        table_type=struct.tableType or "",
+        owner=struct.owner,
+        owner_type=struct.ownerType,
+        create_time=struct.createTime or 0,
+        last_access_time=struct.lastAccessTime or 0,
+        retention=struct.retention or 0,
+        view_original_text=struct.viewOriginalText,
+        view_expanded_text=struct.viewExpandedText,
+        rewrite_enabled=bool(struct.rewriteEnabled),
+    )
+
+
+def table_to(table: Table, over: Any = None) -> Any:
+    """The struct of a table, laid over the one that the server gave."""
+    struct = copy.copy(over) if over is not None else ttypes.Table()
+    struct.dbName = table.database
+    struct.tableName = table.name
+    struct.sd = storage_to(table.sd)
+    struct.partitionKeys = [column_to(key) for key in table.partition_keys]
+    struct.parameters = dict(table.parameters)
+    struct.tableType = table.table_type
+    struct.owner = table.owner
+    struct.ownerType = table.owner_type
+    struct.createTime = table.create_time
+    struct.lastAccessTime = table.last_access_time
+    struct.retention = table.retention
+    struct.viewOriginalText = table.view_original_text
+    struct.viewExpandedText = table.view_expanded_text
+    struct.rewriteEnabled = table.rewrite_enabled
+    return struct
+
+
+def partition_from(struct: Any) -> Partition:
+    return Partition(
+        values=tuple(struct.values or ()),
+        sd=storage_from(struct.sd),
+        parameters=dict(struct.parameters or {}),
+        create_time=struct.createTime or 0,
+        last_access_time=struct.lastAccessTime or 0,
+    )
+
+
+def partition_to(partition: Partition, database: str, table: str) -> Any:
+    return ttypes.Partition(
+        values=list(partition.values),
+        dbName=database,
+        tableName=table,
+        sd=storage_to(partition.sd),
+        parameters=dict(partition.parameters),
+        createTime=partition.create_time,
+        lastAccessTime=partition.last_access_time,
+    )
+
+
+def database_from(struct: Any) -> Database:
+    return Database(
+        name=struct.name,
+        location_uri=struct.locationUri,
+        description=struct.description,
+        parameters=dict(struct.parameters or {}),
+        owner_name=struct.ownerName,
+        owner_type=struct.ownerType,
+    )
+
+
+def database_to(database: Database, over: Any = None) -> Any:
+    struct = copy.copy(over) if over is not None else ttypes.Database()
+    struct.name = database.name
+    struct.locationUri = database.location_uri
+    struct.description = database.description
+    struct.parameters = dict(database.parameters)
+    struct.ownerName = database.owner_name
+    struct.ownerType = database.owner_type
+    return struct

@@ -1,0 +1,102 @@
+"""Fields of Hive 3 and 4 laid over hmsclient's bindings, which were generated from Hive 2.3.5's IDL.
+
+The C codec is driven by `thrift_spec`, so appending fields to it (and refreshing the specs that are nested in others)
+round-trips them; a 2.3.9 server skips fields that it does not know (all seen live, 2.3.9 to 4.2.1). Two more mends:
+`SkewedInfo`'s map of lists needs a hashable key, and bit vectors are binary since 3.0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from hmsclient.genthrift.hive_metastore import ttypes
+from thrift.Thrift import TType
+
+_TEXT, _I32, _I64, _BOOL, _BYTES = "UTF8", None, None, None, "BINARY"
+
+_FIELDS: dict[str, list[tuple[int, int, str, Any]]] = {
+    "Table": [
+        (17, TType.STRING, "catName", _TEXT),
+        (18, TType.I32, "ownerType", _I32),
+        (19, TType.I64, "writeId", _I64),
+        (20, TType.BOOL, "isStatsCompliant", _BOOL),
+        (22, TType.BYTE, "accessType", None),
+        (23, TType.LIST, "requiredReadCapabilities", (TType.STRING, "UTF8", False)),
+        (24, TType.LIST, "requiredWriteCapabilities", (TType.STRING, "UTF8", False)),
+        (25, TType.I64, "id", _I64),
+    ],
+    "Partition": [
+        (9, TType.STRING, "catName", _TEXT),
+        (10, TType.I64, "writeId", _I64),
+        (11, TType.BOOL, "isStatsCompliant", _BOOL),
+    ],
+    "Database": [
+        (8, TType.STRING, "catalogName", _TEXT),
+        (9, TType.I32, "createTime", _I32),
+        (10, TType.STRING, "managedLocationUri", _TEXT),
+        (11, TType.I32, "type", _I32),
+        (12, TType.STRING, "connector_name", _TEXT),
+        (13, TType.STRING, "remote_dbname", _TEXT),
+    ],
+    "SerDeInfo": [
+        (4, TType.STRING, "description", _TEXT),
+        (5, TType.STRING, "serializerClass", _TEXT),
+        (6, TType.STRING, "deserializerClass", _TEXT),
+        (7, TType.I32, "serdeType", _I32),
+    ],
+}
+
+
+def apply() -> None:
+    """Lays the fields over the bindings. Doing it again changes nothing."""
+    for name, fields in _FIELDS.items():
+        struct = getattr(ttypes, name)
+        present = {field[2] for field in struct.thrift_spec if field}
+        specification = list(struct.thrift_spec)
+        for number, kind, field, argument in fields:
+            if field in present:
+                continue
+            specification += [None] * (number + 1 - len(specification))
+            specification[number] = (number, kind, field, argument, None)
+            # An instance that was made by the bindings' own constructor has no such attribute.
+            setattr(struct, field, None)
+        struct.thrift_spec = tuple(specification)
+    _hashable_skew()
+    _binary_bit_vectors()
+    _refresh()
+
+
+def _hashable_skew() -> None:
+    spec = list(ttypes.SkewedInfo.thrift_spec)
+    key = (TType.LIST, (TType.STRING, "UTF8", True), TType.STRING, "UTF8", False)
+    spec[3] = (3, TType.MAP, "skewedColValueLocationMaps", key, None)
+    ttypes.SkewedInfo.thrift_spec = tuple(spec)
+
+
+def _binary_bit_vectors() -> None:
+    for name, struct in inspect.getmembers(ttypes, inspect.isclass):
+        if name.endswith("ColumnStatsData"):
+            struct.thrift_spec = tuple(
+                (field[0], field[1], field[2], _BYTES, field[4]) if field and field[2] == "bitVectors" else field
+                for field in struct.thrift_spec
+            )
+
+
+def _refresh() -> None:
+    """Points every nested `[struct, specification]` pair at the struct's present specification."""
+
+    def visit(node: Any) -> None:
+        if isinstance(node, list) and len(node) == 2 and inspect.isclass(node[0]):
+            node[1] = node[0].thrift_spec
+        elif isinstance(node, tuple):
+            for item in node:
+                visit(item)
+
+    for _, struct in inspect.getmembers(ttypes, inspect.isclass):
+        for field in getattr(struct, "thrift_spec", None) or ():
+            if field:
+                visit(field[3])
+
+
+apply()
