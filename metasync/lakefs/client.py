@@ -55,6 +55,7 @@ class LakeFS:
         self.commits = lakefs_sdk.CommitsApi(api)
         self.objects = lakefs_sdk.ObjectsApi(api)
         self.actions = lakefs_sdk.ActionsApi(api)
+        self._pulls = lakefs_sdk.PullsApi(api)
         self._config = lakefs_sdk.ConfigApi(api)
 
     def version(self) -> str:
@@ -148,6 +149,14 @@ class LakeFS:
         )  # fmt: skip
         return bool(page.results)
 
+    def has_objects(self, repository: str, ref: str, path: str) -> bool:
+        """Whether there is any object below a path (without slashes at its ends)."""
+        page = self.call(
+            "list_objects", f"{repository} {ref}", self.objects.list_objects,
+            repository, ref, prefix=f"{path}/", amount=1,
+        )  # fmt: skip
+        return bool(page.results)
+
     def payload_of_run(self, repository: str, commit: str, event_type: str) -> dict[str, Any] | None:
         """The webhook body of the run of an event at a commit, from the log of its hook; None where there is none.
 
@@ -175,6 +184,29 @@ class LakeFS:
         except LakeFSError:
             return None
         return None
+
+    def pull_request_source(self, repository: str, commit: str) -> str:
+        """The source branch of the pull request whose merge made a commit; empty where there is none.
+
+        Read as plain JSON: the SDK's model refuses an answer without a description (seen with SDK 1.88).
+        """
+        after = ""
+        try:
+            while True:
+                answer = self.call(
+                    "list_pull_requests", repository, self._pulls.list_pull_requests_with_http_info,
+                    repository, status="closed", after=after, amount=PAGE, _preload_content=False,
+                )  # fmt: skip
+                page = json.loads(answer.raw_data or answer.data)
+                for pull in page.get("results", ()):
+                    if pull.get("merged_commit_id") == commit:
+                        return str(pull.get("source_branch", ""))
+                if not page.get("pagination", {}).get("has_more"):
+                    return ""
+                after = page["pagination"]["next_offset"]
+        except (LakeFSError, ValueError, AttributeError):
+            # A server without pull requests: the other ways to a source remain.
+            return ""
 
     def call(self, name: str, subject: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
         """One request with a time-out, tried again after an outage; foreign errors become ours."""

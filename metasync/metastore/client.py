@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from hmsclient.genthrift.hive_metastore import ttypes
@@ -79,17 +79,6 @@ class Metastore:
     def get_config_value(self, name: str, default: str) -> str:
         """A setting of the server."""
         return str(self._read("get_config_value", name, lambda c: c.get_config_value(name, default)))
-
-    def has_method(self, name: str) -> bool:
-        """Whether the server knows a call without arguments; an unknown method leaves the connection usable."""
-        try:
-            with self._pool.connection() as connection:
-                getattr(connection.client, name)()
-        except TApplicationException as error:
-            return int(error.type) != TApplicationException.UNKNOWN_METHOD
-        except (TException, OSError):
-            return True
-        return True
 
     def get_all_databases(self) -> tuple[str, ...]:
         return tuple(self._read("get_all_databases", "the databases", lambda c: c.get_all_databases()))
@@ -485,6 +474,3 @@ def partition_name(keys: Sequence[FieldSchema], values: PartitionValues) -> str:
         return _MUST_ESCAPE.sub(lambda match: f"%{ord(match.group()):02X}", text) if text else DEFAULT_PARTITION
 
     return "/".join(f"{escape(key.name.lower())}={escape(v)}" for key, v in zip(keys, values, strict=True))
-
-
-__all__ = ["Mapping", "Metastore", "partition_name", "values_of_name"]

@@ -67,6 +67,10 @@ def apply() -> None:
     _refresh()
 
 
+def _structs() -> list[Any]:
+    return [struct for _, struct in inspect.getmembers(ttypes, inspect.isclass)]
+
+
 def _hashable_skew() -> None:
     spec = list(ttypes.SkewedInfo.thrift_spec)
     key = (TType.LIST, (TType.STRING, "UTF8", True), TType.STRING, "UTF8", False)
@@ -75,8 +79,8 @@ def _hashable_skew() -> None:
 
 
 def _binary_bit_vectors() -> None:
-    for name, struct in inspect.getmembers(ttypes, inspect.isclass):
-        if name.endswith("ColumnStatsData"):
+    for struct in _structs():
+        if struct.__name__.endswith("ColumnStatsData"):
             struct.thrift_spec = tuple(
                 (field[0], field[1], field[2], _BYTES, field[4]) if field and field[2] == "bitVectors" else field
                 for field in struct.thrift_spec
@@ -93,10 +97,7 @@ def _refresh() -> None:
             for item in node:
                 visit(item)
 
-    for _, struct in inspect.getmembers(ttypes, inspect.isclass):
+    for struct in _structs():
         for field in getattr(struct, "thrift_spec", None) or ():
             if field:
                 visit(field[3])
-
-
-apply()

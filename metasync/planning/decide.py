@@ -83,14 +83,16 @@ def _unsafe(draft: _Draft, observed: Observed, safety: Safety) -> str:
 
 
 def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet, safety: Safety) -> None:
-    if view.waits_for_merges:
+    former = any(other.ref == view.ref and other.ended and other.life != "gone" for other in observed.refs)
+    if view.waits_for_merges or former:
         draft.more = True
         return
-    if view.pinned:
-        _finish_birth(draft, view, observed)
-        return
-    made = 0
+    _finish_birth(draft, view, observed, rules)
+    pinned = {pin.logical for pin in view.pinned}
+    made = len(pinned)
     for table in view.birth:
+        if table.logical in pinned:
+            continue
         rule = rules.of_table(observed.repository.name, view.ref, table.logical)
         if rule is None or rule.create == "ignore":
             continue
@@ -112,6 +114,7 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
                     f"has {table.partitions} partitions, more than safety.max_partitions_per_table = "
                     f"{safety.max_partitions_per_table}",
                     "raise the limit, or set partitions: none in the rule",
+                    view.id,
                 )
             )
             continue
@@ -126,6 +129,7 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
                 str(view.ref),
                 f"would get {made} mirrors, more than safety.max_tables_per_ref = {safety.max_tables_per_ref}",
                 "narrow the rule's tables or raise the limit",
+                view.id,
             )
         )
 
@@ -144,10 +148,11 @@ def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -
         partitions=table.partitions if rule.partitions == "copy" else 0,
         columns=len(table.header.sd.cols),
         as_of=view.as_of,
+        copy_partitions=rule.partitions == "copy",
     )
 
 
-def _finish_birth(draft: _Draft, view: RefView, observed: Observed) -> None:
+def _finish_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet) -> None:
     """Build what was pinned and is not made yet."""
     for pin in view.pinned:
         if pin.made:
@@ -157,10 +162,10 @@ def _finish_birth(draft: _Draft, view: RefView, observed: Observed) -> None:
             if refused.kind != "belongs":
                 draft.refusals.append(refused)
             continue
-        draft.changes.append(_create_pinned(view, pin, resumed=pin.physical in observed.occupied))
+        draft.changes.append(_create_pinned(view, pin, rules, resumed=pin.physical in observed.occupied))
 
 
-def _create_pinned(view: RefView, pin: Pinned, *, resumed: bool) -> CreateMirror:
+def _create_pinned(view: RefView, pin: Pinned, rules: RuleSet, *, resumed: bool) -> CreateMirror:
     return CreateMirror(
         ref_id=view.id,
         ref=view.ref,
@@ -174,6 +179,7 @@ def _create_pinned(view: RefView, pin: Pinned, *, resumed: bool) -> CreateMirror
         partitions=pin.partitions,
         columns=pin.columns,
         as_of=pin.as_of,
+        copy_partitions=(rule := rules.named(pin.rule)) is None or rule.partitions == "copy",
         resumed=resumed,
     )
 
@@ -194,6 +200,7 @@ def _name(draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical:
                 f"{view.ref} {logical}",
                 f"would be called {physical}, which {other} holds",
                 "rename the ref, or set target.on_collision: hash in the rule",
+                view.id,
             )
         )
         return None
@@ -204,6 +211,7 @@ def _name(draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical:
                 f"{view.ref} {logical}",
                 f"would be called {physical}, which is the name of a canonical table",
                 "change the rule's target",
+                view.id,
             )
         )
         return None
@@ -226,6 +234,7 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
             f"{view.ref} {physical}",
             f"is the mirror of {marks.repository} {marks.ref}",
             "rename the ref, or set target.on_collision: hash in the rule",
+            view.id,
         )
     if any(table.physical == physical for table in view.tables):
         return Notice("belongs", str(physical), "is the branch's own table")
@@ -235,6 +244,7 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
         f"{view.ref} {physical}",
         f"a table{owner} that is not ours stands there; it is left alone",
         f"move {physical} away or change the rule's target, then: metasync reconcile",
+        view.id,
     )
 
 
@@ -288,7 +298,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
 def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     if merge.started:
         # Planned before a crash: those very changes are finished, nothing is computed anew.
-        draft.changes += list(merge.unfinished)
+        draft.changes += [replace(change, resumed=True) for change in merge.unfinished]
         draft.changes.append(_finish(merge))
         return
     subject = f"{merge.source} -> {merge.destination}"
@@ -376,6 +386,7 @@ def _merge_change(
         remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
         edge=not conflicts and (bool(carried) or not withheld),
         owned=view.live is not None and view.live.kind == "mirror",
+        stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
     )
 
 

@@ -113,6 +113,11 @@ def _absolute_storage(sd: StorageDescriptor, ref: str) -> StorageDescriptor:
     )
 
 
+def moved_storage(sd: StorageDescriptor, home: Home, ref: str) -> StorageDescriptor:
+    """A storage descriptor with what lies on `home` moved to another ref."""
+    return _absolute_storage(_relative_storage(sd, home), ref)
+
+
 def header_of(table: Table, home: Home, ignored: Sequence[str] = ()) -> Table:
     """The header of a table as the metastore holds it."""
     parameters = spark.joined(_steady(table.parameters, ignored))

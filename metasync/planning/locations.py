@@ -24,6 +24,12 @@ def on_ref(location: str | None, repository: str, ref: str) -> bool:
     return match is not None and match["repository"] == repository and match["ref"] == ref
 
 
+def ref_in(location: str, repository: str) -> str | None:
+    """The ref on which a location of the repository lies."""
+    match = _LAKEFS.fullmatch(location)
+    return match["ref"] if match and match["repository"] == repository else None
+
+
 def relative(location: str, repository: str, ref: str) -> str:
     """`s3a://lake/dev-1/x` -> `s3a://lake/{ref}/x`; anything not on this ref stays as it is."""
     match = _LAKEFS.fullmatch(location)

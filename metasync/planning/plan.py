@@ -37,6 +37,7 @@ class CreateMirror:
     partitions: int
     columns: int
     as_of: str = ""
+    copy_partitions: bool = True
     resumed: bool = False
     kind: Literal["create-mirror"] = "create-mirror"
 
@@ -55,7 +56,8 @@ class MergeTable:
     """Bring one table of a merge's destination from `before` to `after`; both None-able headers.
 
     Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
-    with the withheld items put back, for the graph.
+    with the withheld items put back, for the graph. `stamp` is the table's `transient_lastDdlTime` when it was planned:
+    a `resumed` change finds by it whether somebody undid what was written before a crash.
     """
 
     merge_id: int
@@ -80,6 +82,8 @@ class MergeTable:
     remainder_partitions: tuple[PartitionChange, ...] = ()
     edge: bool = True
     owned: bool = False
+    stamp: str = ""
+    resumed: bool = False
     kind: Literal["merge-table"] = "merge-table"
 
     @property
@@ -139,12 +143,13 @@ Change = Annotated[
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a person should know. `kind` is a stable word; `help` says what to do."""
+    """Something that a person should know. `kind` is a stable word; `help` says what to do; `ref_id` whose it is."""
 
     kind: str
     subject: str
     message: str
     help: str = ""
+    ref_id: int = 0
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,16 @@ class EventQueue:
             )
             return new_id(result)
 
+    def put_once(self, repository: str, kind: str, payload: Mapping[str, Any]) -> int | None:
+        """As `put`, unless an event of that kind waits for the repository already."""
+        with self._database.transaction() as connection:
+            waiting = connection.execute(
+                select(events.c.id)
+                .where(events.c.repository == repository, events.c.kind == kind, events.c.state == "queued")
+                .limit(1)
+            ).one_or_none()
+        return None if waiting is not None else self.put(repository, kind, payload)
+
     def claim(self, holder: str, lease: float) -> tuple[StoredEvent, ...]:
         """The oldest due event of a repository that nobody works on, with all others of that repository that are due.
 

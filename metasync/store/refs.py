@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
-from metasync.planning.observed import Pinned
+from metasync.planning.observed import Pinned, RefLife
 from metasync.planning.plan import CreateMirror
 from metasync.store.database import Database, new_id
 from metasync.store.schema import heads, mirrors, refs, repositories
@@ -28,7 +28,7 @@ class RefRow:
     watermark: int
     born_commit: str
     head: str
-    life: str
+    life: RefLife
     source: str
     as_of: str
     born_event_time: float | None
@@ -123,7 +123,7 @@ class RefStore:
         *,
         head: str,
         born_commit: str,
-        life: str,
+        life: RefLife,
         parent_id: int | None,
         watermark: int,
         source: str,

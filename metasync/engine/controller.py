@@ -1,0 +1,159 @@
+"""The loop: observe, decide, apply, record. Webhook, poller, schedule and command line all come through here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from metasync.engine.apply import Applier
+from metasync.engine.metrics import Metrics
+from metasync.engine.observe import Observer
+from metasync.engine.record import Recorder
+from metasync.engine.scope import Scope
+from metasync.model.hms import TableName
+from metasync.planning.decide import make_plan, waiting_change
+from metasync.planning.observed import Observed
+from metasync.planning.plan import Applied, CreateMirror, MergeTable, Plan
+from metasync.planning.rules import RuleSet
+from metasync.settings.models import Settings
+from metasync.store.ledger import Ledger
+
+_MOST_PASSES = 50
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What passes over a repository came to. `plans` and `outcomes` are in order; a dry run has no outcomes."""
+
+    repository: str
+    plans: tuple[Plan, ...]
+    outcomes: tuple[Applied, ...] = ()
+    refused: str = ""
+    plan_id: int | None = None
+
+    @property
+    def failures(self) -> tuple[Applied, ...]:
+        return tuple(o for o in self.outcomes if o.state in ("failed", "waiting"))
+
+    @property
+    def conflicts(self) -> int:
+        return sum(o.state == "conflict" for o in self.outcomes)
+
+
+class Controller:
+    """Brings one repository's mirrors and merges up to date, pass after pass until nothing waits."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: RuleSet,
+        observer: Observer,
+        applier: Applier,
+        recorder: Recorder,
+        ledger: Ledger,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._observer = observer
+        self._applier = applier
+        self._recorder = recorder
+        self._ledger = ledger
+        self._metrics = metrics
+        self._busy: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def plan(self, scope: Scope) -> Result:
+        """The very plan that `sync` would execute first; nothing but what was seen is stored."""
+        with self._alone(scope.repository):
+            observed = self._observer.observe(scope)
+            return Result(scope.repository, (make_plan(observed, self._rules, self._settings.safety),))
+
+    def sync(
+        self, scope: Scope, *, stop: Callable[[], bool] = lambda: False, told: Callable[[Applied], None] | None = None
+    ) -> Result:
+        """Observe, decide, apply, record, until no pass leaves work for another."""
+        plans: list[Plan] = []
+        outcomes: list[Applied] = []
+        with self._alone(scope.repository):
+            while True:
+                observed = self._observer.observe(scope)
+                plan = make_plan(observed, self._rules, self._settings.safety)
+                plans.append(plan)
+                if self._settings.mode == "observe":
+                    break
+                if plan.refusal:
+                    plan_id = self._ledger.keep_plan("unsafe", scope.repository, plan.refusal, plan)
+                    log.warning("plan refused", repository=scope.repository, reason=plan.refusal, plan=plan_id)
+                    return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
+                made = self._execute(observed, plan, stop, told)
+                outcomes += made
+                failed = any(o.state in ("failed", "waiting") for o in made)
+                if failed or stop() or not plan.more or len(plans) >= _MOST_PASSES:
+                    break
+                scope = Scope(scope.repository, scope.events)
+        return Result(scope.repository, tuple(plans), tuple(outcomes))
+
+    def execute(self, observed: Observed, plan: Plan, told: Callable[[Applied], None] | None = None) -> Result:
+        """Applies a plan that a person approved."""
+        with self._alone(plan.repository):
+            outcomes = self._execute(observed, plan, lambda: False, told)
+        return Result(plan.repository, (plan,), tuple(outcomes))
+
+    def _execute(
+        self,
+        observed: Observed,
+        plan: Plan,
+        stop: Callable[[], bool],
+        told: Callable[[Applied], None] | None,
+    ) -> list[Applied]:
+        waiting = self._withheld(observed, plan)
+        self._recorder.before(plan)
+
+        def done(outcome: Applied) -> None:
+            self._recorder.done(observed.repository, outcome, waiting)
+            self._metrics.applied(outcome)
+            if told is not None:
+                told(outcome)
+
+        outcomes = self._applier.apply(observed.repository, plan, done, stop)
+        unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
+        for view in observed.refs:
+            settled = view.id not in unfinished and not view.waits_for_merges and not view.ended
+            if view.life in ("new", "making") and settled and not self._held_back(plan, view.id, outcomes):
+                self._recorder.born(view.id)
+        for outcome in outcomes:
+            if outcome.state in ("failed", "waiting") and outcome.message:
+                log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
+        self._metrics.planned(plan)
+        return outcomes
+
+    def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
+        """Whether a birth still has mirrors to make, or waits for the former life of its ref to end."""
+        made = {id(o.change) for o in outcomes if o.state == "done"}
+        open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
+        return open_ones or plan.more or any(notice.ref_id == ref_id for notice in plan.refusals)
+
+    def _withheld(self, observed: Observed, plan: Plan) -> Mapping[TableName, MergeTable]:
+        """For each table of which a policy withholds something, the change that `metasync apply` will make."""
+        found: dict[TableName, MergeTable] = {}
+        views = {(m.id, t.logical): (m, t) for m in observed.merges for t in m.tables}
+        for change in plan.merges:
+            view = views.get((change.merge_id, change.logical))
+            rule = self._rules.named(change.rule)
+            if change.withheld and view is not None and rule is not None:
+                found[change.logical] = waiting_change(*view, rule, change)
+        return found
+
+    @contextmanager
+    def _alone(self, repository: str) -> Iterator[None]:
+        """One pass over a repository at a time."""
+        with self._guard:
+            lock = self._busy.setdefault(repository, threading.Lock())
+        with lock:
+            yield

@@ -1,0 +1,229 @@
+"""Refs: which there are, where each came from, as of which commit, and which are certainly gone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from metasync.engine.scope import Scope
+from metasync.engine.tables import Reading, TableReader
+from metasync.lakefs import LakeFS
+from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
+from metasync.planning.incarnations import KnownLife, creation_of, is_replaced
+from metasync.planning.plan import Notice
+from metasync.planning.rules import UNADDRESSABLE, RuleSet
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import VersionStore
+
+_EXPRESSION = re.compile(r"[~^@].*$", re.S)
+_ANCESTORS = 1000
+
+
+@dataclass
+class Sight:
+    """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live."""
+
+    repository: Repository
+    repository_id: int
+    current: dict[Ref, str]
+    rows: list[RefRow]
+    confirmed_gone: set[int] = field(default_factory=set)
+    readings: dict[int, Reading] = field(default_factory=dict)
+    partitions_read: set[int] = field(default_factory=set)
+    notices: list[Notice] = field(default_factory=list)
+
+    def row(self, ref: Ref) -> RefRow | None:
+        """The ref's present life."""
+        return next((r for r in self.rows if r.ref == ref and not r.replaced), None)
+
+    def by_id(self, ref_id: int) -> RefRow | None:
+        return next((r for r in self.rows if r.id == ref_id), None)
+
+
+class Lineage:
+    """Keeps the store's refs in step with lakeFS's."""
+
+    def __init__(
+        self, lakefs: LakeFS, refs: RefStore, versions: VersionStore, reader: TableReader, rules: RuleSet
+    ) -> None:
+        self._lakefs = lakefs
+        self._refs = refs
+        self._versions = versions
+        self._reader = reader
+        self._rules = rules
+
+    def look(self, repository: Repository, scope: Scope, now: float) -> Sight:
+        """Lists the refs, ends lives that were replaced, notes what is missing, begins the lives of new refs."""
+        repository_id = self._refs.repository_id(repository)
+        current = self._lakefs.list_refs(repository.name)
+        sight = Sight(repository, repository_id, current, list(self._refs.living(repository_id)))
+        self._warn_of_others(sight)
+        for row in list(sight.rows):
+            self._check(sight, row, scope.events, now)
+        fresh = [ref for ref in current if sight.row(ref) is None]
+        begun: set[Ref] = set()
+        for ref in sorted(fresh, key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name)):
+            self._begin(sight, ref, scope.events, begun)
+        return sight
+
+    def read(self, sight: Sight, row: RefRow, *, partitions: bool) -> Reading:
+        """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""
+        if row.id in sight.readings and (not partitions or row.id in sight.partitions_read):
+            return sight.readings[row.id]
+        head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
+        reading, at = self._reader.read(sight.repository, row, head, partitions=partitions)
+        if not row.replaced and row.ref in sight.current:
+            sight.current[row.ref] = at
+        sight.readings[row.id] = reading
+        if partitions:
+            sight.partitions_read.add(row.id)
+        return reading
+
+    def _warn_of_others(self, sight: Sight) -> None:
+        for other in self._refs.identities(sight.repository.name):
+            if other.identity == sight.repository.identity:
+                continue
+            if self._refs.living(self._refs.repository_id(other)):
+                sight.notices.append(
+                    Notice(
+                        "repository-replaced",
+                        sight.repository.name,
+                        "is not the repository that was known by this name (created at another time, or on another "
+                        "lakeFS); the mirrors of the old one are left alone",
+                        "check lakefs.endpoint_url; if the repository was really made anew: metasync prune",
+                    )
+                )
+
+    def _check(self, sight: Sight, row: RefRow, events: Iterable[LakeFSEvent], now: float) -> None:
+        commit = sight.current.get(row.ref)
+        if commit is not None and not row.replaced:
+            known = KnownLife(row.ref, row.head, row.born_commit, row.born_event_time, row.first_seen)
+            if is_replaced(known, commit, events):
+                self._refs.update(row.id, replaced=1, missed_since=now)
+            elif row.missed_since is not None:
+                self._refs.update(row.id, missed_since=None)
+        elif commit is None and not row.replaced:
+            if not self._is_gone(sight, row.ref):
+                return
+            sight.confirmed_gone.add(row.id)
+            if row.missed_since is None:
+                self._refs.update(row.id, missed_since=now)
+        self._reload(sight, row.id)
+
+    def _is_gone(self, sight: Sight, ref: Ref) -> bool:
+        """404 for the ref, from a lakeFS that in the same pass shows the recorded repository and its default branch."""
+        if self._lakefs.get_ref(sight.repository.name, ref) is not None:
+            return False
+        again = self._lakefs.get_repository(sight.repository.name)
+        if again is None or again.identity != sight.repository.identity:
+            return False
+        default = Ref(RefType.BRANCH, again.default_branch)
+        return default in sight.current and self._lakefs.get_ref(again.name, default) is not None
+
+    def _begin(self, sight: Sight, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]) -> None:
+        """The first sight of a ref: its parent first, if that is new too."""
+        if ref in begun or sight.row(ref) is not None:
+            return
+        begun.add(ref)
+        if ref.type is RefType.TAG and any(mark in ref.name for mark in UNADDRESSABLE):
+            sight.notices.append(Notice("unaddressable-tag", str(ref), "lakeFS cannot address a tag of such a name"))
+            return
+        repository, head = sight.repository, sight.current[ref]
+        event = creation_of(ref, events)
+        if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
+            row = self._refs.add(
+                sight.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
+                source="", as_of="", event_time=event.event_time if event else None,
+            )  # fmt: skip
+            sight.rows.append(row)
+            self.read(sight, row, partitions=False)
+            return
+        born = event.commit_id if event and event.commit_id else head
+        parent, source = self._parent(sight, ref, born, event, events, begun)
+        watermark, as_of = (0, "") if parent is None else self._watermark(sight, parent, born)
+        mirrored = bool(self._rules.of_ref(repository.name, ref))
+        row = self._refs.add(
+            sight.repository_id, ref, head=head, born_commit=born, life="new" if mirrored else "live",
+            parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
+            event_time=event.event_time if event else None,
+        )  # fmt: skip
+        sight.rows.append(row)
+
+    def _canonical(self, repository: Repository) -> set[str]:
+        return {*self._rules.canonical_branches(repository), repository.default_branch}
+
+    def _parent(
+        self,
+        sight: Sight,
+        ref: Ref,
+        born: str,
+        event: LakeFSEvent | None,
+        events: tuple[LakeFSEvent, ...],
+        begun: set[Ref],
+    ) -> tuple[RefRow | None, str]:
+        """The ref that a new one was created from: the event, else the runs API, else whose head was that commit."""
+        typed = event.source_ref if event else ""
+        if ref.type is RefType.BRANCH and not typed:
+            payload = self._lakefs.payload_of_run(sight.repository.name, born, "post-create-branch")
+            if payload is not None and payload.get("branch_id") == ref.name:
+                typed = str(payload.get("source_ref", ""))
+        if typed:
+            named = self._named(sight, _EXPRESSION.sub("", typed), ref, events, begun)
+            if named is not None:
+                return named, str(named.ref)
+        holders = self._refs.at_commit(sight.repository_id, [born]).get(born, [])
+        rows = [row for ref_id, _ in holders if (row := sight.by_id(ref_id)) is not None and row.ref != ref]
+        canonical = self._default_row(sight, ref)
+        if canonical is not None and (canonical in rows or not rows):
+            return canonical, f"{canonical.ref} (assumed)"
+        return (rows[0], f"{rows[0].ref} (assumed)") if rows else (None, "unknown")
+
+    def _default_row(self, sight: Sight, ref: Ref) -> RefRow | None:
+        rules = self._rules.of_ref(sight.repository.name, ref)
+        name = (rules[0].canonical_branch if rules else None) or sight.repository.default_branch
+        return sight.row(Ref(RefType.BRANCH, name))
+
+    def _named(
+        self, sight: Sight, name: str, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]
+    ) -> RefRow | None:
+        for kind in (RefType.BRANCH, RefType.TAG):
+            candidate = Ref(kind, name)
+            if candidate == ref or candidate not in sight.current:
+                continue
+            self._begin(sight, candidate, events, begun)
+            return sight.row(candidate)
+        for kind in (RefType.BRANCH, RefType.TAG):
+            # Deleted meanwhile: what it was is still known.
+            found = self._refs.newest(sight.repository_id, Ref(kind, name)) if Ref(kind, name) != ref else None
+            if found is not None:
+                return found
+        return None
+
+    def _watermark(self, sight: Sight, parent: RefRow, born: str) -> tuple[int, str]:
+        """How much of the parent's history a ref born at a commit inherits, and `live` where that had to be guessed."""
+        alive = parent.ref in sight.current and not parent.replaced
+        if alive and sight.current[parent.ref] == born:
+            self.read(sight, parent, partitions=True)
+            if sight.current[parent.ref] == born:
+                return self._versions.newest_id(), ""
+        ancestors = [c.id for c in self._lakefs.first_parents(sight.repository.name, born, _ANCESTORS)]
+        seen = self._refs.at_commit(sight.repository_id, ancestors)
+        lives = {parent.id, *self._ancestors(parent)}
+        for commit in ancestors:
+            marks = [mark for ref_id, mark in seen.get(commit, ()) if ref_id in lives]
+            if marks:
+                return max(marks), ""
+        if alive:
+            self.read(sight, parent, partitions=True)
+        return self._versions.newest_id(), "live"
+
+    def _ancestors(self, row: RefRow) -> list[int]:
+        found = []
+        while row.parent_id is not None:
+            found.append(row.parent_id)
+            row = self._refs.get(row.parent_id)
+        return found
+
+    def _reload(self, sight: Sight, ref_id: int) -> None:
+        sight.rows = [self._refs.get(row.id) if row.id == ref_id else row for row in sight.rows]

@@ -1,0 +1,222 @@
+"""Observing: everything that a plan for one repository is a function of, gathered in the order in which it depends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.merges import MergeBook
+from metasync.engine.scope import Scope
+from metasync.lakefs import LakeFS
+from metasync.metastore import Metastore
+from metasync.model.hms import StorageDescriptor, Table, TableName
+from metasync.model.lakefs import RefType, Repository
+from metasync.model.marks import Marks
+from metasync.planning.formats import why_off_ref
+from metasync.planning.names import physical_name
+from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant, RefView
+from metasync.planning.plan import Notice
+from metasync.planning.rules import RuleSet
+from metasync.store import Database
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import VersionStore
+
+
+class Observer:
+    """Reads lakeFS and the metastore; writes only what it saw, and only to the store."""
+
+    def __init__(
+        self,
+        database: Database,
+        lakefs: LakeFS,
+        metastore: Metastore,
+        refs: RefStore,
+        versions: VersionStore,
+        lineage: Lineage,
+        merges: MergeBook,
+        rules: RuleSet,
+        instance: str,
+    ) -> None:
+        self._database = database
+        self._lakefs = lakefs
+        self._metastore = metastore
+        self._refs = refs
+        self._versions = versions
+        self._lineage = lineage
+        self._merges = merges
+        self._rules = rules
+        self._instance = instance
+
+    def observe(self, scope: Scope) -> Observed:
+        """One look at a repository. One that lakeFS does not have is observed as empty, with a notice."""
+        repository = self._lakefs.get_repository(scope.repository)
+        if repository is None:
+            return self._absent(scope)
+        now = self._database.now()
+        sight = self._lineage.look(repository, scope, now)
+        self._read_what_moved(sight, scope)
+        for row in list(sight.rows):
+            if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
+                self._merges.walk(sight, row, scope)
+        merges, behind = self._merges.pending(sight)
+        views = [self._view(sight, row, merges, now) for row in sight.rows]
+        canonical = {
+            view.logical
+            for row in sight.rows
+            if row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(repository)
+            for view in (sight.readings[row.id].tables if row.id in sight.readings else ())
+        }
+        observed = Observed(
+            repository=repository,
+            instance=self._instance,
+            store_id=self._database.store_id(),
+            refs=tuple(views),
+            merges=tuple(merges),
+            occupied=self._occupied(repository, views),
+            claims=self._refs.claims(),
+            canonical=frozenset(canonical),
+            notices=(*sight.notices, *self._orphans(sight)),
+            merges_behind=behind,
+        )
+        for row in sight.rows:
+            if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref]:
+                self._refs.update(row.id, head=sight.current[row.ref])
+        return observed
+
+    def _absent(self, scope: Scope) -> Observed:
+        notice = Notice(
+            "unknown-repository",
+            scope.repository,
+            "lakeFS has no such repository, or does not show it to this user; nothing is changed",
+            "check the rule's repository, lakefs.endpoint_url and the user's rights",
+        )
+        nowhere = Repository(scope.repository, 0, "", "")
+        return Observed(nowhere, self._instance, self._database.store_id(), notices=(notice,))
+
+    def _read_what_moved(self, sight: Sight, scope: Scope) -> None:
+        """The tables of refs whose head moved, of all where the scope is full, and of those that end."""
+        for row in list(sight.rows):
+            if not self._rules.of_ref(sight.repository.name, row.ref) and not self._is_canonical(sight, row):
+                continue
+            if row.replaced or row.id in sight.confirmed_gone:
+                self._lineage.read(sight, row, partitions=True)
+            elif row.ref in sight.current and (
+                scope.full or row.life in ("new", "making") or sight.current[row.ref] != row.head
+            ):
+                self._lineage.read(sight, row, partitions=False)
+
+    def _is_canonical(self, sight: Sight, row: RefRow) -> bool:
+        return row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(sight.repository)
+
+    def _view(self, sight: Sight, row: RefRow, merges: Iterable[MergeView], now: float) -> RefView:
+        reading = sight.readings.get(row.id)
+        tables = reading.tables if reading else ()
+        parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
+        waits = {m.destination_ref_id for m in merges} | {m.source_ref_id for m in merges}
+        born = row.life in ("new", "making") and not row.replaced and row.ref in sight.current
+        return RefView(
+            id=row.id,
+            ref=row.ref,
+            incarnation=row.incarnation,
+            life=row.life,
+            present=row.ref in sight.current and not row.replaced,
+            head=sight.current.get(row.ref, row.head),
+            confirmed_gone=row.id in sight.confirmed_gone,
+            missing_for=now - row.missed_since if row.missed_since is not None else 0.0,
+            replaced=row.replaced,
+            tables=tables,
+            databases=tuple(self._own_databases(sight, row)) if row.replaced or row.id in sight.confirmed_gone else (),
+            pinned=self._refs.pinned(row.id),
+            source=row.source,
+            as_of=row.as_of,
+            birth=self._birth(sight, row, parent) if born else (),
+            waits_for_merges=row.id in waits or (born and parent is not None and parent.id in waits),
+        )
+
+    def _own_databases(self, sight: Sight, row: RefRow) -> list[str]:
+        """The databases that metasync made for this ref."""
+        names = {pin.physical.database for pin in self._refs.pinned(row.id)}
+        names |= {view.physical.database for view in sight.readings[row.id].tables}
+        names |= set(sight.readings[row.id].databases)
+        found = []
+        for name in sorted(names):
+            database = self._metastore.get_database(name)
+            marks = Marks.from_parameters(database.parameters, name) if database else None
+            if marks and marks.instance == self._instance and marks.ref == str(row.ref):
+                found.append(name)
+        return found
+
+    def _birth(self, sight: Sight, row: RefRow, parent: RefRow | None) -> tuple[BirthTable, ...]:
+        """The tables that a new ref takes over from the one that it was created from."""
+        reading = sight.readings.get(parent.id) if parent else None
+        live = {view.logical: view for view in reading.tables} if reading else {}
+        now = self._versions.in_force(parent) if parent else {}
+        tables = []
+        for logical, version in sorted(self._versions.in_force(row).items()):
+            if version.definition is None:
+                continue
+            rule = self._rules.of_table(sight.repository.name, row.ref, logical)
+            if rule is None:
+                continue
+            stored = self._versions.definition(version.definition)
+            view = live.get(logical)
+            current = view is not None and logical in now and now[logical].id == version.id
+            skipped = None
+            if view is not None and parent is not None and current:
+                skipped = why_off_ref(view.table, sight.repository.name, parent.ref.name)
+            tables.append(
+                BirthTable(
+                    logical=logical,
+                    version=version.id,
+                    definition=stored.hash,
+                    header=stored.header,
+                    partitions=stored.partitions,
+                    copy_of=view.physical if view is not None and current and not row.as_of else None,
+                    skipped=skipped,
+                )
+            )
+        if reading is not None:
+            tables += self._skipped(sight, row, reading.skipped)
+        return tuple(tables)
+
+    def _skipped(self, sight: Sight, row: RefRow, skipped: dict[TableName, str]) -> list[BirthTable]:
+        nothing = Table("", "", StorageDescriptor())
+        return [
+            BirthTable(logical, 0, "", nothing, 0, None, reason)
+            for logical, reason in sorted(skipped.items())
+            if self._rules.of_table(sight.repository.name, row.ref, logical) is not None
+        ]
+
+    def _occupied(self, repository: Repository, views: Iterable[RefView]) -> dict[TableName, Occupant]:
+        """What stands at the names that new mirrors would take."""
+        names: set[TableName] = set()
+        for view in views:
+            names |= {pin.physical for pin in view.pinned if not pin.made}
+            for table in view.birth:
+                rule = self._rules.of_table(repository.name, view.ref, table.logical)
+                if rule is not None and not table.skipped:
+                    for hashed in (False, True):
+                        names.add(physical_name(rule.target, repository.name, view.ref, table.logical, hashed=hashed))
+        by_database: dict[str, list[str]] = {}
+        for name in sorted(names):
+            by_database.setdefault(name.database, []).append(name.table)
+        found = (t for database, some in by_database.items() for t in self._metastore.get_tables(database, some))
+        return {t.table_name: Occupant(t, Marks.from_parameters(t.parameters, str(t.table_name))) for t in found}
+
+    def _orphans(self, sight: Sight) -> list[Notice]:
+        """Mirrors that no rule wants any more. They are reported, never dropped."""
+        found = []
+        for row in sight.rows:
+            if row.ref not in sight.current:
+                continue
+            for pin in self._refs.pinned(row.id):
+                if pin.made and self._rules.of_table(sight.repository.name, row.ref, pin.logical) is None:
+                    found.append(
+                        Notice(
+                            "orphan",
+                            str(pin.physical),
+                            f"no rule wants {row.ref} {pin.logical} any more",
+                            "metasync prune",
+                        )
+                    )
+        return found

@@ -1,0 +1,188 @@
+"""Reading the tables of a ref, and keeping a version of each that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from metasync.errors import NotFound, ObservationMoved
+from metasync.lakefs import LakeFS
+from metasync.metastore import Metastore
+from metasync.model.hms import Partition, Table, TableName
+from metasync.model.lakefs import RefType, Repository
+from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
+from metasync.planning.definition import Home, content_hash, header_json, header_of, partition_of
+from metasync.planning.formats import why_skipped
+from metasync.planning.manifest import Chunk, Manifest, cut
+from metasync.planning.observed import Pinned, TableView
+from metasync.planning.rules import RuleSet, may_take_database, takes_table
+from metasync.settings.models import Rule
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import Version, VersionStore
+
+T = TypeVar("T")
+R = TypeVar("R")
+_READINGS = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason."""
+
+    tables: tuple[TableView, ...]
+    skipped: dict[TableName, str]
+    databases: tuple[str, ...]
+
+
+class TableReader:
+    """Reads a ref's tables from the metastore and notes in the store what it saw; writes nothing else."""
+
+    def __init__(
+        self,
+        lakefs: LakeFS,
+        metastore: Metastore,
+        refs: RefStore,
+        versions: VersionStore,
+        rules: RuleSet,
+        instance: str,
+    ) -> None:
+        self._lakefs = lakefs
+        self._metastore = metastore
+        self._refs = refs
+        self._versions = versions
+        self._rules = rules
+        self._instance = instance
+
+    def read(self, repository: Repository, row: RefRow, head: str, *, partitions: bool) -> tuple[Reading, str]:
+        """The tables of a ref, and the head at which they were read.
+
+        With `partitions`, those of every table are read; else of tables whose header changed or was never seen. Read
+        again where the head moved meanwhile. Raises ObservationMoved where it keeps moving.
+        """
+        for _ in range(_READINGS):
+            reading = self._look(repository, row)
+            self._note(repository, row, head, reading, partitions=partitions)
+            now = self._lakefs.get_ref(repository.name, row.ref) if row.ref.type is RefType.BRANCH else head
+            if now is None or now == head:
+                self._refs.note_head(row.id, head, self._versions.newest_id())
+                return reading, head
+            head = now
+        raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
+
+    def _look(self, repository: Repository, row: RefRow) -> Reading:
+        canonical = self._rules.canonical_branches(repository)
+        if row.ref.type is RefType.BRANCH and row.ref.name in canonical:
+            return self._canonical(repository, row, canonical[row.ref.name])
+        pinned = {pin.physical: pin.logical for pin in self._refs.pinned(row.id)}
+        asker = Asker(self._instance, repository.name, row.ref, row.incarnation, pinned)
+        if not pinned and not self._rules.of_ref(repository.name, row.ref):
+            return Reading((), {}, ())
+        names = [d for d in self._metastore.get_all_databases() if may_hold_tables(d, asker, self._rules)]
+        found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names})
+        views = [as_of_ref(table, asker, self._rules) for table in found]
+        return _reading([view for view in views if view is not None], names)
+
+    def _canonical(self, repository: Repository, row: RefRow, own: Sequence[Rule]) -> Reading:
+        wanted: dict[str, list[str]] = {}
+        for database in self._metastore.get_all_databases():
+            takers = [rule for rule in own if may_take_database(rule, database)]
+            if takers:
+                names = self._metastore.get_all_tables(database)
+                wanted[database] = [
+                    name for name in names if any(takes_table(rule, TableName(database, name)) for rule in takers)
+                ]
+        views = [as_canonical(table, repository.name, row.ref) for table in self._tables_of(wanted)]
+        return _reading([view for view in views if view is not None], ())
+
+    def _tables_of(self, wanted: Mapping[str, Sequence[str]]) -> list[Table]:
+        found: list[Table] = []
+        for database, names in wanted.items():
+            if names:
+                found += self._metastore.get_tables(database, list(names))
+        return found
+
+    # What was seen, into the store
+
+    def _note(self, repository: Repository, row: RefRow, head: str, reading: Reading, *, partitions: bool) -> None:
+        in_force = self._versions.in_force(row)
+        pinned = {pin.logical: pin for pin in self._refs.pinned(row.id)}
+        hashes = self._versions.header_hashes(v.definition for v in in_force.values() if v.definition)
+        home = Home(repository.name, row.ref.name)
+        ignored = self._rules.ignored_parameters(repository.name)
+
+        def define(view: TableView) -> tuple[TableView, str | None]:
+            """The table's definition where it has to be read in full, else None."""
+            known = in_force.get(view.logical)
+            header = header_of(view.table, home, ignored)
+            address = known.definition if known is not None else None
+            same = address is not None and hashes[address] == content_hash(header_json(header))
+            copies = self._copies_partitions(repository.name, row, view.logical, pinned.get(view.logical))
+            if same and not (partitions and copies and view.table.partition_keys):
+                return view, None
+            if not copies and address is not None:
+                manifest = self._versions.definition(address).manifest
+            else:
+                manifest = self._read_manifest(view, home, ignored)
+            return view, self._versions.put_definition(header, manifest)
+
+        whole = [view for view in reading.tables if view.kind != "making"]
+        for view, definition in parallel(self._metastore.parallel, define, whole):
+            known = in_force.get(view.logical)
+            if definition is None or (known is not None and known.definition == definition):
+                continue
+            self._versions.add(row.id, view.logical, definition, _parents(known, view, row, pinned), head)
+        present = {view.logical for view in reading.tables} | set(reading.skipped)
+        own = self._versions.own(row.id)
+        expected = {pin.logical for pin in pinned.values() if pin.made}
+        expected |= {logical for logical, version in own.items() if version.definition is not None}
+        for logical in sorted(expected - present):
+            known = in_force.get(logical)
+            if known is not None and known.definition is not None and not self._stands(logical, pinned):
+                self._versions.add(row.id, logical, None, (known.id,), head)
+
+    def _stands(self, logical: TableName, pinned: Mapping[TableName, Pinned]) -> bool:
+        """Whether something still stands at the table's name, though it is not the ref's any more."""
+        pin = pinned.get(logical)
+        return self._metastore.get_table(pin.physical if pin else logical) is not None
+
+    def _copies_partitions(self, repository: str, row: RefRow, logical: TableName, pin: Pinned | None) -> bool:
+        rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
+        return rule is None or rule.partitions == "copy"
+
+    def _read_manifest(self, view: TableView, home: Home, ignored: Sequence[str]) -> Manifest:
+        """Reads a table's partitions, a chunk in memory at a time, into the store."""
+        chunks: list[Chunk] = []
+        partitions: Iterable[Partition] = self._metastore.iter_partitions(view.physical, view.table.partition_keys)
+        try:
+            for chunk, content in cut(partition_of(p, view.table, home, ignored) for p in partitions):
+                self._versions.put_chunk(chunk, content)
+                chunks.append(chunk)
+        except NotFound as error:
+            raise ObservationMoved(f"{view.physical}: the table was dropped while it was read") from error
+        return tuple(chunks)
+
+
+def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:
+    skipped = {view.logical: reason for view in views if (reason := why_skipped(view.table))}
+    return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases))
+
+
+def _parents(
+    known: Version | None, view: TableView, row: RefRow, pinned: Mapping[TableName, Pinned]
+) -> tuple[int, ...]:
+    if known is None:
+        return ()
+    if view.kind == "belonging" and known.ref_id != row.id and view.logical not in pinned:
+        # A table that was there before us: how it came from its namesake on the parent, nobody knows.
+        return ()
+    return (known.id,)
+
+
+def parallel(width: int, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The function over all items, `width` at a time; the first error is raised after all have ended."""
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(max_workers=width) as pool:
+        return list(pool.map(function, items))
