@@ -26,7 +26,7 @@ from metasync.store import Database
 from metasync.store import ledger as ledger_store
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefStore, note_head
-from metasync.store.versions import VersionStore, add_version
+from metasync.store.versions import Version, VersionStore, add_version
 
 
 class Recorder:
@@ -86,6 +86,7 @@ class Recorder:
 
     def _merged(self, repository: Repository, change: MergeTable, outcome: Applied, waiting: MergeTable | None) -> None:
         now = self._database.now()
+        newest = self._newest_of_source(change)
         after = self._definition(change.destination_version, change.after, change.partitions)
         remainder = (
             self._definition(change.source_version, change.remainder, change.remainder_partitions)
@@ -113,6 +114,17 @@ class Recorder:
                         "",
                         now,
                     )
+                    if newest is not None and newest.id != change.source_version:
+                        # The source has moved on since the merge: what it is now stays its newest version.
+                        add_version(
+                            connection,
+                            change.source_ref_id,
+                            change.logical,
+                            newest.definition,
+                            (newest.id, source),
+                            newest.commit,
+                            now,
+                        )
                 before = [change.destination_version] if change.destination_version is not None else []
                 made = add_version(
                     connection,
@@ -147,6 +159,11 @@ class Recorder:
                     Plan(repository.name, (kept,)),
                     now,
                 )
+
+    def _newest_of_source(self, change: MergeTable) -> Version | None:
+        if change.source_ref_id is None:
+            return None
+        return self._versions.in_force(self._refs.get(change.source_ref_id)).get(change.logical)
 
     def _definition(
         self, version: int | None, header: Table | None, partitions: Sequence[PartitionChange]

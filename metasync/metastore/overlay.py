@@ -91,7 +91,7 @@ def _refresh() -> None:
     """Points every nested `[struct, specification]` pair at the struct's present specification."""
 
     def visit(node: Any) -> None:
-        if isinstance(node, list) and len(node) == 2 and inspect.isclass(node[0]):
+        if isinstance(node, list) and len(node) == 2 and hasattr(node[0], "thrift_spec"):
             node[1] = node[0].thrift_spec
         elif isinstance(node, tuple):
             for item in node:

@@ -1,0 +1,250 @@
+"""status, refs, explain, conflicts, resolve, history, events: what the books say, and answering them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from metasync.cli.main import Context, output_option, pass_context
+from metasync.cli.output import when
+from metasync.cli.running import report
+from metasync.errors import UsageError
+from metasync.model.hms import TableName
+from metasync.model.lakefs import Ref, RefType, Repository
+from metasync.planning.names import physical_name
+from metasync.planning.rules import RuleSet, ref_patterns, takes_table
+from metasync.service import parts
+
+
+@click.command()
+@output_option
+@pass_context
+def status(context: Context) -> None:
+    """What waits, what needs somebody, and how many refs are mirrored."""
+    with parts(context.settings) as built:
+        depth, age = built.queue.depth()
+        counts = built.ledger.counts()
+        dead = built.queue.list(["dead"])
+        plans = built.ledger.waiting_plans()
+        refs = built.refs.every()
+        value: dict[str, Any] = {
+            "mode": context.settings.mode,
+            "refs": len(refs),
+            "mirrors": sum(pin.made for _, row in refs for pin in built.refs.pinned(row.id)),
+            "queued_events": depth,
+            "oldest_event_seconds": round(age, 1),
+            "dead_events": len(dead),
+            "open_conflicts": counts["conflicts"],
+            "merges_with_unknown_source": counts["source_unknown"],
+            "waiting_plans": [
+                {"id": p.id, "made": when(p.made_at), "subject": p.subject, "reason": p.reason} for p in plans
+            ],
+        }
+    if context.output.is_json:
+        context.output.json("status", value)
+        return
+    for key, item in value.items():
+        if key != "waiting_plans":
+            context.output.print(f"{key.replace('_', ' '):28} {item}")
+    for p in plans:
+        context.output.line("!", f"plan {p.id} waits: {p.subject}: {p.reason}; metasync apply {p.id}")
+    if dead:
+        context.output.line("!", "dead events: metasync events list --state dead")
+    if counts["conflicts"]:
+        context.output.line("!", "conflicts: metasync conflicts")
+
+
+@click.command()
+@click.argument("repository", required=False)
+@output_option
+@pass_context
+def refs(context: Context, repository: str | None) -> None:
+    """The refs that metasync knows, with where they came from and how many mirrors they have."""
+    with parts(context.settings) as built:
+        rows = []
+        for name, row in built.refs.every(repository):
+            pins = built.refs.pinned(row.id)
+            rows.append(
+                {
+                    "repository": name,
+                    "ref": str(row.ref),
+                    "incarnation": row.incarnation,
+                    "life": "ending" if row.missed_since else row.life,
+                    "from": row.source,
+                    "head": row.head[:12],
+                    "mirrors": f"{sum(p.made for p in pins)}/{len(pins)}",
+                    "first_seen": when(row.first_seen),
+                }
+            )
+    context.output.rows("refs", rows, empty="no refs are known yet; run: metasync reconcile")
+
+
+@click.command()
+@click.argument("repository")
+@click.argument("ref")
+@click.argument("table")
+@output_option
+@pass_context
+def explain(context: Context, repository: str, ref: str, table: str) -> None:
+    """Why a table is, or is not, mirrored for a ref: every rule in turn. Asks no server."""
+    try:
+        logical = TableName.parse(table)
+        wanted = Ref.parse(ref) if ref.startswith(("branch/", "tag/")) else Ref(RefType.BRANCH, ref)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    rules = RuleSet.of(context.settings)
+    chosen = rules.of_table(repository, wanted, logical)
+    steps = []
+    for rule in rules.rules:
+        if rule not in rules.of_repository(repository):
+            why = f"its repository pattern {rule.repository!r} does not match"
+        elif rule not in rules.of_ref(repository, wanted):
+            why = f"none of its {wanted.type.value} patterns {list(ref_patterns(rule, wanted.type))} matches"
+        elif not takes_table(rule, logical):
+            why = f"none of its table patterns {rule.tables} matches"
+        else:
+            why = "matches" if rule is chosen else "matches too, but an earlier rule has it"
+        steps.append({"rule": rule.name, "why": why})
+    target = str(physical_name(chosen.target, repository, wanted, logical)) if chosen else None
+    canonical = rules.canonical_branches(Repository(repository, 0, "", "<the default branch>"))
+    if context.output.is_json:
+        body = {"rule": chosen.name if chosen else None, "mirror": target, "steps": steps}
+        context.output.json("explanation", body)
+        return
+    for step in steps:
+        context.output.line("+" if step["why"] == "matches" else " ", f"rule {step['rule']}: {step['why']}")
+    if wanted.type is RefType.BRANCH and wanted.name in canonical:
+        context.output.print(f"{wanted} is canonical: people register its tables; only merges change them")
+    elif chosen is None:
+        context.output.print(f"{logical} is not mirrored for {wanted}")
+    else:
+        context.output.print(f"{logical} of {wanted} is mirrored as {target}; merges: {chosen.merge}")
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="Resolved and superseded ones too.")
+@output_option
+@pass_context
+def conflicts(context: Context, every: bool) -> None:
+    """The items that a person must decide."""
+    states = ("open", "resolved", "superseded") if every else ("open",)
+    with parts(context.settings) as built:
+        found = built.ledger.conflicts(states)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": c.id,
+            "table": str(c.logical),
+            "merge": f"{c.source} -> {c.destination}",
+            "item": " ".join(c.path) or "table",
+            "reason": c.reason,
+            "base": _text(c.base),
+            "ours": _text(c.ours),
+            "theirs": _text(c.theirs),
+        }
+        | ({"state": c.state} if every else {})
+        for c in found
+    ]
+    context.output.rows("conflicts", rows, empty="no conflicts")
+    if rows and not context.output.is_json:
+        context.output.say("to settle a table: metasync resolve ID --ours | --theirs")
+
+
+@click.command()
+@click.argument("conflict_id", metavar="CONFLICT", type=int)
+@click.option("--ours", "side", flag_value="ours", help="Keep the destination's items.")
+@click.option("--theirs", "side", flag_value="theirs", help="Take the source's items.")
+@output_option
+@pass_context
+def resolve(context: Context, conflict_id: int, side: str | None) -> None:
+    """Settle a table's conflicts for one side; everything else of its merge is then applied too."""
+    if side not in ("ours", "theirs"):
+        raise UsageError("say --ours (keep the destination) or --theirs (take the source)")
+    with parts(context.settings) as built:
+        result = built.resolver.resolve(conflict_id, "ours" if side == "ours" else "theirs", context.output.outcome)
+    sys.exit(report(context, [result]))
+
+
+@click.command()
+@click.argument("repository", required=False)
+@click.option("--table", help="Only this logical database.table.")
+@click.option("--limit", default=50, show_default=True)
+@output_option
+@pass_context
+def history(context: Context, repository: str | None, table: str | None, limit: int) -> None:
+    """What was done, the newest first."""
+    with parts(context.settings) as built:
+        found = built.ledger.history(repository, table.lower() if table else None, limit)
+    rows = [
+        {
+            "at": when(h.at),
+            "repository": h.repository,
+            "ref": h.ref,
+            "table": h.physical,
+            "action": h.action,
+            "detail": h.detail,
+            "cause": h.cause,
+        }
+        for h in found
+    ]
+    context.output.rows("history", rows, empty="nothing was done yet")
+
+
+@click.group()
+def events() -> None:
+    """The queue of events."""
+
+
+@events.command("list")
+@click.option("--state", type=click.Choice(["queued", "claimed", "done", "dead", "discarded"]), multiple=True)
+@click.option("--limit", default=50, show_default=True)
+@output_option
+@pass_context
+def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
+    """Events, the newest first."""
+    with parts(context.settings) as built:
+        found = built.queue.list(state, limit)
+    rows = [
+        {
+            "id": e.id,
+            "received": when(e.received_at),
+            "repository": e.repository,
+            "kind": e.payload.get("type", e.kind),
+            "ref": e.payload.get("ref", ""),
+            "state": e.state,
+            "attempts": e.attempts,
+            "error": e.error,
+        }
+        for e in found
+    ]
+    context.output.rows("events", rows, empty="no events")
+
+
+@events.command("replay")
+@click.argument("event_id", metavar="EVENT", type=int)
+@pass_context
+def events_replay(context: Context, event_id: int) -> None:
+    """Queue a dead or done event again."""
+    with parts(context.settings) as built:
+        if not built.queue.replay(event_id):
+            raise UsageError(f"there is no event {event_id} that is dead, discarded or done")
+    context.output.say(f"event {event_id} is queued again; a running service takes it")
+
+
+@events.command("discard")
+@click.argument("event_id", metavar="EVENT", type=int)
+@pass_context
+def events_discard(context: Context, event_id: int) -> None:
+    """Take a dead event off the list of what needs somebody."""
+    with parts(context.settings) as built:
+        if not built.queue.discard(event_id):
+            raise UsageError(f"there is no dead event {event_id}")
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+COMMANDS = (status, refs, explain, conflicts, resolve, history, events)

@@ -1,0 +1,41 @@
+"""sandbox and demo: metasync on this machine, with nothing else installed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from metasync.cli.main import Context, pass_context
+from metasync.sandbox.demo import run_demo
+from metasync.sandbox.stack import Sandbox
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to keep everything; default: a temporary folder."
+)
+@click.option("--repository", "repositories", multiple=True, default=["lake"], show_default=True)
+@pass_context
+def sandbox(context: Context, folder: Path | None, repositories: tuple[str, ...]) -> None:
+    """Start a real metastore and a lakeFS on loopback; both end with this command."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with Sandbox(folder, repositories) as running:
+        for line in running.describe():
+            click.echo(line)
+        sys.stdout.flush()
+        stopping.wait()
+
+
+@click.command()
+def demo() -> None:
+    """Show the main job on a sandbox, narrated; every state is read back from the real metastore."""
+    sys.exit(run_demo())
+
+
+COMMANDS = (sandbox, demo)

@@ -1,0 +1,201 @@
+"""What a person decides: a conflict resolved, a plan applied, a merge whose source is told, orphans pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from metasync.engine.controller import Controller, Result
+from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.merges import MergeBook
+from metasync.engine.observe import Observer
+from metasync.engine.scope import Scope
+from metasync.errors import ChangedMeanwhile, UsageError
+from metasync.lakefs import LakeFS
+from metasync.metastore import Metastore
+from metasync.model.hms import TableName
+from metasync.model.lakefs import Ref, RefType
+from metasync.model.marks import Marks
+from metasync.planning.decide import plan_table_merge, waiting_change
+from metasync.planning.merge import Side
+from metasync.planning.observed import MergeTableView, MergeView, Observed
+from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
+from metasync.planning.rules import RuleSet
+from metasync.settings.models import Rule, Settings
+from metasync.store.ledger import ConflictRow, Ledger, PlanRow
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import VersionStore
+
+Told = Callable[[Applied], None]
+
+
+class Resolver:
+    """Turns decisions into plans, and has the controller apply them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: RuleSet,
+        observer: Observer,
+        controller: Controller,
+        lakefs: LakeFS,
+        lineage: Lineage,
+        merges: MergeBook,
+        refs: RefStore,
+        versions: VersionStore,
+        ledger: Ledger,
+        metastore: Metastore,
+    ) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._observer = observer
+        self._controller = controller
+        self._lakefs = lakefs
+        self._lineage = lineage
+        self._merges = merges
+        self._refs = refs
+        self._versions = versions
+        self._ledger = ledger
+        self._metastore = metastore
+
+    def resolve(self, conflict_id: int, side: Side, told: Told | None = None) -> Result:
+        """Settles all conflicts of one table of one merge for `ours` (the destination) or `theirs` (the source)."""
+        conflict = next((c for c in self._ledger.conflicts(limit=100_000) if c.id == conflict_id), None)
+        if conflict is None:
+            raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
+        observed = self._observer.observe(Scope(conflict.repository))
+        change = self._settled(conflict, side)
+        same_table = [
+            c.id
+            for c in self._ledger.conflicts(limit=100_000)
+            if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)
+        ]
+        if change is None:
+            self._ledger.close_conflicts(same_table, "resolved", side)
+            return Result(conflict.repository, ())
+        result = self._controller.execute(observed, Plan(conflict.repository, (change,)), told)
+        if result.outcomes and result.outcomes[0].state == "done":
+            self._ledger.close_conflicts(same_table, "resolved", side)
+        return result
+
+    def apply_plan(self, plan_id: int, told: Told | None = None) -> Result:
+        """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
+        row = self._ledger.plan(plan_id)
+        if row is None:
+            raise UsageError(f"there is no plan {plan_id}; see: metasync status")
+        if row.state != "waiting":
+            raise UsageError(f"plan {plan_id} is {row.state} already")
+        observed = self._observer.observe(Scope(row.repository))
+        plan = self._current(row) if row.kind == "withheld" else row.plan
+        result = self._controller.execute(observed, replace(plan, refusal=""), told)
+        if any(o.state == "conflict" for o in result.outcomes):
+            self._ledger.close_plan(plan_id, "superseded")
+            raise ChangedMeanwhile(f"plan {plan_id}: {result.outcomes[0].message or 'the tables moved on'}")
+        if not result.failures:
+            self._ledger.close_plan(plan_id, "applied")
+        return result
+
+    def tell_source(self, repository: str, commit: str, source: str) -> None:
+        """Names the source of a merge that waits as "source unknown"."""
+        identity = self._lakefs.get_repository(repository)
+        if identity is None:
+            raise UsageError(f"lakeFS has no repository {repository!r}")
+        repository_id = self._refs.repository_id(identity)
+        merge = next((m for m in self._ledger.open_merges(repository_id) if m.commit.startswith(commit)), None)
+        if merge is None or merge.state != "source-unknown":
+            raise UsageError(f"no merge {commit!r} of {repository} waits for its source")
+        for kind in (RefType.BRANCH, RefType.TAG):
+            row = self._refs.newest(repository_id, Ref(kind, source))
+            if row is not None:
+                self._ledger.update_merge(merge.id, source=str(row.ref), source_ref_id=row.id, state="pending")
+                return
+        raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
+
+    def orphans(self) -> dict[str, list[Change]]:
+        """Repository -> the drops of mirrors that no rule wants any more, and of refs of repositories that are gone."""
+        found: dict[str, list[Change]] = {}
+        for repository, row in self._refs.every():
+            changes = self._orphans_of(repository, row)
+            if changes:
+                found.setdefault(repository, []).extend(changes)
+        return found
+
+    def prune(self, told: Told | None = None) -> list[Result]:
+        """Drops the orphans, each checked once more before it goes."""
+        results = []
+        for repository, changes in self.orphans().items():
+            identity = self._lakefs.get_repository(repository) or self._refs.identities(repository)[-1]
+            observed = Observed(identity, self._settings.instance, "")
+            results.append(self._controller.execute(observed, Plan(repository, tuple(changes)), told))
+        return results
+
+    # Parts
+
+    def _orphans_of(self, repository: str, row: RefRow) -> list[Change]:
+        changes: list[Change] = []
+        identity = self._lakefs.get_repository(repository)
+        foreign = identity is not None and self._refs.repository_id(identity) != row.repository_id
+        gone = identity is not None and not foreign and self._lakefs.get_ref(repository, row.ref) is None
+        databases = set()
+        for pin in self._refs.pinned(row.id):
+            wanted = self._rules.of_table(repository, row.ref, pin.logical) is not None
+            if not pin.made or identity is None or (wanted and not foreign) or (gone and wanted):
+                continue
+            table = self._metastore.get_table(pin.physical)
+            marks = Marks.from_parameters(table.parameters, str(pin.physical)) if table else None
+            if marks is None or marks.instance != self._settings.instance or marks.incarnation != row.incarnation:
+                continue
+            changes.append(DropTable(row.id, row.ref, row.incarnation, pin.logical, pin.physical, ours=True))
+            databases.add(pin.physical.database)
+        return changes + [DropDatabase(row.id, name) for name in sorted(databases)]
+
+    def _settled(self, conflict: ConflictRow, side: Side) -> MergeTable | None:
+        merge_view, view, rule = self._again(conflict.repository, conflict.merge_id, conflict.logical)
+        if view is None:
+            return None
+        if view.problem:
+            raise UsageError(f"{view.physical}: {view.problem}: nothing to choose; move it away and merge again")
+        return plan_table_merge(merge_view, view, rule, choose=side, approved=True)
+
+    def _current(self, row: PlanRow) -> Plan:
+        """The stored plan, on the versions that are the newest now; refused where its table is another one."""
+        stored = row.plan.merges[0]
+        merge_view, view, rule = self._again(row.repository, stored.merge_id, stored.logical)
+        fresh = plan_table_merge(merge_view, view, rule) if view is not None else None
+        if view is None or fresh is None:
+            raise ChangedMeanwhile(f"plan {row.id}: {stored.logical} has nothing left to merge")
+        now = waiting_change(merge_view, view, rule, fresh)
+        if (now.before, now.after, now.partitions) != (stored.before, stored.after, stored.partitions):
+            self._ledger.close_plan(row.id, "superseded")
+            raise ChangedMeanwhile(
+                f"plan {row.id}: {stored.physical} or its source has changed since the plan was made; "
+                "the next merge offers what is left anew"
+            )
+        return replace(row.plan, changes=(replace(now, edge=True),))
+
+    def _again(
+        self, repository: str, merge_id: int, logical: TableName
+    ) -> tuple[MergeView, MergeTableView | None, Rule]:
+        """A table of a merge on its newest versions: the merge, its view of the table, and the rule."""
+        identity = self._lakefs.get_repository(repository)
+        if identity is None:
+            raise UsageError(f"lakeFS has no repository {repository!r}")
+        sight = Sight(identity, self._refs.repository_id(identity), self._lakefs.list_refs(repository), [])
+        sight.rows = list(self._refs.living(sight.repository_id))
+        merge = self._ledger.merge(merge_id)
+        destination = self._refs.get(merge.destination_ref_id)
+        assert merge.source_ref_id is not None
+        source = self._refs.get(merge.source_ref_id)
+        reading = self._lineage.read(sight, destination, partitions=True)
+        rule = self._merges.rule_for(sight, source, destination, logical)
+        if rule is None:
+            raise UsageError(f"no rule speaks of {logical} on {source.ref} or {destination.ref} any more")
+        theirs, _ = self._merges.source_versions(sight, merge, source)
+        ours = self._versions.in_force(destination)
+        view = self._merges.table_view(
+            sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
+        )
+        merge_view = MergeView(
+            merge.id, merge.commit, merge.source, merge.source_ref_id, destination.ref, destination.id, merge.strategy
+        )
+        return merge_view, view, rule
