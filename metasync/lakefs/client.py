@@ -195,7 +195,7 @@ class LakeFS:
             while True:
                 answer = self.call(
                     "list_pull_requests", repository, self._pulls.list_pull_requests_with_http_info,
-                    repository, status="closed", after=after, amount=PAGE, _preload_content=False,
+                    repository, status="all", after=after, amount=PAGE, _preload_content=False,
                 )  # fmt: skip
                 page = json.loads(answer.raw_data or answer.data)
                 for pull in page.get("results", ()):

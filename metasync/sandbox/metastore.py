@@ -67,7 +67,7 @@ class SandboxMetastore:
         with (self.folder / "output.log").open("ab") as output:
             self._process = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder,
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread of ours forks
             )  # fmt: skip
 
     def wait(self) -> None:

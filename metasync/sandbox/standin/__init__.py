@@ -1,0 +1,13 @@
+"""A stand-in for lakeFS that speaks its HTTP API and sends its webhooks.
+
+repository    branches, tags, commits and merges in memory, with lakeFS's rules
+actions       action files, and delivering their hooks
+server        the HTTP API
+
+It exists because no package registry ships lakeFS's server. What keeps it honest is the recorded exchanges with a real
+one, replayed in the contract tests. Where the two differ, the stand-in is wrong.
+"""
+
+from metasync.sandbox.standin.server import StandIn
+
+__all__ = ["StandIn"]
