@@ -141,7 +141,8 @@ class _Web:
 
     def __init__(self, app: Any, settings: Settings) -> None:
         config = uvicorn.Config(
-            app, host=settings.server.host, port=settings.server.port, log_config=None, access_log=False,
+            app, host=settings.server.host, port=settings.server.port, log_config=None,
+            lifespan="off", access_log=False,
             timeout_graceful_shutdown=5,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

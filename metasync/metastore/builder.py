@@ -1,7 +1,7 @@
 """Making a table with its partitions so that no directory marker appears on lakeFS and no object store is asked.
 
-The order was found on running servers (2.3.9 with hadoop-aws on a real lakeFS; 3.1.3, 4.0.1, 4.2.1): create the table as
-a view without a location, add the partitions without locations, turn it EXTERNAL with its location, set the partitions'
+The order was found on running servers (2.3.9 with hadoop-aws on a real lakeFS; 3.1.3, 4.0.1, 4.2.1): create the table
+as a view without a location, add the partitions without locations, turn it EXTERNAL with its location, set the partitions'
 locations. Every step can be repeated, so a build that was cut short is finished by building again; until the last call
 the table carries `metasync.making`.
 """
@@ -14,7 +14,7 @@ from itertools import groupby, islice
 
 from metasync.errors import AlreadyExists, ForeignTable
 from metasync.metastore.client import Metastore, partition_name
-from metasync.model.hms import Constraints, ForeignKeyColumn, Partition, Table, TableName, TableType
+from metasync.model.hms import NO_CONSTRAINTS, Constraints, ForeignKeyColumn, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
 
 _UNREADABLE = "metasync is building this table"
@@ -32,7 +32,7 @@ class Blueprint:
     partitions: Callable[[], Iterator[Partition]]
     making: str
     marks: dict[str, str]
-    constraints: Constraints = Constraints()
+    constraints: Constraints = NO_CONSTRAINTS
     statistics_of: TableName | None = None
 
 
@@ -79,7 +79,8 @@ class TableBuilder:
     def remove(self, name: TableName, table: Table) -> None:
         """Removes a table, or what there is of one.
 
-        A half-built one is emptied in batches first: 4.x on Derby cannot drop thousands of partitions without locations.
+        A half-built one is emptied in batches first: 4.x on Derby cannot drop thousands of partitions that have no
+        locations yet.
         """
         if MAKING in table.parameters and table.partition_keys:
             values = [p.values for p in self._metastore.iter_partitions(name, table.partition_keys)]

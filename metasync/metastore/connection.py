@@ -24,7 +24,7 @@ _LARGEST_STRING = 256 * 1024 * 1024
 
 overlay.apply()
 # thrift logs every refused connection by itself; we raise and name the URI instead.
-logging.getLogger("thrift").addHandler(logging.NullHandler())
+logging.getLogger("thrift").setLevel(logging.CRITICAL)
 
 
 class Connection:

@@ -182,3 +182,6 @@ class Constraints:
 
     primary_key: tuple[PrimaryKeyColumn, ...] = ()
     foreign_keys: tuple[ForeignKeyColumn, ...] = ()
+
+
+NO_CONSTRAINTS = Constraints()

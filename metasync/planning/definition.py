@@ -34,10 +34,11 @@ IMPOSED: Mapping[str, str] = {
 """What every mirror carries, whatever its source was: dropping it can never delete data."""
 
 VOLATILE = (
-    "transient_lastDdlTime", "last_modified_by", "last_modified_time", "numFiles", "numFilesErasureCoded", "totalSize",
-    "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED", "STATS_GENERATED_VIA_STATS_TASK",
-    "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*", "impala.lastComputeStatsTime",
-    "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id", "presto_query_id",
+    "transient_lastDdlTime", "last_modified_by", "last_modified_time", "numFiles", "numFilesErasureCoded",
+    "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED",
+    "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*",
+    "impala.lastComputeStatsTime", "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id",
+    "presto_query_id",
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
 

@@ -7,7 +7,7 @@ does not stop the rest; it is offered again by the next merge, which is why `rem
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from metasync.model.hms import Table
@@ -105,8 +105,11 @@ def merge_table(
     source, destination = tree(merge.source), tree(merge.destination)
     base = _base(merge, tree)
     merged = merge_trees(*map(_unordered, (base, source, destination)), additive_when_unknown=additive_when_unknown)
-    changes = [_with_inherited_columns(change, base, destination) for change in merged.changes]
-    conflicts = list(merged.conflicts)
+    changes = [
+        replace(change, after=source) if not change.path and change.after is not None else change
+        for change in (_with_inherited_columns(change, base, destination) for change in merged.changes)
+    ]
+    conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
     sound: list[ItemChange] = []
     for change in changes:
         reason = None if choose == "theirs" else _unsound(change)

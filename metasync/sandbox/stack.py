@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from metasync.sandbox.lakefs import find_lakefs
+from metasync.sandbox.lakefs import TOKEN_VARIABLE, find_lakefs
 from metasync.sandbox.metastore import SandboxMetastore
 from metasync.sandbox.user import LakeUser, TableUser
 
@@ -22,7 +23,9 @@ class Sandbox:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="metasync-sandbox-"))
         self.repositories = tuple(repositories)
         self.metastore = SandboxMetastore(self.folder / "metastore", repositories)
-        self.lakefs = find_lakefs(self.folder, self.metastore.lake, TOKEN)
+        # A lakeFS that somebody else runs reads the token from this variable of its own environment.
+        self.token = os.environ.get(TOKEN_VARIABLE, TOKEN)
+        self.lakefs = find_lakefs(self.folder, self.metastore.lake, self.token)
 
     def __enter__(self) -> Sandbox:
         try:
@@ -75,7 +78,7 @@ class Sandbox:
             f"  secret_access_key: {self.lakefs.secret_access_key}\n"
             f"metastore: {{uris: [{self.metastore.uri}]}}\n"
             f"store: {{url: {store}}}\n"
-            f"server: {{listen: {listen}, token: {TOKEN}}}\n"
+            f"server: {{listen: {listen}, token: {self.token}}}\n"
             "rules:\n"
             "  - name: dev\n"
             f"    repository: {self.repositories[0]}\n"

@@ -1,4 +1,4 @@
-"""Action files and the delivery of their hooks: `pre-` events wait and can refuse, `post-` events are sent and forgotten."""
+"""Action files and the delivery of their hooks: `pre-` events wait and can refuse, `post-` ones are sent and forgotten."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ class Actions:
         headers = {k: self._filled(str(v)) for k, v in (properties.get("headers") or {}).items()}
         data = json.dumps(body, separators=(",", ":")).encode()
         hidden = "".join(f"{key}: *******\n" for key in headers)
-        log = f"Request:\nPOST {url}\nHeaders:\n{hidden}Content-Type: application/json\nRequest Body:\n{data.decode()}\n\n\n"
+        sent = f"{hidden}Content-Type: application/json\nRequest Body:\n{data.decode()}"
+        log = f"Request:\nPOST {url}\nHeaders:\n{sent}\n\n\n"
         request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:

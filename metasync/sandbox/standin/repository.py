@@ -1,4 +1,4 @@
-"""A repository in memory: commits are trees of objects, merges are three-way, names are checked as lakeFS checks them."""
+"""A repository in memory: commits are trees of objects, merges are three-way, names are checked as lakeFS does."""
 
 from __future__ import annotations
 

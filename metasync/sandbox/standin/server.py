@@ -58,16 +58,16 @@ class _Call:
         if not self.content_type.startswith("multipart/"):
             return self.raw
         message = email.message_from_bytes(b"Content-Type: " + self.content_type.encode() + b"\r\n\r\n" + self.raw)
-        part = message.get_payload()[0]
-        payload = part.get_payload(decode=True)  # type: ignore[union-attr]
+        parts = message.get_payload()
+        payload = parts[0].get_payload(decode=True) if isinstance(parts, list) else None
         return payload if isinstance(payload, bytes) else b""
 
 
 class StandIn:
     """The stand-in as a server on loopback, with everything in memory.
 
-    `mirror` is a folder in which each ref's directories are made, `mirror/REPOSITORY/REF/...`: where objects are, lakeFS's
-    S3 gateway shows directories, and a metastore that is mapped to that folder must find them.
+    `mirror` is a folder in which each ref's directories are made, `mirror/REPOSITORY/REF/...`: where objects are,
+    lakeFS's S3 gateway shows directories, and a metastore that is mapped to that folder must find them.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class StandIn:
         self.repositories: dict[str, StoredRepository] = {}
         self._mirror = mirror
         self._lock = threading.RLock()
-        config = uvicorn.Config(self.app(), host="127.0.0.1", port=self.port, log_config=None, access_log=False)
+        config = uvicorn.Config(
+            self.app(), host="127.0.0.1", port=self.port, log_config=None, access_log=False, lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="lakefs-stand-in", daemon=True)
 

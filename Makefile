@@ -1,0 +1,47 @@
+# metasync: `make help` lists what can be done. Every target sets up what it needs, in .venv of this checkout.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint format lock unit clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "metasync needs Python 3.11 or newer"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.*
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
+	$(BIN)/metasync demo
+
+test: lint ## Lint, then every test: unit, contract, integration, acceptance
+	$(BIN)/python -m pytest
+
+unit: $(STAMP) ## Only the pure tests, in seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(STAMP) ## Format, lint, types and import floors, checked
+	$(BIN)/ruff format --check metasync tests
+	$(BIN)/ruff check metasync tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format and mend what can be mended
+	$(BIN)/ruff format metasync tests
+	$(BIN)/ruff check --fix metasync tests
+
+lock: ## Resolve the dependencies anew into requirements.lock
+	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --python-version 3.11 --extra sandbox --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
