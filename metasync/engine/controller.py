@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,10 +14,9 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.scope import Scope
-from metasync.model.hms import TableName
-from metasync.planning.decide import make_plan, waiting_change
+from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
-from metasync.planning.plan import Applied, CreateMirror, MergeTable, Plan
+from metasync.planning.plan import Applied, CreateMirror, Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.ledger import Ledger
@@ -112,11 +111,10 @@ class Controller:
         stop: Callable[[], bool],
         told: Callable[[Applied], None] | None,
     ) -> list[Applied]:
-        waiting = self._withheld(observed, plan)
         self._recorder.before(plan)
 
         def done(outcome: Applied) -> None:
-            self._recorder.done(observed.repository, outcome, waiting)
+            self._recorder.done(observed.repository, outcome)
             self._metrics.applied(outcome)
             if told is not None:
                 told(outcome)
@@ -138,17 +136,6 @@ class Controller:
         made = {id(o.change) for o in outcomes if o.state == "done"}
         open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
         return open_ones or plan.more or any(notice.ref_id == ref_id for notice in plan.refusals)
-
-    def _withheld(self, observed: Observed, plan: Plan) -> Mapping[TableName, MergeTable]:
-        """For each table of which a policy withholds something, the change that `metasync apply` will make."""
-        found: dict[TableName, MergeTable] = {}
-        views = {(m.id, t.logical): (m, t) for m in observed.merges for t in m.tables}
-        for change in plan.merges:
-            view = views.get((change.merge_id, change.logical))
-            rule = self._rules.named(change.rule)
-            if change.withheld and view is not None and rule is not None:
-                found[change.logical] = waiting_change(*view, rule, change)
-        return found
 
     @contextmanager
     def _alone(self, repository: str) -> Iterator[None]:

@@ -173,7 +173,9 @@ class Lineage:
             if named is not None:
                 return named, str(named.ref)
         holders = self._refs.at_commit(sight.repository_id, [born]).get(born, [])
-        rows = [row for ref_id, _ in holders if (row := sight.by_id(ref_id)) is not None and row.ref != ref]
+        found = [row for ref_id, _ in holders if (row := sight.by_id(ref_id)) is not None]
+        found += [row for row in sight.rows if sight.current.get(row.ref) == born and not row.replaced]
+        rows = [row for row in found if row.ref != ref]
         canonical = self._default_row(sight, ref)
         if canonical is not None and (canonical in rows or not rows):
             return canonical, f"{canonical.ref} (assumed)"

@@ -29,7 +29,7 @@ from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
-_MESSAGE = re.compile(r"Merge '([^']+)' into '")
+_MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
 _HIDDEN = "tx-"
 _LONGEST_WALK = 10_000
 
@@ -137,7 +137,8 @@ class MergeBook:
             return str(payload["merge_source"])
         if source := self._lakefs.pull_request_source(repository, commit.id):
             return source
-        if len(commit.parents) < 2 and (match := _MESSAGE.match(commit.message)):
+        if (match := _MESSAGE.fullmatch(commit.message)) and match.group(2) == row.ref.name:
+            # lakeFS's own words, which nobody has to write: the weakest witness, and still one.
             return match.group(1)
         return ""
 
@@ -271,13 +272,12 @@ class MergeBook:
             return None
         parents = self._versions.graph(sight.repository_id, logical)
         fallback = self._fallback_base(sight, merge, destination, logical, ours) if ours else None
-        needed = {theirs.id, *({ours.id} if ours else ()), *({fallback} if fallback else ())}
-        if ours is not None:
-            bases = bases_needed(parents, theirs.id, ours.id)
-            if bases == {theirs.id}:
-                return None
-            needed |= bases
-        versions = self._partials(needed, theirs.id, ours.id if ours else None)
+        bases = bases_needed(parents, theirs.id, ours.id) if ours is not None else frozenset()
+        if bases == {theirs.id}:
+            return None
+        if not bases and fallback is not None:
+            bases = frozenset({fallback})
+        versions = self._partials(theirs.id, bases, ours.id if ours else None)
         live = next((view for view in tables if view.logical == logical), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
         data_changed = bool(
@@ -336,17 +336,17 @@ class MergeBook:
             if path
         )
 
-    def _partials(self, needed: Iterable[int], source: int, destination: int | None) -> dict[int, Definition]:
-        """The definitions of versions, with the partitions in which they can differ."""
+    def _partials(self, source: int, bases: frozenset[int], destination: int | None) -> dict[int, Definition]:
+        """The definitions of both sides and the bases, with the partitions that the source may have changed."""
         stored = {}
-        for version_id in needed:
+        for version_id in {source, *bases, *([destination] if destination is not None else ())}:
             definition = self._versions.get(version_id).definition
             stored[version_id] = self._versions.definition(definition) if definition else None
         there = {v: s for v, s in stored.items() if s is not None}
-        others = [s.manifest for v, s in there.items() if v != destination] or [()]
-        if None in stored.values() or len(others) == 1:
-            # Created or dropped as a whole, or no base: every partition takes part.
-            others = [*others, ()]
+        others = [there[v].manifest if v in there else () for v in (source, *bases)]
+        if not bases or destination is None or destination not in there:
+            # Created or dropped as a whole, or without a base: every partition takes part.
+            others.append(())
         chunks = {chunk.hash for chunk in differing(others)}
         load = self._versions.load_chunk
         wanted = {p.values for s in there.values() for c in s.manifest if c.hash in chunks for p in load(c)}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.model.hms import Table, TableName
+from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.manifest import Chunk, Manifest, patch
@@ -44,8 +44,8 @@ class Recorder:
         for finish in (change for change in plan.changes if isinstance(change, FinishMerge)):
             self._ledger.start_merge(finish.merge_id, [m for m in plan.merges if m.merge_id == finish.merge_id])
 
-    def done(self, repository: Repository, outcome: Applied, waiting: Mapping[TableName, MergeTable]) -> None:
-        """One change is made, or stopped by a conflict. `waiting` has what its policy withheld, by table."""
+    def done(self, repository: Repository, outcome: Applied) -> None:
+        """One change is made, or stopped by a conflict."""
         change = outcome.change
         if outcome.state in ("failed", "waiting"):
             return
@@ -63,7 +63,7 @@ class Recorder:
             case FinishMerge():
                 self._ledger.finish_merge(change.merge_id)
             case MergeTable():
-                self._merged(repository, change, outcome, waiting.get(change.logical))
+                self._merged(repository, change, outcome)
 
     def _history(
         self,
@@ -84,9 +84,10 @@ class Recorder:
 
     # Merges
 
-    def _merged(self, repository: Repository, change: MergeTable, outcome: Applied, waiting: MergeTable | None) -> None:
+    def _merged(self, repository: Repository, change: MergeTable, outcome: Applied) -> None:
         now = self._database.now()
         newest = self._newest_of_source(change)
+        offered = self._versions.get(change.source_version).definition if change.source_version is not None else None
         after = self._definition(change.destination_version, change.after, change.partitions)
         remainder = (
             self._definition(change.source_version, change.remainder, change.remainder_partitions)
@@ -109,7 +110,7 @@ class Recorder:
                         connection,
                         change.source_ref_id,
                         change.logical,
-                        self._versions.get(source).definition,
+                        offered,
                         (source, parent),
                         "",
                         now,
@@ -148,9 +149,9 @@ class Recorder:
                     f"merge {change.merge_commit[:12]} of {change.source}",
                     now,
                 )
-            if waiting is not None and outcome.state == "done":
+            if change.waiting is not None and outcome.state == "done":
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
-                kept = replace(waiting, source_version=source, withheld=(), remainder=None)
+                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None)
                 ledger_store.keep_plan(
                     connection,
                     "withheld",

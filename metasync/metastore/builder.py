@@ -1,9 +1,9 @@
 """Making a table with its partitions so that no directory marker appears on lakeFS and no object store is asked.
 
 The order was found on running servers (2.3.9 with hadoop-aws on a real lakeFS; 3.1.3, 4.0.1, 4.2.1): create the table
-as a view without a location, add the partitions without locations, turn it EXTERNAL with its location, set the partitions'
-locations. Every step can be repeated, so a build that was cut short is finished by building again; until the last call
-the table carries `metasync.making`.
+as a view without a location, add the partitions without locations, turn it EXTERNAL with its location, set the
+partitions' locations. Every step can be repeated, so a build that was cut short is finished by building again; until
+the last call the table carries `metasync.making`.
 """
 
 from __future__ import annotations

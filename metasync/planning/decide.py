@@ -312,6 +312,8 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
             draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
             continue
         change = plan_table_merge(merge, table, rule)
+        if change is not None and change.withheld:
+            change = replace(change, waiting=waiting_change(merge, table, rule, change))
         if change is not None:
             draft.changes.append(change)
     draft.changes.append(_finish(merge))

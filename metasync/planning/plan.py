@@ -57,7 +57,8 @@ class MergeTable:
 
     Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
     with the withheld items put back, for the graph. `stamp` is the table's `transient_lastDdlTime` when it was planned:
-    a `resumed` change finds by it whether somebody undid what was written before a crash.
+    a `resumed` change finds by it whether somebody undid what was written before a crash. `waiting` is the change that
+    makes what was withheld, once somebody applies it.
     """
 
     merge_id: int
@@ -84,6 +85,7 @@ class MergeTable:
     owned: bool = False
     stamp: str = ""
     resumed: bool = False
+    waiting: MergeTable | None = None
     kind: Literal["merge-table"] = "merge-table"
 
     @property

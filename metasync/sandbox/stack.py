@@ -16,10 +16,14 @@ TOKEN = "sandbox-token"
 
 
 class Sandbox:
-    """Both servers; a context manager that leaves nothing behind but a folder that was given to it."""
+    """Both servers; a context manager that leaves nothing behind but a folder that was given to it.
 
-    def __init__(self, folder: Path | None, repositories: Sequence[str] = ("lake",)) -> None:
+    The metastore maps `repositories` to folders; with `create`, lakeFS gets them too.
+    """
+
+    def __init__(self, folder: Path | None, repositories: Sequence[str] = ("lake",), *, create: bool = True) -> None:
         self._temporary = folder is None
+        self._create = create
         self.folder = folder or Path(tempfile.mkdtemp(prefix="metasync-sandbox-"))
         self.repositories = tuple(repositories)
         self.metastore = SandboxMetastore(self.folder / "metastore", repositories)
@@ -32,7 +36,7 @@ class Sandbox:
             self.metastore.launch()
             self.lakefs.start()
             self.metastore.wait()
-            for repository in self.repositories:
+            for repository in self.repositories if self._create else ():
                 self.lake_user(repository).create_repository()
         except BaseException:
             self.stop()

@@ -70,7 +70,8 @@ def test_variables_defaults_and_secret_files(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("hush\n")
     text = SMALLEST.replace(
-        "http://127.0.0.1:8000", "'${URL:-http://lakefs:8000}', access_key_id: k, secret_access_key_file: " + str(secret)
+        "http://127.0.0.1:8000",
+        "'${URL:-http://lakefs:8000}', access_key_id: k, secret_access_key_file: " + str(secret),
     )
     settings = parse_settings(text, "x", {})
     assert settings.lakefs.endpoint_url == "http://lakefs:8000"

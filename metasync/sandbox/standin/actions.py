@@ -1,4 +1,4 @@
-"""Action files and the delivery of their hooks: `pre-` events wait and can refuse, `post-` ones are sent and forgotten."""
+"""Action files and the delivery of their hooks: `pre-` events can refuse, `post-` ones are sent and forgotten."""
 
 from __future__ import annotations
 

@@ -58,8 +58,7 @@ class _Call:
         if not self.content_type.startswith("multipart/"):
             return self.raw
         message = email.message_from_bytes(b"Content-Type: " + self.content_type.encode() + b"\r\n\r\n" + self.raw)
-        parts = message.get_payload()
-        payload = parts[0].get_payload(decode=True) if isinstance(parts, list) else None
+        payload = next((part.get_payload(decode=True) for part in message.walk() if not part.is_multipart()), b"")
         return payload if isinstance(payload, bytes) else b""
 
 

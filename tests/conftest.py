@@ -1,0 +1,123 @@
+"""One real metastore and one lakeFS for the whole run; every test works in a repository and a database of its own."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from metasync.engine.controller import Result
+from metasync.engine.scope import Scope
+from metasync.sandbox.metastore import pause
+from metasync.sandbox.stack import Sandbox
+from metasync.sandbox.user import LakeUser, TableUser
+from metasync.service import Parts, parts
+from metasync.settings import Settings, parse_settings
+
+_numbers = itertools.count(1)
+REPOSITORIES = tuple(f"lake{number}-{time.time_ns() % 10**9}" for number in range(1, 161))
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    running = Sandbox(tmp_path_factory.mktemp("sandbox"), REPOSITORIES, create=False)
+    with running:
+        yield running
+
+
+@dataclass
+class World:
+    """A repository `repository` with tables in `database`, people who work on them, and metasync's settings."""
+
+    sandbox: Sandbox
+    folder: Path
+    repository: str
+    database: str
+    lake: LakeUser
+    tables: TableUser
+    extra: str = ""
+    rule: str = ""
+    clock: Callable[[], float] = time.time
+    _built: list[Parts] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The configuration file."""
+        base = self.sandbox.configuration(store=f"sqlite:///{self.folder / 'metasync.db'}", listen="127.0.0.1:0")
+        head = base.partition("rules:")[0]
+        return head + (
+            f"instance: t{self.database}\n{self.extra}"
+            "rules:\n"
+            "  - name: dev\n"
+            f"    repository: {self.repository}\n"
+            '    branches: ["dev*"]\n'
+            '    tags: ["v*"]\n'
+            f'    tables: ["{self.database}.*"]\n{self.rule}'
+        )
+
+    def config(self) -> Path:
+        path = self.folder / "metasync.yaml"
+        path.write_text(self.text(), encoding="utf-8")
+        return path
+
+    def settings(self) -> Settings:
+        return parse_settings(self.text(), "metasync.yaml", {})
+
+    def sync(self, *, full: bool = True, **options: Any) -> Result:
+        """One reconcile with parts of its own, as the command line does it."""
+        with parts(self.settings()) as built:
+            return built.controller.sync(Scope(self.repository, full=full), **options)
+
+    def location(self, path: str, ref: str = "main") -> str:
+        return f"s3a://{self.repository}/{ref}/{path}"
+
+    def name(self, table: str, ref: str | None = None) -> str:
+        """The physical name of a table on main, or of its mirror."""
+        database = self.database if ref is None else f"{self.database}__{ref.replace('-', '_').replace('.', '_')}"
+        return f"{database}.{table}"
+
+    def create_table(self, table: str, columns: str = "id:bigint", keys: str = "", **parameters: str) -> None:
+        pairs = [tuple(word.split(":")) for word in columns.split()]
+        key_pairs = [tuple(word.split(":")) for word in keys.split()]
+        where = self.location(f"wh/{table}")
+        self.tables.create_table(self.name(table), where, pairs, key_pairs, **parameters)  # type: ignore[arg-type]
+
+    def directories(self) -> set[str]:
+        """Every directory of the mapped lake."""
+        root = self.sandbox.metastore.lake / self.repository
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_dir()}
+
+    def ref_root(self, ref: str) -> None:
+        """A ref's root is there on lakeFS's S3 gateway; the folder that stands for it must be too."""
+        (self.sandbox.metastore.lake / self.repository / ref).mkdir(parents=True, exist_ok=True)
+
+    def branch(self, name: str, source: str = "main") -> None:
+        self.lake.create_branch(name, source)
+        self.ref_root(name)
+
+    def tag(self, name: str, ref: str = "main") -> None:
+        self.lake.create_tag(name, ref)
+        self.ref_root(name)
+
+
+@pytest.fixture
+def world(sandbox: Sandbox, tmp_path: Path) -> World:
+    number = next(_numbers)
+    repository, database = REPOSITORIES[number], f"d{number}"
+    made = World(sandbox, tmp_path, repository, database, sandbox.lake_user(repository), sandbox.table_user())
+    made.lake.create_repository()
+    made.ref_root("main")
+    made.lake.write("main", "wh/keep", message="first")
+    made.tables.create_database(database, made.location("wh/db"))
+    return made
+
+
+def until(what: str, true: Callable[[], bool], patience: float = 60.0) -> None:
+    """Waits for a condition; fails with its name."""
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        pause()
