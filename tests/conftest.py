@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
 from metasync.sandbox.metastore import pause

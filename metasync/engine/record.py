@@ -156,7 +156,7 @@ class Recorder:
                     connection,
                     "withheld",
                     subject,
-                    f"destructive: {describe(change.withheld)}",
+                    _why_waiting(change, change.waiting),
                     Plan(repository.name, (kept,)),
                     now,
                 )
@@ -181,6 +181,13 @@ class Recorder:
                 self._versions.put_chunk(chunk, content)
             chunks.append(chunk)
         return self._versions.put_definition(header, tuple(chunks))
+
+
+def _why_waiting(change: MergeTable, waiting: MergeTable) -> str:
+    reason = f"destructive: {describe(change.withheld)}"
+    if waiting.conflicts:
+        reason += f"; cannot be applied as it is: {', '.join(sorted({c.reason for c in waiting.conflicts}))}"
+    return reason
 
 
 def describe(items: Sequence[ItemChange], most: int = 6) -> str:

@@ -16,7 +16,7 @@ from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
-from metasync.planning.decide import plan_table_merge, waiting_change
+from metasync.planning.decide import plan_table_merge
 from metasync.planning.merge import Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
 from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
@@ -85,7 +85,7 @@ class Resolver:
             raise UsageError(f"there is no plan {plan_id}; see: metasync status")
         if row.state != "waiting":
             raise UsageError(f"plan {plan_id} is {row.state} already")
-        observed = self._observer.observe(Scope(row.repository))
+        observed = self._observer.observe(Scope(row.repository, full=True))
         plan = self._current(row) if row.kind == "withheld" else row.plan
         result = self._controller.execute(observed, replace(plan, refusal=""), told)
         if any(o.state == "conflict" for o in result.outcomes):
@@ -158,20 +158,20 @@ class Resolver:
         return plan_table_merge(merge_view, view, rule, choose=side, approved=True)
 
     def _current(self, row: PlanRow) -> Plan:
-        """The stored plan, on the versions that are the newest now; refused where its table is another one."""
+        """The stored plan on the destination's newest version; refused where that is not the one it was made for.
+
+        Partitions are compared by the applier, one by one, just before they are written.
+        """
         stored = row.plan.merges[0]
-        merge_view, view, rule = self._again(row.repository, stored.merge_id, stored.logical)
-        fresh = plan_table_merge(merge_view, view, rule) if view is not None else None
-        if view is None or fresh is None:
-            raise ChangedMeanwhile(f"plan {row.id}: {stored.logical} has nothing left to merge")
-        now = waiting_change(merge_view, view, rule, fresh)
-        if (now.before, now.after, now.partitions) != (stored.before, stored.after, stored.partitions):
+        ours = self._versions.in_force(self._refs.get(stored.destination_ref_id)).get(stored.logical)
+        header = self._versions.definition(ours.definition).header if ours and ours.definition else None
+        if ours is None or header != stored.before:
             self._ledger.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(
-                f"plan {row.id}: {stored.physical} or its source has changed since the plan was made; "
+                f"plan {row.id}: {stored.physical} has changed since the plan was made; "
                 "the next merge offers what is left anew"
             )
-        return replace(row.plan, changes=(replace(now, edge=True),))
+        return replace(row.plan, changes=(replace(stored, destination_version=ours.id, edge=True),))
 
     def _again(
         self, repository: str, merge_id: int, logical: TableName
