@@ -20,6 +20,7 @@ from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
 
 _PATIENCE = 60.0
+_ACTIONS_CACHED = 8.0
 
 
 class Surprise(Exception):
@@ -87,6 +88,8 @@ class Demo:
         content = action_file(f"http://127.0.0.1:{self._port}", self._lake.lakefs.version())
         self._until("the service listens", lambda: self._metasync("status", check=False) == 0 and self._listens())
         self._tell(install(self._lake.lakefs, "lake", "main", content))
+        self._tell("lakeFS keeps what it read of action files for some seconds; a moment, please")
+        time.sleep(_ACTIONS_CACHED)
 
     def _a_branch_and_a_tag(self) -> None:
         self._title("A branch dev-1 and a tag v1.0 appear, and their tables with them")

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from ruamel.yaml.error import YAMLError
 from metasync.sandbox.standin.repository import Refused, StoredRepository
 
 _FOLDER = "_lakefs_actions/"
+_CACHED_SECONDS = 5.0
 _EVENTS = {
     "pre-create-branch", "post-create-branch", "pre-delete-branch", "post-delete-branch",
     "pre-create-tag", "post-create-tag", "pre-delete-tag", "post-delete-tag",
@@ -67,8 +68,10 @@ class _Action:
 class Actions:
     """Runs hooks and remembers their runs, per repository."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, clock: Callable[[], float] = time.time) -> None:
         self._environment = os.environ if environment is None else environment
+        self._clock = clock
+        self._cache: dict[tuple[str, str], tuple[float, list[_Action] | ValueError]] = {}
         self.runs: dict[str, list[Run]] = {}
         self._count = itertools.count()
         self._sending: list[threading.Thread] = []
@@ -81,7 +84,7 @@ class Actions:
         run_id = self._run_id()
         prefix = f"update branch {subject}: " if subject else ""
         try:
-            actions = _matching(repository, source, payload)
+            actions = self._matching(repository, source, payload)
         except ValueError as error:
             problem = f"{prefix}{event} hook aborted, run id '{run_id}': 1 error occurred:\n\t* {error}\n\n"
             raise Refused(500, problem) from error
@@ -102,7 +105,7 @@ class Actions:
     def post(self, repository: StoredRepository, source: str, payload: Mapping[str, str]) -> None:
         """Sends an event to its hooks, in a thread; nobody hears of a failure."""
         try:
-            actions = _matching(repository, source, payload)
+            actions = self._matching(repository, source, payload)
         except ValueError:
             return
         if actions:
@@ -116,9 +119,34 @@ class Actions:
         for thread in self._sending:
             thread.join(timeout=30)
 
+    def _matching(self, repository: StoredRepository, source: str, payload: Mapping[str, str]) -> list[_Action]:
+        """The actions that listen to the event; ValueError where any action file on `source` cannot be used.
+
+        lakeFS keeps what it read of a ref for some seconds (5 to 7.5), so a new file counts a little late.
+        """
+        event, branch = payload["event_type"], payload.get("branch_id", "")
+        key = (repository.name, source)
+        until, actions = self._cache.get(key, (0.0, []))
+        if self._clock() >= until:
+            try:
+                actions = _read(repository, source)
+            except ValueError as error:
+                actions = error
+            self._cache[key] = (self._clock() + _CACHED_SECONDS, actions)
+        if isinstance(actions, ValueError):
+            raise actions
+        found = []
+        for action in actions:
+            if event not in action.events:
+                continue
+            patterns = action.events[event].get("branches") or []
+            if not patterns or any(fnmatch.fnmatchcase(branch, str(pattern)) for pattern in patterns):
+                found.append(action)
+        return found
+
     def _run_id(self) -> str:
         # Newer runs sort first, by the second; within one second in their order.
-        return f"{10**10 - int(time.time()):010d}{next(self._count):08d}"
+        return f"{10**10 - int(self._clock()):010d}{next(self._count):08d}"
 
     def _execute(
         self, repository: StoredRepository, actions: list[_Action], payload: Mapping[str, str], run_id: str
@@ -178,20 +206,10 @@ def _ordered(body: Mapping[str, str]) -> dict[str, str]:
     return {**{key: body[key] for key in first}, **{k: v for k, v in body.items() if k not in first and v}}
 
 
-def _matching(repository: StoredRepository, source: str, payload: Mapping[str, str]) -> list[_Action]:
-    """The actions of the files on `source` that listen to the event; ValueError for any file that cannot be used."""
-    event, branch = payload["event_type"], payload.get("branch_id", "")
+def _read(repository: StoredRepository, source: str) -> list[_Action]:
     tree = repository.tree_of(source)
     paths = [p for p in sorted(tree) if p.startswith(_FOLDER) and "/" not in p.removeprefix(_FOLDER)]
-    actions = [_parse(path, tree[path].content) for path in paths]
-    found = []
-    for action in actions:
-        if event not in action.events:
-            continue
-        patterns = action.events[event].get("branches") or []
-        if not patterns or any(fnmatch.fnmatchcase(branch, str(pattern)) for pattern in patterns):
-            found.append(action)
-    return found
+    return [_parse(path, tree[path].content) for path in paths]
 
 
 def _parse(path: str, content: bytes) -> _Action:

@@ -255,12 +255,11 @@ class StoredRepository:
             commit = self.commits[commit].parents[0]
 
     def log(self, commit: str) -> list[StoredCommit]:
-        """Every ancestor, the newest generation first."""
-        found = (self.commits[c] for c in self._ancestors(commit))
-        return sorted(found, key=lambda c: (-c.generation, -c.creation_date, c.id))
+        """Every ancestor, the newest generation first; within one, as its parents are listed."""
+        return sorted((self.commits[c] for c in self._ancestors(commit)), key=lambda c: -c.generation)
 
     def merge_base(self, left: str, right: str) -> str:
-        common = self._ancestors(left) & self._ancestors(right)
+        common = self._ancestors(left).keys() & self._ancestors(right).keys()
         return max(common, key=lambda c: self.commits[c].generation)
 
     def is_ancestor(self, old: str, new: str) -> bool:
@@ -269,14 +268,14 @@ class StoredRepository:
     def close_pull(self, pull: Pull, commit: str, at: str) -> None:
         self.pulls[pull.id] = replace(pull, status="merged", closed=at, commit=commit)
 
-    def _ancestors(self, commit: str) -> set[str]:
-        found: set[str] = set()
+    def _ancestors(self, commit: str) -> dict[str, None]:
+        """The commit and its ancestors, breadth first."""
+        found: dict[str, None] = {commit: None}
         pending = [commit]
         while pending:
-            one = pending.pop()
-            if one not in found:
-                found.add(one)
-                pending += self.commits[one].parents
+            parents = [p for one in pending for p in self.commits[one].parents if p not in found]
+            pending = list(dict.fromkeys(parents))
+            found |= dict.fromkeys(pending)
         return found
 
     def _store(

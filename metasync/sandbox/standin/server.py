@@ -70,11 +70,15 @@ class StandIn:
     """
 
     def __init__(
-        self, port: int | None = None, mirror: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        port: int | None = None,
+        mirror: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.actions = Actions(environment)
+        self.actions = Actions(environment, clock)
         self.repositories: dict[str, StoredRepository] = {}
         self._mirror = mirror
         self._lock = threading.RLock()
@@ -223,10 +227,10 @@ class StandIn:
         repository.check_branch_name(name)
         commit = repository.resolve(source)
         payload = {"branch_id": name, "source_ref": source, "commit_id": commit}
-        self.actions.pre(repository, commit, _event(repository, "pre-create-branch", payload))
+        self.actions.pre(repository, source, _event(repository, "pre-create-branch", payload))
         repository.branches[name] = Branch(commit, hidden=bool(body.get("hidden")))
         self._show(repository, name)
-        self.actions.post(repository, commit, _event(repository, "post-create-branch", payload))
+        self.actions.post(repository, source, _event(repository, "post-create-branch", payload))
         return Response(commit, 201, media_type="text/plain")
 
     def _delete_branch(self, call: _Call) -> Response:

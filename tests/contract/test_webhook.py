@@ -1,0 +1,146 @@
+"""Our endpoint: every recorded webhook as lakeFS sent it, and everything bad that could come instead."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from metasync.engine.metrics import Metrics
+from metasync.engine.scope import event_from_json
+from metasync.planning.rules import RuleSet
+from metasync.sandbox.metastore import free_port, pause
+from metasync.settings import parse_settings
+from metasync.store import Database, open_database
+from metasync.store.events import EventQueue
+from metasync.web import make_app
+
+RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
+RULES = 'rules: [{name: dev, repository: lake, branches: ["dev-*"], tables: ["sales.*"]}]'
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Endpoint:
+    """The real application under a real uvicorn."""
+
+    def __init__(self, database: Database) -> None:
+        self.queue = EventQueue(database)
+        self.woken = 0
+        self.port = free_port()
+        app = make_app(
+            database=database, queue=self.queue, rules=RuleSet.of(parse_settings(RULES)), metrics=Metrics(),
+            token="s3cret-token", alive=lambda: True, wake=self.wake, refresh=lambda: None,
+        )  # fmt: skip
+        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            pause()
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
+        answer = connection.getresponse()
+        result = answer.status, dict(answer.getheaders()), answer.read()
+        connection.close()
+        return result
+
+    def post(self, body: Any, token: str | None = "s3cret-token") -> Answer:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return self.call("POST", "/hooks/lakefs", data, **headers)
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    database = open_database(f"sqlite:///{tmp_path / 'store.db'}")
+    running = Endpoint(database)
+    yield running
+    running.server.should_exit = True
+    running.thread.join()
+    database.close()
+
+
+GOOD = {"event_type": "post-commit", "repository_id": "lake", "branch_id": "dev-1", "event_time": "2026-11-22T17:00:00Z"}
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_every_recorded_webhook_is_taken(endpoint: Endpoint, path: Path) -> None:
+    for webhook in json.loads(path.read_text())["webhooks"]:
+        body, before = webhook["body"], len(endpoint.queue.list())
+        headers = {k: v for k, v in webhook["headers"].items() if k in ("Authorization", "Content-Type", "User-Agent")}
+        status, _, answer = endpoint.call("POST", webhook["path"], json.dumps(body).encode(), **headers)
+        assert status == 202, answer
+        wanted = body["event_type"].startswith("post-") and not body.get("branch_id", "").startswith("tx-")
+        stored = endpoint.queue.list()
+        assert len(stored) - before == int(wanted)
+        if wanted:
+            event = event_from_json(stored[0].payload)
+            assert (event.type.value, event.repository) == (body["event_type"], "lake")
+            assert event.commit_id == body.get("commit_id", "") and event.merge_source == body.get("merge_source", "")
+
+
+def test_a_webhook_is_durable_before_it_is_answered(endpoint: Endpoint) -> None:
+    status, _, answer = endpoint.post(GOOD)
+    assert status == 202 and json.loads(answer) == {"event": 1} and endpoint.woken == 1
+    assert [(e.id, e.state, e.kind) for e in endpoint.queue.list()] == [(1, "queued", "webhook")]
+    endpoint.post(GOOD)
+    assert len(endpoint.queue.list()) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "token", "status", "words"),
+    [
+        (GOOD, None, 401, "Authorization"),
+        (GOOD, "wrong", 401, "Authorization"),
+        (GOOD, "", 401, "Authorization"),
+        (b"{", "s3cret-token", 400, "not JSON"),
+        (b"[" * 30_000, "s3cret-token", 400, "not JSON"),
+        ([1], "s3cret-token", 400, "not a JSON object"),
+        (GOOD | {"event_type": "post-party"}, "s3cret-token", 400, "post-party"),
+        (GOOD | {"repository_id": "nobodys"}, "s3cret-token", 404, "no rule names the repository 'nobodys'"),
+        ({k: v for k, v in GOOD.items() if k != "branch_id"}, "s3cret-token", 400, "branch_id is missing"),
+        ({k: v for k, v in GOOD.items() if k != "repository_id"}, "s3cret-token", 400, "repository_id is missing"),
+        (b'{"x": "' + b"x" * 70_000 + b'"}', "s3cret-token", 413, "larger than"),
+    ],
+)
+def test_a_bad_webhook_is_refused_with_a_reason_and_stores_nothing(
+    endpoint: Endpoint, body: Any, token: str | None, status: int, words: str
+) -> None:
+    got, _, answer = endpoint.post(body, token)
+    assert (got, words in answer.decode()) == (status, True), answer
+    assert endpoint.queue.list() == ()
+
+
+def test_a_body_without_a_length_is_bounded_too(endpoint: Endpoint) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    headers = {"Authorization": "Bearer s3cret-token"}
+    connection.request("POST", "/hooks/lakefs", iter([b"x" * 40_000] * 3), headers, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_store_that_fails_answers_503_and_never_202(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    from metasync.errors import StoreUnavailable
+
+    def fail(*_: object) -> int:
+        raise StoreUnavailable("disk full")
+
+    monkeypatch.setattr(EventQueue, "put", fail)
+    status, headers, _ = endpoint.post(GOOD)
+    assert status == 503 and headers["retry-after"] == "5"
+
+
+def test_health_needs_no_token_and_metrics_do(endpoint: Endpoint) -> None:
+    assert endpoint.call("GET", "/livez")[0] == endpoint.call("GET", "/readyz")[0] == 200
+    assert endpoint.call("GET", "/metrics")[0] == 401
+    status, _, text = endpoint.call("GET", "/metrics", Authorization="Bearer s3cret-token")
+    assert status == 200 and b"metasync_queue_events" in text
