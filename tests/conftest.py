@@ -13,7 +13,7 @@ import pytest
 
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
-from metasync.sandbox.metastore import pause
+from metasync.sandbox.metastore import free_port, pause
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
 from metasync.service import Parts, parts
@@ -47,7 +47,9 @@ class World:
 
     def text(self) -> str:
         """The configuration file."""
-        base = self.sandbox.configuration(store=f"sqlite:///{self.folder / 'metasync.db'}", listen="127.0.0.1:0")
+        base = self.sandbox.configuration(
+            store=f"sqlite:///{self.folder / 'metasync.db'}", listen=f"127.0.0.1:{free_port()}"
+        )
         head = base.partition("rules:")[0]
         return head + (
             f"instance: t{self.database}\n{self.extra}"

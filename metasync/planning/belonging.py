@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref
 from metasync.model.marks import MAKING, Marks
-from metasync.planning.formats import why_off_ref
+from metasync.planning.formats import why_off_ref, why_skipped
 from metasync.planning.names import database_may_match, logical_name
 from metasync.planning.observed import TableView
 from metasync.planning.rules import RuleSet, takes_table
@@ -26,13 +26,17 @@ class Asker:
 
 
 def as_canonical(table: Table, repository: str, ref: Ref) -> TableView | None:
-    """A table that people registered on a canonical branch; None where it is a mirror or lies elsewhere."""
+    """A table that people registered on a canonical branch; None where it is a mirror or lies elsewhere.
+
+    A view lies nowhere; it is given back so that it can be said that it is skipped.
+    """
     name = table.table_name
     if Marks.from_parameters(table.parameters, str(name)) is not None:
         return None
     if MAKING in table.parameters:
         return None
-    if why_off_ref(table, repository, ref.name) is not None:
+    is_view = table.sd.location is None and why_skipped(table) is not None
+    if not is_view and why_off_ref(table, repository, ref.name) is not None:
         return None
     return TableView(name, name, table, "canonical")
 

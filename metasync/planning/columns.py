@@ -55,6 +55,8 @@ def metastore_accepts(old: str, new: str) -> bool:
     complex_types = ("array", "map", "struct", "uniontype")
     if one in complex_types or other in complex_types:
         return one == other
+    if one in ("float", "double") and other == "decimal":
+        return False
     if one in _NUMERIC and other in _NUMERIC:
         return _NUMERIC.index(one) <= _NUMERIC.index(other)
     if one in _STRINGS and other in _STRINGS:
