@@ -73,13 +73,13 @@ def parts(settings: Settings) -> Iterator[Parts]:
         partition_batch=settings.metastore.partition_batch,
         observe_call=metrics.metastore_call,
     )
-    reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance)
+    reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, rules)
     observer = Observer(database, lakefs, metastore, refs, versions, lineage, merges, rules, settings.instance)
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
     recorder = Recorder(database, refs, versions, ledger)
-    controller = Controller(settings, rules, observer, applier, recorder, ledger, metrics)
+    controller = Controller(settings, database, rules, observer, applier, recorder, ledger, metrics)
     resolver = Resolver(
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
@@ -105,6 +105,9 @@ def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with parts(settings) as built:
+        if built.database.dialect == "sqlite":
+            # One process: what an earlier one had claimed when it died is nobody's.
+            built.queue.reclaim()
         worker = Worker(built.queue, built.controller, settings.events, built.metrics)
         scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.ledger, worker.wake)
         app = make_app(

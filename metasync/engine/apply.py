@@ -12,12 +12,12 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
 from metasync.engine.tables import parallel
-from metasync.errors import AlreadyExists, ChangedMeanwhile, MetasyncError, NotFound, TemporaryError
+from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.client import partition_name
-from metasync.model.hms import Constraints, Database, ForeignKeyColumn, Partition, Table, TableName
+from metasync.model.hms import Constraints, Database, FieldSchema, ForeignKeyColumn, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
 from metasync.planning.definition import (
@@ -33,8 +33,9 @@ from metasync.planning.definition import (
     partition_of,
     table_from,
 )
-from metasync.planning.formats import real_location
+from metasync.planning.formats import real_location, why_off_ref
 from metasync.planning.locations import absolute, is_relative, path_on_ref, ref_in, ref_root, relative
+from metasync.planning.manifest import Manifest
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
 from metasync.planning.plan import (
@@ -123,6 +124,10 @@ class Applier:
         except TemporaryError as error:
             return Applied(change, "waiting", str(error))
         except MetasyncError as error:
+            if isinstance(change, MergeTable):
+                # Refused for good: the table waits for a person, and the merges behind it do not wait for the table.
+                refused = ItemConflict((), None, None, str(error), "metastore-refuses")
+                return Applied(change, "conflict", str(error), (refused,))
             return Applied(change, "failed", str(error))
         return Applied(change, "conflict" if conflicts else "done", "", conflicts)
 
@@ -188,15 +193,8 @@ class Applier:
         )
 
         def partitions() -> Iterator[Partition]:
-            if not change.copy_partitions:
-                return
-            if source is not None:
-                home = Home(repository.name, _ref_of(source, repository))
-                for p in self._metastore.iter_partitions(source.table_name, source.partition_keys):
-                    yield moved(p, home, change.ref.name)
-            else:
-                for definition in self._versions.partitions(stored.manifest):
-                    yield partition_from(definition, table, change.ref.name)
+            if change.copy_partitions:
+                yield from self._partitions_of(repository, stored.manifest, source, table, change.ref.name)
 
         self._builder.build(
             Blueprint(
@@ -211,6 +209,30 @@ class Applier:
             )
         )
         return ()
+
+    def _partitions_of(
+        self, repository: Repository, manifest: Manifest, source: Table | None, table: Table, ref: str
+    ) -> Iterator[Partition]:
+        """The partitions of the planned version, whatever the source gains or loses meanwhile.
+
+        Where the live partition still is the planned one, its volatile parameters come along.
+        """
+        ignored = self._rules.ignored_parameters(repository.name)
+        home = Home(repository.name, _ref_of(source, repository)) if source is not None else None
+        for chunk in manifest:
+            planned = self._versions.load_chunk(chunk)
+            live: dict[tuple[str, ...], Partition] = {}
+            if source is not None:
+                names = [partition_name(source.partition_keys, p.values) for p in planned]
+                live = {p.values: p for p in self._metastore.get_partitions(source.table_name, names)}
+            for definition in planned:
+                found = live.get(definition.values)
+                if found is None or source is None or home is None:
+                    yield partition_from(definition, table, ref)
+                elif partition_of(found, source, home, ignored) == definition:
+                    yield moved(found, home, ref)
+                else:
+                    yield partition_from(definition, table, ref)
 
     def _live_source(self, repository: Repository, change: CreateMirror, header_hash: str) -> Table | None:
         """The live table that the mirror is a copy of, if it still is the planned version."""
@@ -250,11 +272,9 @@ class Applier:
             name = change.physical.database
             if self._metastore.get_database(name) is not None:
                 return
-            where = next(
-                w
-                for w in (table.sd.location, table.sd.serde_info.parameters.get("path"))
-                if w and is_relative(relative(w, repository.name, change.ref.name))
-            )
+            where = real_location(table)
+            if where is None or not is_relative(relative(where, repository.name, change.ref.name)):
+                raise MetastoreError(f"{change.physical}: its location {where} would not be on {change.ref}")
             root = ref_root(where, change.ref.name)
             origin = self._metastore.get_database(source.database if source else change.logical.database)
             location = root
@@ -292,13 +312,16 @@ class Applier:
             )
             if not mine:
                 raise ChangedMeanwhile(f"{change.physical}: is not ours any more; it is left alone")
-        elif marks is not None:
-            raise ChangedMeanwhile(f"{change.physical}: carries marks now; it is left alone")
+        elif marks is not None or why_off_ref(table, repository.name, change.ref.name):
+            raise ChangedMeanwhile(f"{change.physical}: is not this ref's table any more; it is left alone")
         self._builder.remove(change.physical, table)
         return ()
 
     def _drop_database(self, change: DropDatabase) -> Sequence[ItemConflict]:
-        self._metastore.drop_empty_database(change.name)
+        database = self._metastore.get_database(change.name)
+        marks = Marks.from_parameters(database.parameters, change.name) if database else None
+        if marks is not None and marks.instance == self._instance:
+            self._metastore.drop_empty_database(change.name)
         return ()
 
     # Merge
@@ -328,42 +351,45 @@ class Applier:
             # Written before the crash, and then changed back by somebody who did not want it.
             raise ChangedMeanwhile(f"{change.physical}: was changed by somebody after the merge had been applied")
         there = self._partitions_now(change, live, home, ignored, header_done=now == planned and planned != before)
+        old_columns = table_from(change.before, "", "", home.ref).sd.cols
+        new_columns = table_from(change.after, "", "", home.ref).sd.cols
+        explicit = {p.values for p in change.partitions if p.after is not None and p.after.columns is not None}
+        spread = bool(live.partition_keys) and old_columns != new_columns
         if now != planned:
-            self._alter(change, live, home)
+            table = changed_table(live, change.before, change.after, home.ref)
+            cascade = spread and not explicit and self._all_inherit(change.physical, live)
+            self._metastore.alter_table(table, cascade=cascade)
+            spread = spread and not cascade
             live = self._metastore.get_table(change.physical) or live
+        if spread:
+            self._spread_columns(change.physical, live, old_columns, new_columns, explicit)
         self._write_partitions(repository, change, live, there)
         return ()
 
-    def _alter(self, change: MergeTable, live: Table, home: Home) -> None:
-        assert change.before is not None and change.after is not None
-        table = changed_table(live, change.before, change.after, home.ref)
-        columns_changed = table.sd.cols != live.sd.cols
-        cascade = columns_changed and bool(live.partition_keys)
-        if not cascade:
-            self._metastore.alter_table(table)
-            return
-        own = [
-            p
-            for p in self._metastore.iter_partitions(change.physical, live.partition_keys)
-            if p.sd.cols != live.sd.cols
-        ]
-        explicit = {p.values for p in change.partitions if p.after is not None and p.after.columns is not None}
-        if not own and not explicit:
-            self._metastore.alter_table(table, cascade=True)
-            return
-        # Some partitions have columns of their own, which CASCADE would flatten: give the others theirs one by one,
-        # before the table, so that a crash leaves each item at its old or its new state.
-        self._metastore.alter_table(table)
-        kept = {p.values for p in own} | explicit
+    def _all_inherit(self, name: TableName, live: Table) -> bool:
+        return all(p.sd.cols == live.sd.cols for p in self._metastore.iter_partitions(name, live.partition_keys))
+
+    def _spread_columns(
+        self,
+        name: TableName,
+        live: Table,
+        old: tuple[FieldSchema, ...],
+        new: tuple[FieldSchema, ...],
+        explicit: set[tuple[str, ...]],
+    ) -> None:
+        """Gives the partitions that had the table's old columns its new ones, one by one.
+
+        CASCADE would flatten those with columns of their own. After a crash, this is simply done again.
+        """
         batch: list[Partition] = []
-        for p in self._metastore.iter_partitions(change.physical, live.partition_keys):
-            if p.values in kept or p.sd.cols == table.sd.cols:
-                continue
-            batch.append(replace(p, sd=replace(p.sd, cols=table.sd.cols)))
+        for p in self._metastore.iter_partitions(name, live.partition_keys):
+            if p.sd.cols == old and p.values not in explicit:
+                batch.append(replace(p, sd=replace(p.sd, cols=new)))
             if len(batch) == _PARTITIONS_AT_ONCE:
-                self._metastore.alter_partitions(change.physical, batch)
+                self._metastore.alter_partitions(name, batch)
                 batch = []
-        self._metastore.alter_partitions(change.physical, batch)
+        if batch:
+            self._metastore.alter_partitions(name, batch)
 
     def _partitions_now(
         self, change: MergeTable, live: Table, home: Home, ignored: Sequence[str], *, header_done: bool
@@ -476,12 +502,13 @@ class Applier:
             return ()
         assert change.before is not None
         ignored = self._rules.ignored_parameters(home.repository)
-        if content_hash(header_json(header_of(live, home, ignored))) != content_hash(header_json(change.before)):
+        same = content_hash(header_json(header_of(live, home, ignored))) == content_hash(header_json(change.before))
+        planned = {p.values: p.before for p in change.partitions}
+        there = self._metastore.iter_partitions(change.physical, live.partition_keys)
+        same = same and {p.values: partition_of(p, live, home, ignored) for p in there} == planned
+        if not same or (change.resumed and _stamp(live) != change.stamp):
             raise ChangedMeanwhile(f"{change.physical}: was changed since its drop was planned; it is not dropped")
-        try:
-            self._metastore.drop_table(change.physical)
-        except NotFound:
-            return ()
+        self._metastore.drop_table(change.physical)
         return ()
 
 

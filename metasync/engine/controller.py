@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.scope import Scope
+from metasync.errors import UsageError
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Applied, CreateMirror, Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
+from metasync.store import Database
 from metasync.store.ledger import Ledger
 
 _MOST_PASSES = 50
@@ -50,6 +51,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
+        database: Database,
         rules: RuleSet,
         observer: Observer,
         applier: Applier,
@@ -58,14 +60,13 @@ class Controller:
         metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._database = database
         self._rules = rules
         self._observer = observer
         self._applier = applier
         self._recorder = recorder
         self._ledger = ledger
         self._metrics = metrics
-        self._busy: dict[str, threading.Lock] = {}
-        self._guard = threading.Lock()
 
     def plan(self, scope: Scope) -> Result:
         """The very plan that `sync` would execute first; nothing but what was seen is stored."""
@@ -90,16 +91,20 @@ class Controller:
                     plan_id = self._ledger.keep_plan("unsafe", scope.repository, plan.refusal, plan)
                     log.warning("plan refused", repository=scope.repository, reason=plan.refusal, plan=plan_id)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
+                self._ledger.supersede_unsafe(scope.repository)
                 made = self._execute(observed, plan, stop, told)
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
                 if failed or stop() or not plan.more or len(plans) >= _MOST_PASSES:
                     break
-                scope = Scope(scope.repository, scope.events)
+                # Events say where to look once; what they told is in the store now.
+                scope = Scope(scope.repository)
         return Result(scope.repository, tuple(plans), tuple(outcomes))
 
     def execute(self, observed: Observed, plan: Plan, told: Callable[[Applied], None] | None = None) -> Result:
-        """Applies a plan that a person approved."""
+        """Applies a plan that a person approved. Raises UsageError in the mode that writes nothing."""
+        if self._settings.mode == "observe":
+            raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
         with self._alone(plan.repository):
             outcomes = self._execute(observed, plan, lambda: False, told)
         return Result(plan.repository, (plan,), tuple(outcomes))
@@ -139,8 +144,6 @@ class Controller:
 
     @contextmanager
     def _alone(self, repository: str) -> Iterator[None]:
-        """One pass over a repository at a time."""
-        with self._guard:
-            lock = self._busy.setdefault(repository, threading.Lock())
-        with lock:
+        """One pass over a repository at a time, whichever process makes it."""
+        with self._database.alone(repository):
             yield

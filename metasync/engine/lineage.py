@@ -10,7 +10,7 @@ from metasync.engine.scope import Scope
 from metasync.engine.tables import Reading, TableReader
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
-from metasync.planning.incarnations import KnownLife, creation_of, is_replaced
+from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
 from metasync.planning.plan import Notice
 from metasync.planning.rules import UNADDRESSABLE, RuleSet
 from metasync.store.refs import RefRow, RefStore
@@ -141,12 +141,12 @@ class Lineage:
             return
         born = event.commit_id if event and event.commit_id else head
         parent, source = self._parent(sight, ref, born, event, events, begun)
-        watermark, as_of = (0, "") if parent is None else self._watermark(sight, parent, born)
+        watermark, as_of, fork = (0, "", born) if parent is None else self._watermark(sight, parent, born)
         mirrored = bool(self._rules.of_ref(repository.name, ref))
         row = self._refs.add(
             sight.repository_id, ref, head=head, born_commit=born, life="new" if mirrored else "live",
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
-            event_time=event.event_time if event else None,
+            event_time=event.event_time if event else deletion_of(ref, events), ledger_head=fork,
         )  # fmt: skip
         sight.rows.append(row)
 
@@ -202,23 +202,25 @@ class Lineage:
                 return found
         return None
 
-    def _watermark(self, sight: Sight, parent: RefRow, born: str) -> tuple[int, str]:
-        """How much of the parent's history a ref born at a commit inherits, and `live` where that had to be guessed."""
+    def _watermark(self, sight: Sight, parent: RefRow, born: str) -> tuple[int, str, str]:
+        """How much of the parent's history a ref born at a commit inherits; `live` where that had to be guessed; and
+        the commit at which it left the parent's history, from which on its own merges count.
+        """
         alive = parent.ref in sight.current and not parent.replaced
         if alive and sight.current[parent.ref] == born:
             self.read(sight, parent, partitions=True)
             if sight.current[parent.ref] == born:
-                return self._versions.newest_id(), ""
+                return self._versions.newest_id(), "", born
         ancestors = [c.id for c in self._lakefs.first_parents(sight.repository.name, born, _ANCESTORS)]
         seen = self._refs.at_commit(sight.repository_id, ancestors)
         lives = {parent.id, *self._ancestors(parent)}
         for commit in ancestors:
             marks = [mark for ref_id, mark in seen.get(commit, ()) if ref_id in lives]
             if marks:
-                return max(marks), ""
+                return max(marks), "", commit
         if alive:
             self.read(sight, parent, partitions=True)
-        return self._versions.newest_id(), "live"
+        return self._versions.newest_id(), "live", born
 
     def _ancestors(self, row: RefRow) -> list[int]:
         found = []

@@ -105,10 +105,14 @@ class MergeBook:
             return
         typed = self._typed_source(sight, row, commit, events)
         squashed = len(commit.parents) < 2
-        if typed.startswith(_HIDDEN) or (squashed and not typed):
+        hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
+        if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
             # From a transaction's hidden branch, or an import: a commit on its destination and no merge.
             return
         source = self._source(sight, typed, commit)
+        if source.row is not None and source.row.id != row.id and source.row.ref not in sight.current and not squashed:
+            # Nobody can walk the log of a branch that is gone from its head any more; from here it still can be.
+            self._walk_from(sight, source.row, commit.parents[1], events)
         known = source.row is not None
         self._ledger.add_merge(
             repository_id=sight.repository_id,
@@ -125,6 +129,25 @@ class MergeBook:
             committed_at=float(commit.creation_date),
             state="pending" if known else "source-unknown",
         )
+
+    def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
+        """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""
+        found: list[Commit] = []
+        for commit in self._lakefs.first_parents(sight.repository.name, start, _LONGEST_WALK):
+            if commit.id == row.ledger_head:
+                for one in reversed(found):
+                    self._enter(sight, row, one, events)
+                self._refs.update(row.id, ledger_head=start)
+                return
+            found.append(commit)
+
+    def _is_import(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> bool:
+        """Whether a commit with one parent and a merge strategy is an import, which carries that metadata too."""
+        if any(e.type is EventType.COMMIT and e.commit_id == commit.id for e in events):
+            return True
+        if commit.message.startswith("Import"):
+            return True
+        return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None
 
     def _typed_source(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
         """What the user typed as the source: from the event, else the runs API, else a pull request."""
@@ -160,10 +183,11 @@ class MergeBook:
 
     # Gathering
 
-    def pending(self, sight: Sight) -> tuple[list[MergeView], int]:
-        """The oldest open merge of each destination, and how many wait behind them."""
+    def pending(self, sight: Sight) -> tuple[list[MergeView], list[MergeRow]]:
+        """The oldest open merge of each destination, and those that wait for them."""
         views: list[MergeView] = []
-        behind, taken = 0, set()
+        behind: list[MergeRow] = []
+        taken: set[int | None] = set()
         for entered in self._ledger.open_merges(sight.repository_id):
             destination = self._refs.get(entered.destination_ref_id)
             merge = self._found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
@@ -177,8 +201,12 @@ class MergeBook:
                     )
                 )
                 continue
-            if merge.destination_ref_id in taken:
-                behind += 1
+            unborn = destination.life in ("new", "making") and not destination.replaced
+            unborn = unborn and bool(self._rules.of_ref(sight.repository.name, destination.ref))
+            if unborn or {merge.destination_ref_id, merge.source_ref_id} & taken:
+                # Its sides are not settled yet: a birth or an earlier merge comes first.
+                behind.append(merge)
+                taken.add(merge.destination_ref_id)
                 continue
             taken.add(merge.destination_ref_id)
             views.append(self._view(sight, merge, destination))
@@ -207,7 +235,7 @@ class MergeBook:
         )
         if merge.state == "started":
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
-        if destination.ref not in sight.current or destination.replaced:
+        if destination.life == "gone":
             return view
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
@@ -350,6 +378,9 @@ class MergeBook:
         chunks = {chunk.hash for chunk in differing(others)}
         load = self._versions.load_chunk
         wanted = {p.values for s in there.values() for c in s.manifest if c.hash in chunks for p in load(c)}
+        if source not in there and destination in there:
+            # The table was dropped as a whole: any partition that came on the destination since is a change of it.
+            wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
         def partial(manifest: Manifest) -> dict[str, PartitionDefinition]:
             found = (p for chunk in covering(manifest, wanted) for p in load(chunk))

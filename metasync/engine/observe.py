@@ -12,12 +12,13 @@ from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
-from metasync.planning.formats import why_off_ref
+from metasync.planning.formats import why_header_off_ref
 from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant, RefView
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
 from metasync.store import Database
+from metasync.store.ledger import MergeRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -59,7 +60,7 @@ class Observer:
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._merges.walk(sight, row, scope)
         merges, behind = self._merges.pending(sight)
-        views = [self._view(sight, row, merges, now) for row in sight.rows]
+        views = [self._view(sight, row, merges, behind, now) for row in sight.rows]
         canonical = {
             view.logical
             for row in sight.rows
@@ -76,7 +77,7 @@ class Observer:
             claims=self._refs.claims(),
             canonical=frozenset(canonical),
             notices=(*sight.notices, *self._orphans(sight)),
-            merges_behind=behind,
+            merges_behind=len(behind),
         )
         for row in sight.rows:
             if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref]:
@@ -108,11 +109,14 @@ class Observer:
     def _is_canonical(self, sight: Sight, row: RefRow) -> bool:
         return row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(sight.repository)
 
-    def _view(self, sight: Sight, row: RefRow, merges: Iterable[MergeView], now: float) -> RefView:
+    def _view(
+        self, sight: Sight, row: RefRow, merges: Iterable[MergeView], behind: Iterable[MergeRow], now: float
+    ) -> RefView:
         reading = sight.readings.get(row.id)
         tables = reading.tables if reading else ()
         parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
-        waits = {m.destination_ref_id for m in merges} | {m.source_ref_id for m in merges}
+        open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges]
+        open_merges += [(m.source_ref_id, m.destination_ref_id) for m in behind]
         born = row.life in ("new", "making") and not row.replaced and row.ref in sight.current
         return RefView(
             id=row.id,
@@ -130,7 +134,9 @@ class Observer:
             source=row.source,
             as_of=row.as_of,
             birth=self._birth(sight, row, parent) if born else (),
-            waits_for_merges=row.id in waits or (born and parent is not None and parent.id in waits),
+            waits_for_merges=parent is not None and any(parent.id == into for _, into in open_merges)
+            if born
+            else any(row.id in pair for pair in open_merges),
         )
 
     def _own_databases(self, sight: Sight, row: RefRow) -> list[str]:
@@ -161,9 +167,7 @@ class Observer:
             stored = self._versions.definition(version.definition)
             view = live.get(logical)
             current = view is not None and logical in now and now[logical].id == version.id
-            skipped = None
-            if view is not None and parent is not None and current:
-                skipped = why_off_ref(view.table, sight.repository.name, parent.ref.name)
+            skipped = why_header_off_ref(stored.header)
             tables.append(
                 BirthTable(
                     logical=logical,

@@ -59,7 +59,7 @@ class Recorder:
             case DropDatabase():
                 self._ledger.note(repository.name, "", "", change.name, "dropped-database", "", "")
             case EndRef():
-                self._refs.end(change.ref_id)
+                self._refs.end(change.ref_id, kept=change.kept)
             case FinishMerge():
                 self._ledger.finish_merge(change.merge_id)
             case MergeTable():

@@ -16,7 +16,7 @@ from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
-from metasync.planning.decide import plan_table_merge
+from metasync.planning.decide import make_plan, plan_table_merge, waiting_change
 from metasync.planning.merge import Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
 from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
@@ -86,7 +86,7 @@ class Resolver:
         if row.state != "waiting":
             raise UsageError(f"plan {plan_id} is {row.state} already")
         observed = self._observer.observe(Scope(row.repository, full=True))
-        plan = self._current(row) if row.kind == "withheld" else row.plan
+        plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
         result = self._controller.execute(observed, replace(plan, refusal=""), told)
         if any(o.state == "conflict" for o in result.outcomes):
             self._ledger.close_plan(plan_id, "superseded")
@@ -114,7 +114,7 @@ class Resolver:
     def orphans(self) -> dict[str, list[Change]]:
         """Repository -> the drops of mirrors that no rule wants any more, and of refs of repositories that are gone."""
         found: dict[str, list[Change]] = {}
-        for repository, row in self._refs.every():
+        for repository, row in self._refs.with_mirrors():
             changes = self._orphans_of(repository, row)
             if changes:
                 found.setdefault(repository, []).extend(changes)
@@ -139,7 +139,8 @@ class Resolver:
         databases = set()
         for pin in self._refs.pinned(row.id):
             wanted = self._rules.of_table(repository, row.ref, pin.logical) is not None
-            if not pin.made or identity is None or (wanted and not foreign) or (gone and wanted):
+            ended = row.life == "gone" and not wanted
+            if not pin.made or (identity is None and not ended) or (wanted and (gone or not foreign)):
                 continue
             table = self._metastore.get_table(pin.physical)
             marks = Marks.from_parameters(table.parameters, str(pin.physical)) if table else None
@@ -155,7 +156,21 @@ class Resolver:
             return None
         if view.problem:
             raise UsageError(f"{view.physical}: {view.problem}: nothing to choose; move it away and merge again")
-        return plan_table_merge(merge_view, view, rule, choose=side, approved=True)
+        change = plan_table_merge(merge_view, view, rule, choose=side)
+        if change is not None and change.withheld:
+            change = replace(change, waiting=waiting_change(merge_view, view, rule, change, choose=side))
+        return change
+
+    def _as_shown(self, row: PlanRow, observed: Observed) -> Plan:
+        """The plan that would be made now, if it is the stored one; refused where anything has moved since."""
+        now = make_plan(observed, self._rules, self._settings.safety)
+        if now.changes != row.plan.changes:
+            self._ledger.close_plan(row.id, "superseded")
+            raise ChangedMeanwhile(
+                f"plan {row.id}: {row.repository} is not as it was when the plan was made; "
+                f"see what is to do now: metasync plan {row.repository}"
+            )
+        return now
 
     def _current(self, row: PlanRow) -> Plan:
         """The stored plan on the destination's newest version; refused where that is not the one it was made for.

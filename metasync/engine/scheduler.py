@@ -56,9 +56,10 @@ class Scheduler:
 
     def _tick(self, kind: str) -> None:
         try:
-            if not self._ledger.hold_lease(
-                "leader", self._holder, max(_LEASE, self._settings.events.poll.interval * 2)
-            ):
+            lease = max(_LEASE, self._settings.events.poll.interval * 2)
+            leads = self._ledger.hold_lease("leader", self._holder, lease)
+            # The look at the start is everybody's own: a former leader may be dead and its lease not over.
+            if not leads and kind != "start":
                 return
             for repository in repositories(self._rules, self._lakefs):
                 self._queue.put_once(repository, kind, {})

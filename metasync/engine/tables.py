@@ -16,6 +16,7 @@ from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold
 from metasync.planning.definition import Home, content_hash, header_json, header_of, partition_of
 from metasync.planning.formats import why_skipped
 from metasync.planning.manifest import Chunk, Manifest, cut
+from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, TableView
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
 from metasync.settings.models import Rule
@@ -47,7 +48,9 @@ class TableReader:
         versions: VersionStore,
         rules: RuleSet,
         instance: str,
+        store_id: Callable[[], str],
     ) -> None:
+        self._store_id = store_id
         self._lakefs = lakefs
         self._metastore = metastore
         self._refs = refs
@@ -132,20 +135,36 @@ class TableReader:
             known = in_force.get(view.logical)
             if definition is None or (known is not None and known.definition == definition):
                 continue
-            self._versions.add(row.id, view.logical, definition, _parents(known, view, row, pinned), head)
+            parents = _parents(known, view, row, pinned, self._store_id())
+            self._versions.add(row.id, view.logical, definition, parents, head)
+        for view in whole:
+            pin = pinned.get(view.logical)
+            if view.kind == "mirror" and pin is not None and not pin.made:
+                # Built, and the process died before it could say so.
+                self._refs.made(row.id, view.logical)
         present = {view.logical for view in reading.tables} | set(reading.skipped)
         own = self._versions.own(row.id)
         expected = {pin.logical for pin in pinned.values() if pin.made}
         expected |= {logical for logical, version in own.items() if version.definition is not None}
         for logical in sorted(expected - present):
             known = in_force.get(logical)
-            if known is not None and known.definition is not None and not self._stands(logical, pinned):
+            if (
+                known is not None
+                and known.definition is not None
+                and not self._stands(repository, row, logical, pinned)
+            ):
                 self._versions.add(row.id, logical, None, (known.id,), head)
 
-    def _stands(self, logical: TableName, pinned: Mapping[TableName, Pinned]) -> bool:
+    def _stands(
+        self, repository: Repository, row: RefRow, logical: TableName, pinned: Mapping[TableName, Pinned]
+    ) -> bool:
         """Whether something still stands at the table's name, though it is not the ref's any more."""
-        pin = pinned.get(logical)
-        return self._metastore.get_table(pin.physical if pin else logical) is not None
+        if logical in pinned:
+            return self._metastore.get_table(pinned[logical].physical) is not None
+        rule = self._rules.of_table(repository.name, row.ref, logical)
+        if rule is None or row.ref.name in self._rules.canonical_branches(repository):
+            return self._metastore.get_table(logical) is not None
+        return self._metastore.get_table(physical_name(rule.target, repository.name, row.ref, logical)) is not None
 
     def _copies_partitions(self, repository: str, row: RefRow, logical: TableName, pin: Pinned | None) -> bool:
         rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
@@ -170,10 +189,13 @@ def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:
 
 
 def _parents(
-    known: Version | None, view: TableView, row: RefRow, pinned: Mapping[TableName, Pinned]
+    known: Version | None, view: TableView, row: RefRow, pinned: Mapping[TableName, Pinned], store_id: str
 ) -> tuple[int, ...]:
     if known is None:
         return ()
+    if view.marks is not None and view.marks.store != store_id:
+        # Born under another store, which is lost: how it came to differ from its parent, nobody knows.
+        return (known.id,) if known.ref_id == row.id else ()
     if view.kind == "belonging" and known.ref_id != row.id and view.logical not in pinned:
         # A table that was there before us: how it came from its namesake on the parent, nobody knows.
         return ()

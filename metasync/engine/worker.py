@@ -15,7 +15,7 @@ from metasync.errors import MetasyncError, StoreUnavailable
 from metasync.settings.models import Events
 from metasync.store.events import EventQueue, StoredEvent
 
-_LEASE = 300.0
+_LEASE = 60.0
 _IDLE = 0.5
 log = structlog.get_logger()
 

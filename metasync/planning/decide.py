@@ -226,7 +226,15 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
     marks = occupant.marks
     if marks is not None and marks.instance == observed.instance:
         if (marks.repository, marks.ref) == (observed.repository.name, str(view.ref)):
-            if marks.making and marks.incarnation == view.incarnation:
+            if marks.incarnation != view.incarnation:
+                return Notice(
+                    "other-life",
+                    f"{view.ref} {physical}",
+                    f"is the mirror of another life ({marks.incarnation}) of this ref; it is left alone",
+                    f"drop {physical} if nobody needs it, then: metasync reconcile",
+                    view.id,
+                )
+            if marks.making:
                 return None
             return Notice("belongs", str(physical), "is this ref's already")
         return Notice(
@@ -252,7 +260,7 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
 
 
 def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, safety: Safety) -> None:
-    if view.waits_for_merges or any(m.source_ref_id == view.id for m in observed.merges):
+    if view.waits_for_merges:
         draft.more = True
         return
     if not view.replaced and view.missing_for < safety.drop_grace:
@@ -415,9 +423,11 @@ def _by_strategy(merge: MergeView) -> Side | None:
     return strategies.get(merge.strategy)
 
 
-def waiting_change(merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable) -> MergeTable:
+def waiting_change(
+    merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable, *, choose: Side | None = None
+) -> MergeTable:
     """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
-    whole = plan_table_merge(merge, view, rule, approved=True)
+    whole = plan_table_merge(merge, view, rule, choose=choose, approved=True)
     assert whole is not None  # the source changed, or nothing would be withheld
     between = {p.values: p for p in carried.partitions}
     partitions = tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metasync.model.hms import Table, TableType
-from metasync.planning.locations import PLACEHOLDER_SUFFIX, on_ref
+from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative, on_ref
 
 
 def why_skipped(table: Table) -> str | None:
@@ -28,6 +28,17 @@ def why_off_ref(table: Table, repository: str, ref: str) -> str | None:
     schema_url = {**table.parameters, **table.sd.serde_info.parameters}.get("avro.schema.url")
     if schema_url and not on_ref(schema_url, repository, ref):
         return f"its Avro schema {schema_url} is not on {repository}/{ref}"
+    return None
+
+
+def why_header_off_ref(header: Table) -> str | None:
+    """As `why_off_ref`, for a definition: why a mirror of it would not lie on its own ref."""
+    location = real_location(header)
+    if not is_relative(location):
+        return f"its location {location} is not on the ref"
+    schema_url = {**header.parameters, **header.sd.serde_info.parameters}.get("avro.schema.url")
+    if schema_url and not is_relative(schema_url):
+        return f"its Avro schema {schema_url} is not on the ref"
     return None
 
 

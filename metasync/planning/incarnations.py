@@ -35,18 +35,30 @@ def is_replaced(known: KnownLife, commit_now: str, events: Iterable[LakeFSEvent]
     for event in events:
         if event.ref != known.ref:
             continue
-        if event.type in _DELETES and _after_birth(known, event):
+        if event.type in _DELETES and _after_birth(known, event, commit_now):
             return True
-        if event.type in _CREATES and known.born_event_time is not None and event.event_time > known.born_event_time:
+        if event.type in _CREATES and event.event_time > _latest_birth(known):
             return True
     return False
 
 
-def _after_birth(known: KnownLife, deletion: LakeFSEvent) -> bool:
+def _latest_birth(known: KnownLife) -> float:
+    """The last moment at which the known life can have begun."""
+    return known.born_event_time if known.born_event_time is not None else known.first_seen + _SKEW
+
+
+def _after_birth(known: KnownLife, deletion: LakeFSEvent, commit_now: str) -> bool:
     if known.born_event_time is not None:
         # In one and the same second, lakeFS must have deleted before it could create.
         return deletion.event_time > known.born_event_time
-    return deletion.event_time > known.first_seen + _SKEW
+    # Found by a poll: two clocks are compared, so a branch that stands where it stood is believed to be the same.
+    return deletion.event_time > known.first_seen + _SKEW and commit_now != known.head
+
+
+def deletion_of(ref: Ref, events: Iterable[LakeFSEvent]) -> float | None:
+    """When the ref was last deleted: a life that is there now began no earlier."""
+    found = [event.event_time for event in events if event.ref == ref and event.type in _DELETES]
+    return max(found, default=None)
 
 
 def creation_of(ref: Ref, events: Iterable[LakeFSEvent]) -> LakeFSEvent | None:

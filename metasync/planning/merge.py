@@ -14,7 +14,7 @@ from metasync.model.hms import Table
 from metasync.planning.columns import is_widening, merged_order, refused_positions
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.graph import Parents, merge_bases
-from metasync.planning.locations import is_relative
+from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative
 from metasync.planning.matrix import (
     ABSENT,
     UNKNOWN,
@@ -112,18 +112,18 @@ def merge_table(
     conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
     sound: list[ItemChange] = []
     for change in changes:
-        reason = None if choose == "theirs" else _unsound(change)
+        reason = _unsound(change)
         if reason is None:
             sound.append(change)
         else:
             conflicts.append(
                 ItemConflict(change.path, plain(get(base, change.path)), change.before, change.after, reason)
             )
-    settled = [c for c in conflicts if choose is not None and (may_drop or c.theirs is not None)]
-    if choose == "theirs":
-        sound += [ItemChange(c.path, c.ours, c.theirs) for c in settled if c.ours != c.theirs]
+    settled = [c for c in conflicts if choose is not None and _may_settle(c, may_drop)]
+    chosen = [ItemChange(c.path, c.ours, c.theirs) for c in settled if choose == "theirs" and c.ours != c.theirs]
     conflicts = [c for c in conflicts if c not in settled]
-    carried = [c for c in sound if approved or allowed(c, policy, protected=protected)]
+    # What somebody chose item by item is carried; what they were not asked about stays with the policy.
+    carried = chosen + [c for c in sound if approved or allowed(c, policy, protected=protected)]
     withheld = [c for c in sound if c not in carried]
     after, reordered_on_both = _apply(base, source, destination, carried)
     if reordered_on_both and choose is None:
@@ -184,6 +184,13 @@ def _unordered(tree: Any) -> Any:
     return {key: value for key, value in tree.items() if key not in ("column_order", "spark_order")}
 
 
+def _may_settle(conflict: ItemConflict, may_drop: bool) -> bool:
+    """Whether a choice of sides can settle a conflict: never one that would leave the ref or break the partitions."""
+    if conflict.reason in ("location-off-ref", "partition-keys-changed"):
+        return False
+    return may_drop or (conflict.theirs is not None and conflict.reason != "type-not-widened")
+
+
 def _unsound(change: ItemChange) -> str | None:
     """Why a change that only the source made still cannot be taken over as it is."""
     match change.path:
@@ -193,9 +200,22 @@ def _unsound(change: ItemChange) -> str | None:
             return "partition-keys-changed"
         case ("location",) if not is_relative(change.after):
             return "location-off-ref"
-        case () if change.after is not None and not is_relative(change.after.get("location")):
+        case ("serde_parameters", "path") if change.after is not None and not is_relative(change.after):
+            return "location-off-ref"
+        case ("partitions", _, "location") if change.after is not None and not is_relative(change.after):
+            return "location-off-ref"
+        case ("partitions", _) if change.after is not None and not is_relative(change.after.get("location")):
+            return "location-off-ref"
+        case () if change.after is not None and not _is_home(change.after):
             return "location-off-ref"
     return None
+
+
+def _is_home(tree: Any) -> bool:
+    """Whether a table and all of its partitions lie on their own ref."""
+    where = tree.get("location") or ""
+    real = tree.get("serde_parameters", {}).get("path", where) if where.endswith(PLACEHOLDER_SUFFIX) else where
+    return is_relative(real) and all(is_relative(p.get("location")) for p in tree.get("partitions", {}).values())
 
 
 def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> ItemChange:

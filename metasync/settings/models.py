@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, field_validator, model_validator
 
 from metasync.settings.durations import Duration
 
@@ -85,6 +86,10 @@ class Store(Section):
 
     url: str = "sqlite:///metasync.db"
     """An SQLAlchemy URL: SQLite for one process, PostgreSQL for replicas."""
+
+    @field_serializer("url")
+    def _without_password(self, value: str) -> str:
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value)
 
 
 class Server(Section):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -30,6 +33,8 @@ class Database:
         self._engine = engine
         self.now = clock
         self.dialect = engine.dialect.name
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -51,6 +56,29 @@ class Database:
             made = uuid.uuid4().hex[:12]
             connection.execute(insert(schema.settings).values(key="store_id", value=made))
             return made
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """A lock among all processes on this store, by name; it goes with the process that holds it, kill -9 or not."""
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            if self.dialect == "postgresql":
+                number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
+                    try:
+                        yield
+                    finally:
+                        connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+                return
+            path = self._engine.url.database
+            if not path or path == ":memory:":
+                yield
+                return
+            with Path(f"{path}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
 
     def is_current(self) -> bool:
         """Whether every migration has run. Raises StoreUnavailable where the database does not answer."""

@@ -141,6 +141,13 @@ class EventQueue:
                 .values(state="queued", attempts=events.c.attempts - 1, lease_until=None)
             )
 
+    def reclaim(self) -> None:
+        """Puts every claimed event back; for a queue that has one worker process, when that starts."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(events).where(events.c.state == "claimed").values(state="queued", lease_until=None)
+            )
+
     def replay(self, event_id: int) -> bool:
         """Queues a dead, discarded or done event again. False where there is none."""
         with self._database.transaction() as connection:

@@ -203,6 +203,15 @@ class Ledger:
             rows = connection.execute(select(plans).where(plans.c.state == "waiting").order_by(plans.c.id)).all()
         return tuple(_plan(row) for row in rows)
 
+    def supersede_unsafe(self, repository: str) -> None:
+        """A pass was within the limits: what was refused before is not waited for any more."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(plans)
+                .where(plans.c.repository == repository, plans.c.kind == "unsafe", plans.c.state == "waiting")
+                .values(state="superseded", closed_at=self._database.now())
+            )
+
     def close_plan(self, plan_id: int, state: str) -> None:
         with self._database.transaction() as connection:
             connection.execute(

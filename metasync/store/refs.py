@@ -129,8 +129,9 @@ class RefStore:
         source: str,
         as_of: str,
         event_time: float | None,
+        ledger_head: str | None = None,
     ) -> RefRow:
-        """A new life of a ref."""
+        """A new life of a ref; its log is read from `ledger_head` on, by default from its head."""
         last = self.newest(repository_id, ref)
         with self._database.transaction() as connection:
             result = connection.execute(
@@ -149,7 +150,7 @@ class RefStore:
                     born_event_time=event_time,
                     first_seen=self._database.now(),
                     replaced=0,
-                    ledger_head=head if ref.type is RefType.BRANCH else None,
+                    ledger_head=(ledger_head or head) if ref.type is RefType.BRANCH else None,
                 )
             )
             made = new_id(result)
@@ -159,13 +160,25 @@ class RefStore:
         with self._database.transaction() as connection:
             connection.execute(update(refs).where(refs.c.id == ref_id).values(**values))
 
-    def end(self, ref_id: int) -> None:
-        """The life is over; its names are free again."""
+    def end(self, ref_id: int, *, kept: bool) -> None:
+        """The life is over; its names are free again, unless its mirrors are kept: those are remembered as orphans."""
         with self._database.transaction() as connection:
             connection.execute(
                 update(refs).where(refs.c.id == ref_id).values(life="gone", ended_at=self._database.now())
             )
-            connection.execute(delete(mirrors).where(mirrors.c.ref_id == ref_id))
+            if not kept:
+                connection.execute(delete(mirrors).where(mirrors.c.ref_id == ref_id))
+
+    def with_mirrors(self) -> tuple[tuple[str, RefRow], ...]:
+        """Every ref that has mirrors, over or not, with its repository's name."""
+        query = (
+            select(refs, repositories.c.name.label("repository"))
+            .join(repositories, repositories.c.id == refs.c.repository_id)
+            .where(refs.c.id.in_(select(mirrors.c.ref_id)))
+            .order_by(refs.c.id)
+        )
+        with self._database.transaction() as connection:
+            return tuple((row.repository, _ref(row)) for row in connection.execute(query))
 
     # Heads
 

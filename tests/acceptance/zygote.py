@@ -1,8 +1,8 @@
 """Runs `metasync serve` again and again in forked children, each of which may be told to die after its n-th call.
 
 A program of its own, without threads, so that forking is safe; loading metasync once makes a hundred runs cheap. It
-reads lines `CONFIG N` from standard input: serve until the queue is settled, but die by SIGKILL right after the N-th call to
-the metastore (N = 0: never). It answers each line with `killed` or `settled`.
+reads lines `CONFIG N` from standard input: serve until the queue is settled, but die by SIGKILL right after the N-th
+call to the metastore (N = 0: never). It answers each line with `killed` or `settled`.
 """
 
 from __future__ import annotations
@@ -57,12 +57,6 @@ def stop_when_settled(config: Path) -> None:
 def child(config: Path, number: int) -> int:
     settings = load_settings(config)
     configure_logging(settings)
-    # What a killed process had claimed is free again when its lease has run out; here that is at once. The start puts
-    # an event of its own into the queue.
-    database = open_database(settings.store.url)
-    queue = EventQueue(database)
-    queue.done([event.id for event in queue.list(["claimed", "queued"])])
-    database.close()
     if number:
         die_after(number)
     stop_when_settled(config)

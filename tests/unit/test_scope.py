@@ -60,7 +60,8 @@ def event(kind: EventType, at: float) -> LakeFSEvent:
         (100.0, [event(EventType.CREATE_BRANCH, 101)], True),
         (None, [event(EventType.CREATE_BRANCH, 150)], False),
         (None, [event(EventType.DELETE_BRANCH, 150)], False),
-        (None, [event(EventType.DELETE_BRANCH, 220)], True),
+        (None, [event(EventType.DELETE_BRANCH, 220)], False),
+        (None, [event(EventType.CREATE_BRANCH, 220)], True),
         (100.0, [event(EventType.COMMIT, 300), event(EventType.MERGE, 300)], False),
     ],
 )
