@@ -1,0 +1,251 @@
+"""The installed command as people run it: a subprocess, its output, its exit code, its signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metasync.sandbox.metastore import free_port
+from metasync.settings import load_settings
+from tests.conftest import World, until
+
+COMMAND = str(Path(sys.executable).with_name("metasync"))
+
+
+def run(world: World, *arguments: str, code: int = 0) -> str:
+    """Runs `metasync`; gives stdout, and stderr where there is none."""
+    command = [COMMAND, "--config", str(world.config()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout or done.stderr
+
+
+def run_json(world: World, *arguments: str, code: int = 0) -> Any:
+    return json.loads(run(world, *arguments, "--output", "json", code=code))
+
+
+@contextmanager
+def serving(world: World) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
+    config, log = world.config(), world.folder / "serve.log"
+    listen = load_settings(config).server.listen
+    with log.open("wb") as output:
+        process = subprocess.Popen([COMMAND, "--config", str(config), "serve"], stdout=output, stderr=output)
+        try:
+            until("serving", lambda: b'"serving"' in log.read_bytes() or process.poll() is not None)
+            yield process, f"http://{listen}", log
+        finally:
+            process.kill()
+            process.wait()
+
+
+def post(url: str, token: str, body: dict[str, str]) -> int:
+    data, headers = json.dumps(body).encode(), {"Authorization": f"Bearer {token}"}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/hooks/lakefs", data, headers), timeout=20) as answer:
+        return int(answer.status)
+
+
+def test_from_plan_to_history(world: World) -> None:
+    world.create_table("t", "id:bigint old:string", "dt:string")
+    world.branch("dev-1")
+    assert "+ mirror" in run(world, "plan", "--check", code=3)
+    assert not world.tables.exists(world.name("t", "dev-1"))
+    assert "1 done" in run(world, "reconcile")
+    assert "nothing to do" in run(world, "plan", "--check")
+    refs = {row["ref"]: row for row in run_json(world, "refs")["items"]}
+    assert refs["branch/dev-1"]["mirrors"] == "1/1" and refs["branch/dev-1"]["life"] == "live"
+    world.tables.drop_column(world.name("t", "dev-1"), "old")
+    world.tables.set_parameter(world.name("t", "dev-1"), "comment", "dev")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    run(world, "reconcile")
+    status = run_json(world, "status")
+    (plan,) = status["waiting_plans"]
+    assert "-column old" in plan["reason"] and world.tables.columns(world.name("t")) == ["id", "old"]
+    run(world, "apply", str(plan["id"]))
+    assert world.tables.columns(world.name("t")) == ["id"]
+    assert "is applied already" in run(world, "apply", str(plan["id"]), code=2)
+    world.tables.set_parameter(world.name("t"), "comment", "main")
+    world.tables.set_parameter(world.name("t", "dev-1"), "comment", "dev again")
+    world.lake.write("dev-1", "wh/t/g")
+    world.lake.merge("dev-1")
+    run(world, "reconcile", code=4)
+    (conflict,) = run_json(world, "conflicts")["items"]
+    assert (conflict["ours"], conflict["theirs"]) == ("main", "dev again")
+    run(world, "resolve", str(conflict["id"]), "--theirs")
+    assert world.tables.table(world.name("t")).parameters["comment"] == "dev again"
+    assert run_json(world, "conflicts")["items"] == []
+    actions = [row["action"] for row in run_json(world, "history", "--table", world.name("t"))["items"]]
+    assert actions.count("merged") == 3 and actions.count("created") == 1
+    run(world, "resolve", "99", "--ours", code=2)
+    run(world, "apply", "99", code=2)
+
+
+def test_explain_and_configuration(world: World, tmp_path: Path) -> None:
+    world.rule = "    canonical_branch: main\n"
+    text = run(world, "explain", world.repository, "dev-7", f"{world.database}.t")
+    assert f"mirrored as {world.database}__dev_7.t" in text
+    assert "is not mirrored" in run(world, "explain", world.repository, "other", f"{world.database}.t")
+    assert "canonical" in run(world, "explain", world.repository, "main", f"{world.database}.t")
+    run(world, "explain", world.repository, "dev-7", "nodot", code=2)
+    assert "good, 1 rules" in run(world, "config", "check")
+    shown = run(world, "config", "show")
+    assert "sandbox-token" not in shown and world.sandbox.lakefs.secret_access_key not in shown
+    assert json.loads(run(world, "config", "schema"))["title"] == "Settings"
+    world.rule += "    merg: full\n"
+    assert "did you mean 'merge'" in run(world, "config", "check", code=2)
+    fresh = tmp_path / "new" / "metasync.yaml"
+    fresh.parent.mkdir()
+    init = [COMMAND, "-c", str(fresh), "config", "init", "--lakefs", "http://l", "--metastore", "thrift://m:1"]
+    assert subprocess.run([*init, "--repository", "lake"], check=False).returncode == 0
+    assert subprocess.run([COMMAND, "-c", str(fresh), "config", "check"], check=False).returncode == 0
+    assert subprocess.run([*init, "--repository", "lake"], check=False).returncode == 2
+
+
+def test_doctor_says_what_is_wrong(world: World) -> None:
+    assert "version" in run(world, "doctor")
+    world.extra = "reconcile: {schedule: '0 0 * * *'}\n"
+    config = world.config()
+    config.write_text(world.text().replace(world.sandbox.metastore.uri, "thrift://127.0.0.1:1"))
+    done = subprocess.run([COMMAND, "-c", str(config), "doctor"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "x metastore: no metastore answers" in done.stdout
+
+
+def test_an_outage_is_one_line_and_drops_nothing(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    run(world, "reconcile")
+    config = world.config()
+    for address in (world.sandbox.metastore.uri, world.sandbox.lakefs.url):
+        scheme = address.partition("://")[0]
+        config.write_text(world.text().replace(address, f"{scheme}://127.0.0.1:1"))
+        done = subprocess.run([COMMAND, "-c", str(config), "reconcile"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
+    assert world.tables.exists(world.name("t", "dev-1"))
+
+
+def test_an_empty_lakefs_of_the_same_address_ends_nothing(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    run(world, "reconcile")
+    from metasync.sandbox.standin import StandIn
+
+    other = StandIn()
+    other.start()
+    try:
+        config = world.config()
+        config.write_text(world.text().replace(world.sandbox.lakefs.url, other.url))
+        done = subprocess.run([COMMAND, "-c", str(config), "reconcile"], capture_output=True, text=True, check=False)
+        assert "no such repository" in done.stdout and done.returncode == 0
+    finally:
+        other.stop()
+    assert world.tables.exists(world.name("t", "dev-1"))
+
+
+def test_serve_takes_a_webhook_and_sigterm_ends_it(world: World) -> None:
+    world.extra = "events: {poll: {interval: 1h}}\n"
+    world.create_table("t")
+    with serving(world) as (process, url, log):
+        until("the first look", lambda: b"reconciled" in log.read_bytes())
+        world.branch("dev-1")
+        body = {"event_type": "post-create-branch", "repository_id": world.repository, "branch_id": "dev-1"}
+        assert post(url, "sandbox-token", body | {"source_ref": "main"}) == 202
+        until("the mirror", lambda: world.tables.exists(world.name("t", "dev-1")))
+        until("the event is done", lambda: run_json(world, "status")["queued_events"] == 0)
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert b"sandbox-token" not in log.read_bytes()
+        assert world.sandbox.lakefs.secret_access_key.encode() not in log.read_bytes()
+    kinds = [row["kind"] for row in run_json(world, "events", "list")["items"]]
+    assert kinds == ["post-create-branch", "start"]
+
+
+def test_a_metastore_that_is_away_keeps_events_until_it_is_back(world: World) -> None:
+    world.extra = "events: {poll: {interval: 1h}, retry_delay: 1s}\n"
+    port = free_port()
+    real = world.sandbox.metastore.uri
+    world.create_table("t")
+    world.branch("dev-1")
+    text = world.text().replace(f"uris: [{real}]", f"uris: [thrift://127.0.0.1:{port}]")
+    world.text = lambda: text  # type: ignore[method-assign]
+    with serving(world) as (process, url, log):
+        until("it is tried again", lambda: b"tried again" in log.read_bytes())
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+            assert answer.status == 200
+        forward = subprocess.Popen([sys.executable, "-c", FORWARD, str(port), real.rpartition(":")[2]])
+        try:
+            until("the mirror", lambda: world.tables.exists(world.name("t", "dev-1")))
+        finally:
+            forward.kill()
+            forward.wait()
+        assert process.poll() is None
+
+
+FORWARD = """
+import socket, sys, threading
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+def pump(one, other):
+    while data := one.recv(65536):
+        other.sendall(data)
+    other.shutdown(socket.SHUT_WR)
+while True:
+    here = server.accept()[0]
+    there = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+    for pair in ((here, there), (there, here)):
+        threading.Thread(target=pump, args=pair, daemon=True).start()
+"""
+
+
+def test_a_server_that_others_can_reach_needs_a_token(world: World) -> None:
+    config = world.config()
+    text = world.text().partition("server:")
+    config.write_text(f"{text[0]}server: {{listen: '0.0.0.0:{free_port()}'}}\n{text[2].partition(chr(10))[2]}")
+    done = subprocess.run([COMMAND, "-c", str(config), "serve"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "server.token is needed" in done.stderr
+
+
+def test_hooks_are_installed_and_delivered(world: World) -> None:
+    world.extra = "events: {poll: {interval: 1h}}\n"
+    world.create_table("t")
+    printed = run(world, "hooks", "print", "--url", "http://metasync:8765", "--lakefs-version", "1.60.0")
+    assert "post-create-branch" in printed and "post-cherry-pick" not in printed and "pre-" not in printed
+    with serving(world) as (_, url, log):
+        until("the first look", lambda: b"reconciled" in log.read_bytes())
+        assert "committed" in run(world, "hooks", "install", world.repository, "--url", url)
+        assert "already" in run(world, "hooks", "install", world.repository, "--url", url)
+        names = iter(range(1000))
+
+        def delivered() -> bool:
+            # lakeFS keeps action files for some seconds, so the first branches may send nothing.
+            world.branch(f"dev-{next(names)}")
+            return b"post-create-branch" in run(world, "events", "list", "-o", "json").encode()
+
+        until("an event of lakeFS's own", delivered)
+        until("the mirror", lambda: world.tables.exists(world.name("t", "dev-0")))
+
+
+@pytest.mark.docker
+def test_postgresql_in_a_container(tmp_path: Path) -> None:
+    docker = pytest.importorskip("docker")
+    from testcontainers.postgres import PostgresContainer
+
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine: {error}")
+    with PostgresContainer("postgres:16") as server:
+        from metasync.store import open_database
+
+        database = open_database(server.get_connection_url().replace("+psycopg2", ""))
+        assert database.is_current()
+        database.close()
