@@ -95,7 +95,8 @@ class Controller:
                 made = self._execute(observed, plan, stop, told)
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
-                if failed or stop() or not plan.more or len(plans) >= _MOST_PASSES:
+                stuck = not made and plans[-2:-1] == [plan]
+                if failed or stuck or stop() or not plan.more or len(plans) >= _MOST_PASSES:
                     break
                 # Events say where to look once; what they told is in the store now.
                 scope = Scope(scope.repository)
@@ -128,7 +129,13 @@ class Controller:
         unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
         for view in observed.refs:
             settled = view.id not in unfinished and not view.waits_for_merges and not view.ended
-            if view.life in ("new", "making") and settled and not self._held_back(plan, view.id, outcomes):
+            former = any(o.ref == view.ref and o.ended and o.life != "gone" for o in observed.refs)
+            if (
+                view.life in ("new", "making")
+                and settled
+                and not former
+                and not self._held_back(plan, view.id, outcomes)
+            ):
                 self._recorder.born(view.id)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:
@@ -137,10 +144,10 @@ class Controller:
         return outcomes
 
     def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
-        """Whether a birth still has mirrors to make, or waits for the former life of its ref to end."""
+        """Whether a birth still has mirrors to make, or was refused some."""
         made = {id(o.change) for o in outcomes if o.state == "done"}
         open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
-        return open_ones or plan.more or any(notice.ref_id == ref_id for notice in plan.refusals)
+        return open_ones or any(notice.ref_id == ref_id for notice in plan.refusals)
 
     @contextmanager
     def _alone(self, repository: str) -> Iterator[None]:

@@ -15,7 +15,7 @@ from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_off_ref, why_skipped
-from metasync.planning.graph import bases_needed
+from metasync.planning.graph import Parents, bases_needed
 from metasync.planning.locations import path_on_ref
 from metasync.planning.manifest import Manifest, covering, differing
 from metasync.planning.merge import Definition, MergeInput, Partial
@@ -303,8 +303,10 @@ class MergeBook:
         bases = bases_needed(parents, theirs.id, ours.id) if ours is not None else frozenset()
         if bases == {theirs.id}:
             return None
-        if not bases and fallback is not None:
+        if not bases and fallback is not None and self._has_known_origin(parents, theirs):
             bases = frozenset({fallback})
+        else:
+            fallback = None
         versions = self._partials(theirs.id, bases, ours.id if ours else None)
         live = next((view for view in tables if view.logical == logical), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
@@ -320,6 +322,26 @@ class MergeBook:
             problem=self._problem(sight, destination, physical, live),
             data_changed=data_changed,
         )
+
+    def _has_known_origin(self, parents: Parents, version: Version) -> bool:
+        """False for a table whose first version on its ref stands beside its parent's, as how it came is not known.
+
+        A table that was there before metasync, or a mirror of a lost store: a base guessed for it could turn changes
+        round.
+        """
+        found, pending = set(), [version.id]
+        while pending:
+            one = pending.pop()
+            if one not in found:
+                found.add(one)
+                pending += parents.get(one, ())
+        for root in (self._versions.get(one) for one in found if not parents.get(one)):
+            row = self._refs.get(root.ref_id)
+            if row.parent_id is not None:
+                above = self._versions.in_force(self._refs.get(row.parent_id), row.watermark)
+                if above.get(version.logical) is not None:
+                    return False
+        return True
 
     def _problem(self, sight: Sight, destination: RefRow, physical: TableName, live: TableView | None) -> str | None:
         """Why the destination's name cannot be written, though the destination has no such table."""
