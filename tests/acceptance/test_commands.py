@@ -237,12 +237,12 @@ def test_hooks_are_installed_and_delivered(world: World) -> None:
 @pytest.mark.docker
 def test_postgresql_in_a_container(tmp_path: Path) -> None:
     docker = pytest.importorskip("docker")
-    from testcontainers.postgres import PostgresContainer
-
     try:
         docker.from_env().ping()
     except docker.errors.DockerException as error:
         pytest.skip(f"no Docker engine: {error}")
+    from testcontainers.community.postgres import PostgresContainer
+
     with PostgresContainer("postgres:16") as server:
         from metasync.store import open_database
 
