@@ -1,30 +1,28 @@
 """Applying: a plan's changes to the metastore, each so that doing it again is harmless.
 
-Writes to the metastore only. Before a table is changed it is read again: as the plan found it, it is written; as the
-plan would leave it, it is done; each item at one or the other, it is finished; else nothing is written.
+Writes to the metastore only. Births and ends are here, merges in `apply_merge`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
+from metasync.engine.apply_merge import MergeApplier
 from metasync.engine.tables import parallel
 from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.client import partition_name
-from metasync.model.hms import Constraints, Database, FieldSchema, ForeignKeyColumn, Partition, Table, TableName
+from metasync.model.hms import Constraints, Database, ForeignKeyColumn, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
 from metasync.planning.definition import (
     Home,
-    PartitionDefinition,
     as_external,
-    changed_table,
     content_hash,
     header_json,
     header_of,
@@ -34,7 +32,7 @@ from metasync.planning.definition import (
     table_from,
 )
 from metasync.planning.formats import real_location, why_off_ref
-from metasync.planning.locations import absolute, is_relative, path_on_ref, ref_in, ref_root, relative
+from metasync.planning.locations import absolute, is_relative, ref_in, ref_root, relative
 from metasync.planning.manifest import Manifest
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
@@ -71,12 +69,12 @@ class Applier:
         instance: str,
     ) -> None:
         self._store = store
-        self._lakefs = lakefs
         self._metastore = metastore
         self._builder = TableBuilder(metastore)
         self._versions = versions
         self._rules = rules
         self._instance = instance
+        self._merges = MergeApplier(lakefs, metastore, self._builder, rules)
         self._databases = threading.Lock()
 
     def apply(self, repository: Repository, plan: Plan, done: Done, stop: Stop = lambda: False) -> list[Applied]:
@@ -96,7 +94,7 @@ class Applier:
 
         for change in plan.changes:
             if isinstance(change, MergeTable):
-                outcomes.append(run(change, lambda c=change: self._merge(repository, c)))  # type: ignore[misc]
+                outcomes.append(run(change, lambda c=change: self._merges.merge(repository, c)))  # type: ignore[misc]
             elif isinstance(change, DropTable):
                 outcomes.append(run(change, lambda c=change: self._drop(repository, c)))  # type: ignore[misc]
             elif isinstance(change, DropDatabase):
@@ -324,193 +322,6 @@ class Applier:
             self._metastore.drop_empty_database(change.name)
         return ()
 
-    # Merge
-
-    def _merge(self, repository: Repository, change: MergeTable) -> Sequence[ItemConflict]:
-        if change.conflicts:
-            return change.conflicts
-        if not change.writes:
-            return ()
-        home = Home(repository.name, change.destination.name)
-        live = self._metastore.get_table(change.physical)
-        if change.before is None:
-            return self._create_on_destination(repository, change, live)
-        if change.after is None:
-            return self._drop_on_destination(change, live, home)
-        if live is None:
-            raise ChangedMeanwhile(f"{change.physical}: is gone; it was there when the merge was planned")
-        assert change.before is not None and change.after is not None
-        ignored = self._rules.ignored_parameters(repository.name)
-        now = content_hash(header_json(header_of(live, home, ignored)))
-        planned, before = content_hash(header_json(change.after)), content_hash(header_json(change.before))
-        if now not in (planned, before):
-            raise ChangedMeanwhile(
-                f"{change.physical}: was changed while the merge {change.merge_commit[:12]} was applied"
-            )
-        if change.resumed and now == before != planned and _stamp(live) != change.stamp:
-            # Written before the crash, and then changed back by somebody who did not want it.
-            raise ChangedMeanwhile(f"{change.physical}: was changed by somebody after the merge had been applied")
-        there = self._partitions_now(change, live, home, ignored, header_done=now == planned and planned != before)
-        old_columns = table_from(change.before, "", "", home.ref).sd.cols
-        new_columns = table_from(change.after, "", "", home.ref).sd.cols
-        explicit = {p.values for p in change.partitions if p.after is not None and p.after.columns is not None}
-        spread = bool(live.partition_keys) and old_columns != new_columns
-        if now != planned:
-            table = changed_table(live, change.before, change.after, home.ref)
-            cascade = spread and not explicit and self._all_inherit(change.physical, live)
-            self._metastore.alter_table(table, cascade=cascade)
-            spread = spread and not cascade
-            live = self._metastore.get_table(change.physical) or live
-        if spread:
-            self._spread_columns(change.physical, live, old_columns, new_columns, explicit)
-        self._write_partitions(repository, change, live, there)
-        return ()
-
-    def _all_inherit(self, name: TableName, live: Table) -> bool:
-        return all(p.sd.cols == live.sd.cols for p in self._metastore.iter_partitions(name, live.partition_keys))
-
-    def _spread_columns(
-        self,
-        name: TableName,
-        live: Table,
-        old: tuple[FieldSchema, ...],
-        new: tuple[FieldSchema, ...],
-        explicit: set[tuple[str, ...]],
-    ) -> None:
-        """Gives the partitions that had the table's old columns its new ones, one by one.
-
-        CASCADE would flatten those with columns of their own. After a crash, this is simply done again.
-        """
-        batch: list[Partition] = []
-        for p in self._metastore.iter_partitions(name, live.partition_keys):
-            if p.sd.cols == old and p.values not in explicit:
-                batch.append(replace(p, sd=replace(p.sd, cols=new)))
-            if len(batch) == _PARTITIONS_AT_ONCE:
-                self._metastore.alter_partitions(name, batch)
-                batch = []
-        if batch:
-            self._metastore.alter_partitions(name, batch)
-
-    def _partitions_now(
-        self, change: MergeTable, live: Table, home: Home, ignored: Sequence[str], *, header_done: bool
-    ) -> Mapping[tuple[str, ...], Partition]:
-        """The partitions that the change touches, as they are. Raises ChangedMeanwhile."""
-        wanted = {p.values: p for p in change.partitions}
-        names = [partition_name(live.partition_keys, values) for values in wanted]
-        there = {p.values: p for p in self._metastore.get_partitions(change.physical, names)} if names else {}
-        for values, planned in wanted.items():
-            found = there.get(values)
-            now = partition_of(found, live, home, ignored) if found is not None else None
-            sides: tuple[PartitionDefinition | None, ...] = (planned.before, planned.after)
-            if now is not None and planned.after is not None and now.location == _waiting_room(planned.after):
-                # An empty partition whose build was cut short between its two calls.
-                now = replace(now, location=planned.after.location)
-            if header_done:
-                # The table's columns moved on already, and with them what "inherits" means.
-                now = now and replace(now, columns=None)
-                sides = tuple(side and replace(side, columns=None) for side in sides)
-            if now not in sides:
-                raise ChangedMeanwhile(f"{change.physical} {list(values)}: the partition was changed while merging")
-        return there
-
-    def _write_partitions(
-        self, repository: Repository, change: MergeTable, live: Table, there: Mapping[tuple[str, ...], Partition]
-    ) -> None:
-        ref = change.destination.name
-        added, altered, dropped = [], [], []
-        for item in change.partitions:
-            found = there.get(item.values)
-            if item.after is None:
-                if found is not None:
-                    dropped.append(item.values)
-                continue
-            partition = partition_from(item.after, live, ref)
-            if found is None:
-                added.append(partition)
-            else:
-                volatile = {
-                    k: v for k, v in found.parameters.items() if item.before is None or k not in item.before.parameters
-                }
-                partition = replace(
-                    partition, parameters={**volatile, **partition.parameters}, create_time=found.create_time
-                )
-                if partition.sd != found.sd or partition.parameters != found.parameters:
-                    altered.append(partition)
-        if added:
-            self._add_partitions(repository, ref, change.physical, added)
-        if altered:
-            self._metastore.alter_partitions(change.physical, altered)
-        if dropped:
-            self._metastore.drop_partitions(change.physical, live.partition_keys, dropped)
-
-    def _add_partitions(
-        self, repository: Repository, ref: str, name: TableName, partitions: Sequence[Partition]
-    ) -> None:
-        """Adds partitions of a live table without a directory appearing.
-
-        Where data is, the directory is, and the metastore makes none. A partition without data is added at the ref's
-        root, which exists, and then pointed at its place: altering a location makes no directory.
-        """
-
-        def has_data(partition: Partition) -> bool:
-            path = path_on_ref(partition.sd.location or "")
-            return path is None or self._lakefs.has_objects(repository.name, ref, path)
-
-        filled = parallel(self._metastore.parallel, has_data, list(partitions))
-        there = [p for p, has in zip(partitions, filled, strict=True) if has]
-        empty = [p for p, has in zip(partitions, filled, strict=True) if not has]
-        if there:
-            self._metastore.add_partitions(name, there)
-        if empty:
-            waiting = [replace(p, sd=replace(p.sd, location=ref_root(p.sd.location or "", ref))) for p in empty]
-            self._metastore.add_partitions(name, waiting)
-            self._metastore.alter_partitions(name, empty)
-
-    def _create_on_destination(
-        self, repository: Repository, change: MergeTable, live: Table | None
-    ) -> Sequence[ItemConflict]:
-        """A table born on the source, made at the destination's location; on a mirrored branch it is a mirror."""
-        assert change.after is not None
-        making = f"merge-{change.merge_id}"
-        ref = change.destination.name
-        if live is not None and live.parameters.get("metasync.making") != making:
-            ignored = self._rules.ignored_parameters(repository.name)
-            home = Home(repository.name, ref)
-            if content_hash(header_json(header_of(live, home, ignored))) == content_hash(header_json(change.after)):
-                return ()
-            raise ChangedMeanwhile(f"{change.physical}: was created while the merge was applied")
-        table = as_external(table_from(change.after, change.physical.database, change.physical.table, ref), {})
-        if self._metastore.get_database(change.physical.database) is None:
-            root = ref_root(table.sd.location or "", ref)
-            self._metastore.create_database(Database(change.physical.database, root), root)
-        self._builder.build(
-            Blueprint(
-                table=table,
-                partitions=lambda: (
-                    partition_from(p.after, table, ref)
-                    for p in sorted(change.partitions, key=lambda p: p.values)
-                    if p.after
-                ),
-                making=making,
-                marks={},
-            )
-        )
-        return ()
-
-    def _drop_on_destination(self, change: MergeTable, live: Table | None, home: Home) -> Sequence[ItemConflict]:
-        if live is None:
-            return ()
-        assert change.before is not None
-        ignored = self._rules.ignored_parameters(home.repository)
-        same = content_hash(header_json(header_of(live, home, ignored))) == content_hash(header_json(change.before))
-        planned = {p.values: p.before for p in change.partitions}
-        there = self._metastore.iter_partitions(change.physical, live.partition_keys)
-        same = same and {p.values: partition_of(p, live, home, ignored) for p in there} == planned
-        if not same or (change.resumed and _stamp(live) != change.stamp):
-            raise ChangedMeanwhile(f"{change.physical}: was changed since its drop was planned; it is not dropped")
-        self._metastore.drop_table(change.physical)
-        return ()
-
 
 def relative_table(table: Table, home: Home) -> Table:
     """A live table with relative locations and everything else as it is, volatile parameters too."""
@@ -530,17 +341,6 @@ def moved(partition: Partition, home: Home, ref: str) -> Partition:
 def _ref_of(table: Table, repository: Repository) -> str:
     """The ref on which a live table lies."""
     return ref_in(real_location(table) or "", repository.name) or ""
-
-
-def _waiting_room(definition: PartitionDefinition) -> str | None:
-    """The ref's root, without a final slash, as the metastore gives it back."""
-    where = definition.location
-    return ref_root(where, "{ref}").rstrip("/") if where and is_relative(where) else None
-
-
-def _stamp(table: Table) -> str:
-    """Changes with every DDL of a user; our own writes keep it."""
-    return table.parameters.get("transient_lastDdlTime", "")
 
 
 def _owner(change: Change) -> tuple[str, int]:

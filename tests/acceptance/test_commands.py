@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -249,3 +250,26 @@ def test_postgresql_in_a_container(tmp_path: Path) -> None:
         database = open_database(server.get_connection_url().replace("+psycopg2", ""))
         assert database.is_current()
         database.close()
+
+
+def test_the_sandbox_says_how_to_reach_it_and_ends_both(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [COMMAND, "sandbox", "--folder", str(tmp_path / "sandbox"), "--repository", "lake"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines: list[str] = []
+    while "stop with Ctrl-C" not in (line := process.stdout.readline()):
+        assert line or process.poll() is None, lines
+        lines.append(line.rstrip())
+    text = "\n".join(lines)
+    assert "lakeFS" in text and "(Hive Metastore 2.3.9, real, on Derby)" in text
+    configuration = "\n".join(line[4:] for line in lines if line.startswith("    "))
+    port = int(configuration.partition("thrift://127.0.0.1:")[2].partition("]")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        pass
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)
