@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from metasync.cli.main import Context, output_option, pass_context
+from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
 from metasync.cli.running import report
 from metasync.errors import UsageError

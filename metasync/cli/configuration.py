@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from metasync.cli.main import Context, pass_context
+from metasync.cli.context import Context, pass_context
 from metasync.errors import ConfigurationError, UsageError
 from metasync.planning.rules import problems
 from metasync.settings import Settings, parse_settings

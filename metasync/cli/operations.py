@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from metasync.cli.main import Context, output_option, pass_context
+from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import change_lines
 from metasync.cli.running import report
 from metasync.errors import MetasyncError

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from metasync.cli.main import Context, output_option, pass_context
+from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import summary
 from metasync.engine.controller import Result
 from metasync.engine.scheduler import repositories

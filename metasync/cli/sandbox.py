@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from metasync.cli.main import Context, pass_context
+from metasync.cli.context import Context, pass_context
 from metasync.sandbox.demo import run_demo
 from metasync.sandbox.stack import Sandbox
 
