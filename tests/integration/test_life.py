@@ -339,10 +339,24 @@ def until_next_second(world: World) -> None:
 
 
 def recreate(world: World) -> None:
+    """A real lakeFS deletes a repository in the background, and needs a new namespace for the next."""
     import lakefs_sdk
+    from metasync.errors import LakeFSError
+
+    from tests.conftest import until
 
     creation = lakefs_sdk.RepositoryCreation(name=world.repository, storage_namespace=f"local://{world.repository}-2")
-    world.lake.lakefs.once("create", "", world.lake.lakefs.repositories.create_repository, creation)
+    create = world.lake.lakefs.repositories.create_repository
+
+    def made() -> bool:
+        try:
+            world.lake.lakefs.once("create_repository", "", create, creation)
+        except LakeFSError as error:
+            assert "409" in str(error)
+            return False
+        return True
+
+    until("the repository is made anew", made)
 
 
 def test_statistics_and_keys_come_along(world: World) -> None:
