@@ -341,8 +341,8 @@ def until_next_second(world: World) -> None:
 def recreate(world: World) -> None:
     """A real lakeFS deletes a repository in the background, and needs a new namespace for the next."""
     import lakefs_sdk
-    from metasync.errors import LakeFSError
 
+    from metasync.errors import LakeFSError
     from tests.conftest import until
 
     creation = lakefs_sdk.RepositoryCreation(name=world.repository, storage_namespace=f"local://{world.repository}-2")
