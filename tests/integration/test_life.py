@@ -500,3 +500,19 @@ def test_rules_with_problems_do_not_start(world: World) -> None:
     world.rule = '    target: {database: "copy"}\n'
     with pytest.raises(ConfigurationError, match=r"has no \{ref\}"):
         world.sync()
+
+
+@pytest.mark.parametrize("where", ["on the branch", "elsewhere"])
+def test_the_database_of_mirrors_lies_on_their_own_ref(world: World, where: str) -> None:
+    """lakectl's cases of copying a database: with a location on the branch, and without one that could be moved."""
+    database = world.tables.metastore.get_database(world.database)
+    assert database is not None
+    if where == "elsewhere":
+        world.tables.metastore.alter_database(replace(database, location_uri="hdfs://nowhere/x"))
+    world.create_table("t")
+    world.branch("dev-1")
+    assert not world.sync().failures
+    made = world.tables.metastore.get_database(f"{world.database}__dev_1")
+    assert made is not None and made.parameters["metasync.ref"] == "branch/dev-1"
+    # 2.3.9 keeps the place where a database was created: the ref's root. Later ones move it below.
+    assert (made.location_uri or "").startswith(world.location("", "dev-1").rstrip("/"))
