@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 from metasync.engine.apply_merge import MergeApplier
@@ -94,11 +95,11 @@ class Applier:
 
         for change in plan.changes:
             if isinstance(change, MergeTable):
-                outcomes.append(run(change, lambda c=change: self._merges.merge(repository, c)))  # type: ignore[misc]
+                outcomes.append(run(change, partial(self._merges.merge, repository, change)))
             elif isinstance(change, DropTable):
-                outcomes.append(run(change, lambda c=change: self._drop(repository, c)))  # type: ignore[misc]
+                outcomes.append(run(change, partial(self._drop, repository, change)))
             elif isinstance(change, DropDatabase):
-                outcomes.append(run(change, lambda c=change: self._drop_database(c)))  # type: ignore[misc]
+                outcomes.append(run(change, partial(self._drop_database, change)))
         mirrors = [change for change in plan.changes if isinstance(change, CreateMirror)]
         for wave in self._waves(mirrors):
             outcomes += parallel(

@@ -242,7 +242,6 @@ def test_two_refs_of_one_name_collide(world: World) -> None:
 
 def test_what_is_never_mirrored_is_said(world: World) -> None:
     world.create_table("ice", table_type="ICEBERG")
-    world.tables.create_table(world.name("away"), "s3a://elsewhere-bucket/x", [("id", "int")]) if False else None
     view = world.tables.create_table(world.name("v"), world.location("wh/v"), [("id", "int")])
     world.tables.metastore.alter_table(
         replace(view, table_type="VIRTUAL_VIEW", view_original_text="select 1", view_expanded_text="select 1")
