@@ -497,11 +497,8 @@ class StandIn:
 
     def _list_pulls(self, call: _Call) -> Response:
         status = call.query.get("status", "all")
-        pulls = [
-            p
-            for p in self._repository(call).pulls.values()
-            if status == "all" or (p.status == "open") == (status == "open")
-        ]
+        # A merged pull request is not "closed" for a real server's filter either.
+        pulls = [p for p in self._repository(call).pulls.values() if status in ("all", p.status)]
         return _page(call, [(p.id, _pull(p)) for p in pulls])
 
     def _create_pull(self, call: _Call) -> Response:
