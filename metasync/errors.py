@@ -16,8 +16,7 @@
         │   └── Incompatible         the metastore would refuse this change of a table
         ├── ForeignTable             a table that is not ours stands where we would write
         ├── ChangedMeanwhile         what is there now is not what the plan was made for
-        ├── BadEvent                 a webhook that cannot be used, `status` is the HTTP answer
-        └── SafetyRefusal            a plan that exceeds the limits of `safety:` (exit 5)
+        └── BadEvent                 a webhook that cannot be used, `status` is the HTTP answer
 
 Foreign exceptions stop at the adapter that caught them, which raises one of these `from` it.
 """
@@ -101,9 +100,3 @@ class BadEvent(PermanentError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
-
-
-class SafetyRefusal(PermanentError):
-    """The plan exceeds a limit of `safety:`; it is stored and can be applied on purpose."""
-
-    exit_code = 5

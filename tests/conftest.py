@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from metasync.engine.scope import Scope
 from metasync.sandbox.metastore import free_port, pause
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
-from metasync.service import Parts, parts
+from metasync.service import parts
 from metasync.settings import Settings, parse_settings
 
 _numbers = itertools.count(1)
@@ -42,8 +42,6 @@ class World:
     tables: TableUser
     extra: str = ""
     rule: str = ""
-    clock: Callable[[], float] = time.time
-    _built: list[Parts] = field(default_factory=list)
 
     def text(self) -> str:
         """The configuration file."""

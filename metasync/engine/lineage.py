@@ -98,7 +98,7 @@ class Lineage:
     def _check(self, sight: Sight, row: RefRow, events: Iterable[LakeFSEvent], now: float) -> None:
         commit = sight.current.get(row.ref)
         if commit is not None and not row.replaced:
-            known = KnownLife(row.ref, row.head, row.born_commit, row.born_event_time, row.first_seen)
+            known = KnownLife(row.ref, row.head, row.born_event_time, row.first_seen)
             if is_replaced(known, commit, events):
                 self._refs.update(row.id, replaced=1, missed_since=now)
             elif row.missed_since is not None:

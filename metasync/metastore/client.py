@@ -76,10 +76,6 @@ class Metastore:
         """The server's version as it tells it; 2.3 has only a number for the protocol. Raises when it is away."""
         return str(self._read("getVersion", "the version", lambda c: c.getVersion()))
 
-    def get_config_value(self, name: str, default: str) -> str:
-        """A setting of the server."""
-        return str(self._read("get_config_value", name, lambda c: c.get_config_value(name, default)))
-
     def get_all_databases(self) -> tuple[str, ...]:
         return tuple(self._read("get_all_databases", "the databases", lambda c: c.get_all_databases()))
 
@@ -98,9 +94,7 @@ class Metastore:
         first.locationUri = existing_location
         self._write("create_database", database.name, lambda c: c.create_database(first))
         if database.location_uri != existing_location:
-            self._write(
-                "alter_database", database.name, lambda c: c.alter_database(database.name, database_to(database))
-            )
+            self.alter_database(database)
 
     def alter_database(self, database: Database) -> None:
         self._write("alter_database", database.name, lambda c: c.alter_database(database.name, database_to(database)))

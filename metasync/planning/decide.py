@@ -395,7 +395,6 @@ def _merge_change(
         remainder=_header(outcome.remainder) if withheld else None,
         remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
         edge=not conflicts and (bool(carried) or not withheld),
-        owned=view.live is not None and view.live.kind == "mirror",
         stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
     )
 

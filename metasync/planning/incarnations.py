@@ -23,7 +23,6 @@ class KnownLife:
 
     ref: Ref
     head: str
-    born_commit: str
     born_event_time: float | None
     first_seen: float
 

@@ -82,7 +82,6 @@ class MergeTable:
     remainder: Table | None = None
     remainder_partitions: tuple[PartitionChange, ...] = ()
     edge: bool = True
-    owned: bool = False
     stamp: str = ""
     resumed: bool = False
     waiting: MergeTable | None = None

@@ -154,11 +154,6 @@ class TableUser:
         table = self.table(name)
         self._set_columns(table, tuple(c for c in table.sd.cols if c.name != column), cascade=True)
 
-    def change_type(self, name: str, column: str, kind: str) -> None:
-        table = self.table(name)
-        columns = tuple(replace(c, type=kind) if c.name == column else c for c in table.sd.cols)
-        self._set_columns(table, columns, cascade=True)
-
     def set_parameter(self, name: str, key: str, value: str | None) -> None:
         table = self.table(name)
         parameters = {k: v for k, v in table.parameters.items() if k != key}

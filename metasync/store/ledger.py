@@ -125,13 +125,6 @@ class Ledger:
         with self._database.transaction() as connection:
             return _merge(connection.execute(select(merges).where(merges.c.id == merge_id)).one())
 
-    def merges(self, repository_id: int, limit: int = 100) -> tuple[MergeRow, ...]:
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                select(merges).where(merges.c.repository_id == repository_id).order_by(merges.c.id.desc()).limit(limit)
-            ).all()
-        return tuple(_merge(row) for row in rows)
-
     def start_merge(self, merge_id: int, changes: Sequence[MergeTable]) -> None:
         """Stores what is going to be written, before the first write."""
         with self._database.transaction() as connection:

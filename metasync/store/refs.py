@@ -74,10 +74,6 @@ class RefStore:
             ).all()
         return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
 
-    def known_repositories(self) -> tuple[str, ...]:
-        with self._database.transaction() as connection:
-            return tuple(connection.execute(select(repositories.c.name).distinct()).scalars())
-
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
         """The refs whose life is not over, in the order in which they were first seen."""
         with self._database.transaction() as connection:

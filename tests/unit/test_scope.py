@@ -68,10 +68,10 @@ def event(kind: EventType, at: float) -> LakeFSEvent:
 def test_a_branch_that_was_made_anew_is_seen_by_its_events(
     born: float | None, events: list[LakeFSEvent], replaced: bool
 ) -> None:
-    known = KnownLife(DEV, "c1", "c1", born, first_seen=200.0)
+    known = KnownLife(DEV, "c1", born, first_seen=200.0)
     assert is_replaced(known, "c1", events) is replaced
 
 
 def test_a_tag_that_moved_is_another_life_and_a_branch_that_moved_is_not() -> None:
-    assert is_replaced(KnownLife(Ref(RefType.TAG, "v1"), "c1", "c1", None, 0.0), "c2", [])
-    assert not is_replaced(KnownLife(DEV, "c1", "c1", None, 0.0), "c2", [])
+    assert is_replaced(KnownLife(Ref(RefType.TAG, "v1"), "c1", None, 0.0), "c2", [])
+    assert not is_replaced(KnownLife(DEV, "c1", None, 0.0), "c2", [])
