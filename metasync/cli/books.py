@@ -16,6 +16,7 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.planning.names import physical_name
 from metasync.planning.rules import RuleSet, ref_patterns, takes_table
+from metasync.planning.words import item_name
 from metasync.service import parts
 
 
@@ -138,7 +139,8 @@ def conflicts(context: Context, every: bool) -> None:
             "id": c.id,
             "table": str(c.logical),
             "merge": f"{c.source} -> {c.destination}",
-            "item": " ".join(c.path) or "table",
+            "item": item_name(c.path),
+            "chosen": c.choice or "",
             "reason": c.reason,
             "base": _text(c.base),
             "ours": _text(c.ours),
@@ -149,21 +151,27 @@ def conflicts(context: Context, every: bool) -> None:
     ]
     context.output.rows("conflicts", rows, empty="no conflicts")
     if rows and not context.output.is_json:
-        context.output.say("to settle a table: metasync resolve ID --ours | --theirs")
+        context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
 
 
 @click.command()
 @click.argument("conflict_id", metavar="CONFLICT", type=int)
 @click.option("--ours", "side", flag_value="ours", help="Keep the destination's items.")
 @click.option("--theirs", "side", flag_value="theirs", help="Take the source's items.")
+@click.option("--item", "items", multiple=True, help="Only this item, as `metasync conflicts` names it; repeatable.")
 @output_option
 @pass_context
-def resolve(context: Context, conflict_id: int, side: str | None) -> None:
-    """Settle a table's conflicts for one side; everything else of its merge is then applied too."""
+def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[str, ...]) -> None:
+    """Settle a table's conflicts for one side; once all of them are, everything else of its merge is applied too."""
     if side not in ("ours", "theirs"):
         raise UsageError("say --ours (keep the destination) or --theirs (take the source)")
     with parts(context.settings) as built:
-        result = built.resolver.resolve(conflict_id, "ours" if side == "ours" else "theirs", context.output.outcome)
+        result = built.resolver.resolve(
+            conflict_id, "ours" if side == "ours" else "theirs", items, context.output.outcome
+        )
+        if not result.plans:
+            left = sum(c.choice is None for c in built.ledger.conflicts())
+            context.output.say(f"noted; items without a choice: {left}; the table is merged once each has one")
     sys.exit(report(context, [result]))
 
 

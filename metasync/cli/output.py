@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metasync.engine.record import describe_item
 from metasync.planning.plan import (
     Applied,
     Change,
@@ -25,6 +24,7 @@ from metasync.planning.plan import (
     MergeTable,
     Plan,
 )
+from metasync.planning.words import describe_item, item_name
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "x": "bold red", "!": "magenta"}
 
@@ -124,7 +124,7 @@ def _merge_lines(change: MergeTable) -> list[tuple[str, str]]:
     way = f"{change.source} -> {change.destination}"
     if change.conflicts:
         return [("x", f"{change.physical}: {len(change.conflicts)} conflicts, nothing is changed ({way})")] + [
-            ("x", f"    {' '.join(c.path) or 'table'}: {c.reason}: base {_short(c.base)}, ours {_short(c.ours)}, "
+            ("x", f"    {item_name(c.path)}: {c.reason}: base {_short(c.base)}, ours {_short(c.ours)}, "
                   f"theirs {_short(c.theirs)}")
             for c in change.conflicts[:20]
         ]  # fmt: skip

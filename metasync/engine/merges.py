@@ -16,14 +16,15 @@ from metasync.model.marks import Marks
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_off_ref, why_skipped
 from metasync.planning.graph import Parents, bases_needed
+from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import path_on_ref
 from metasync.planning.manifest import Manifest, covering, differing
-from metasync.planning.merge import Definition, MergeInput, Partial
+from metasync.planning.merge import MergeInput
 from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, MergeView, TableView
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import partition_key
+from metasync.planning.tree import Definition, Partial
 from metasync.settings.models import Rule
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore

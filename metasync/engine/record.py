@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.planning.definition import PartitionDefinition
+from metasync.planning.edges import Content, new_versions
 from metasync.planning.manifest import Chunk, Manifest, patch
-from metasync.planning.matrix import ItemChange
 from metasync.planning.plan import (
     Applied,
     CreateMirror,
@@ -22,6 +21,7 @@ from metasync.planning.plan import (
     PartitionChange,
     Plan,
 )
+from metasync.planning.words import describe
 from metasync.store import Database
 from metasync.store import ledger as ledger_store
 from metasync.store.ledger import Ledger
@@ -87,70 +87,46 @@ class Recorder:
     def _merged(self, repository: Repository, change: MergeTable, outcome: Applied) -> None:
         now = self._database.now()
         newest = self._newest_of_source(change)
-        offered = self._versions.get(change.source_version).definition if change.source_version is not None else None
-        after = self._definition(change.destination_version, change.after, change.partitions)
-        remainder = (
-            self._definition(change.source_version, change.remainder, change.remainder_partitions)
-            if change.withheld
-            else None
-        )
+        done = outcome.state == "done"
+        added = new_versions(change, newest.id if newest else None) if done else ()
+        definitions = {version.content: self._content(version.content, change, newest) for version in added}
         with self._database.transaction() as connection:
             ledger_store.replace_conflicts(connection, change, outcome.conflicts, now)
             ledger_store.close_table(connection, change, "conflict" if outcome.conflicts else "done", now)
-            source = change.source_version
-            if outcome.state == "done" and change.edge and source is not None:
-                parent = source
-                if change.withheld and change.source_ref_id is not None:
-                    # The source less what was withheld, then the source again: what was carried is history now, and
-                    # what was withheld is a change since.
-                    parent = add_version(
-                        connection, change.source_ref_id, change.logical, remainder, change.base_versions[:1], "", now
-                    )
-                    source = add_version(
-                        connection,
-                        change.source_ref_id,
-                        change.logical,
-                        offered,
-                        (source, parent),
-                        "",
-                        now,
-                    )
-                    if newest is not None and newest.id != change.source_version:
-                        # The source has moved on since the merge: what it is now stays its newest version.
-                        add_version(
-                            connection,
-                            change.source_ref_id,
-                            change.logical,
-                            newest.definition,
-                            (newest.id, source),
-                            newest.commit,
-                            now,
-                        )
-                before = [change.destination_version] if change.destination_version is not None else []
-                made = add_version(
+            made: dict[int | str, int] = {}
+            for version in added:
+                on_source = version.on == "source"
+                ref_id = change.source_ref_id if on_source else change.destination_ref_id
+                assert ref_id is not None  # new_versions adds none to a source that is no ref
+                tag = "" if on_source else change.commit
+                if version.content == "newest" and newest is not None:
+                    tag = newest.commit
+                made[version.content] = add_version(
                     connection,
-                    change.destination_ref_id,
+                    ref_id,
                     change.logical,
-                    after,
-                    [*before, parent],
-                    change.merge_commit,
+                    definitions[version.content],
+                    [made[p] if isinstance(p, str) else p for p in version.parents],
+                    tag,
                     now,
                 )
-                note_head(connection, change.destination_ref_id, change.merge_commit, made, now)
-            if outcome.state == "done" and change.writes:
+            if "after" in made and change.commit:
+                note_head(connection, change.destination_ref_id, change.commit, made["after"], now)
+            if done and change.writes:
                 ledger_store.note(
                     connection,
                     repository.name,
                     str(change.destination),
                     str(change.logical),
                     str(change.physical),
-                    "merged",
+                    "undone" if change.undoes else "merged",
                     describe(change.items),
-                    f"merge {change.merge_commit[:12]} of {change.source}",
+                    f"{'undo of ' if change.undoes else ''}merge {change.merge_commit[:12]} of {change.source}",
                     now,
                 )
-            if change.waiting is not None and outcome.state == "done":
+            if change.waiting is not None and done:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
+                source = made.get("source", change.source_version)
                 kept = replace(change.waiting, source_version=source, withheld=(), remainder=None)
                 ledger_store.keep_plan(
                     connection,
@@ -160,6 +136,18 @@ class Recorder:
                     Plan(repository.name, (kept,)),
                     now,
                 )
+
+    def _content(self, content: Content, change: MergeTable, newest: Version | None) -> str | None:
+        """The address of what a new version holds."""
+        match content:
+            case "after":
+                return self._definition(change.destination_version, change.after, change.partitions)
+            case "remainder":
+                return self._definition(change.source_version, change.remainder, change.remainder_partitions)
+            case "newest":
+                return newest.definition if newest is not None else None
+        assert change.source_version is not None
+        return self._versions.get(change.source_version).definition
 
     def _newest_of_source(self, change: MergeTable) -> Version | None:
         if change.source_ref_id is None:
@@ -188,29 +176,3 @@ def _why_waiting(change: MergeTable, waiting: MergeTable) -> str:
     if waiting.conflicts:
         reason += f"; cannot be applied as it is: {', '.join(sorted({c.reason for c in waiting.conflicts}))}"
     return reason
-
-
-def describe(items: Sequence[ItemChange], most: int = 6) -> str:
-    """A few words on item changes, for history and reasons."""
-    words = [describe_item(item) for item in items[:most]]
-    return ", ".join(words) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
-def describe_item(item: ItemChange) -> str:
-    """`+column b bigint`, `-partition ["2024"]`, `~parameters comment`."""
-    sign = "+" if item.before is None else "-" if item.after is None else "~"
-    path = item.path
-    match path:
-        case ():
-            return f"{sign}table"
-        case ("columns", "*"):
-            return f"{sign}columns"
-        case ("columns", name, *rest):
-            kind = item.after.get("type", "") if isinstance(item.after, dict) else ""
-            return f"{sign}column {name}{f' {rest[0]}' if rest else ''}{f' {kind}' if kind else ''}"
-        case ("partitions", key, *rest):
-            values = ", ".join(json.loads(key))
-            return f"{sign}partition ({values}){f' {rest[0]}' if rest else ''}"
-        case ("spark_schema", name):
-            return f"{sign}spark column {name}"
-    return f"{sign}{' '.join(path)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from metasync.engine.controller import Controller, Result
@@ -17,10 +18,12 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.decide import make_plan, plan_table_merge, waiting_change
-from metasync.planning.merge import Side
+from metasync.planning.matrix import ItemConflict
+from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
 from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
 from metasync.planning.rules import RuleSet
+from metasync.planning.words import item_name
 from metasync.settings.models import Rule, Settings
 from metasync.store.ledger import ConflictRow, Ledger, PlanRow
 from metasync.store.refs import RefRow, RefStore
@@ -58,25 +61,38 @@ class Resolver:
         self._ledger = ledger
         self._metastore = metastore
 
-    def resolve(self, conflict_id: int, side: Side, told: Told | None = None) -> Result:
-        """Settles all conflicts of one table of one merge for `ours` (the destination) or `theirs` (the source)."""
-        conflict = next((c for c in self._ledger.conflicts(limit=100_000) if c.id == conflict_id), None)
+    def resolve(self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None) -> Result:
+        """Chooses `ours` (the destination) or `theirs` (the source) for the conflicts of one table of one merge.
+
+        `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that are not chosen yet.
+        Once every item has a choice, the table is merged. Raises UsageError for an item that is not in conflict.
+        """
+        every = self._ledger.conflicts(limit=100_000)
+        conflict = next((c for c in every if c.id == conflict_id), None)
         if conflict is None:
             raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
+        rows = [c for c in every if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)]
+        chosen = {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
+        self._ledger.choose([i for i, choice in chosen.items() if choice == "ours"], "ours")
+        self._ledger.choose([i for i, choice in chosen.items() if choice == "theirs"], "theirs")
+        if None in chosen.values():
+            return Result(conflict.repository, ())
+        return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
+
+    def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
         observed = self._observer.observe(Scope(conflict.repository))
-        change = self._settled(conflict, side)
-        same_table = [
-            c.id
-            for c in self._ledger.conflicts(limit=100_000)
-            if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)
-        ]
+        change = self._settled(conflict, rows)
         if change is None:
-            self._ledger.close_conflicts(same_table, "resolved", side)
+            self._close(rows)
             return Result(conflict.repository, ())
         result = self._controller.execute(observed, Plan(conflict.repository, (change,)), told)
         if result.outcomes and result.outcomes[0].state == "done":
-            self._ledger.close_conflicts(same_table, "resolved", side)
+            self._close(rows)
         return result
+
+    def _close(self, rows: Sequence[ConflictRow]) -> None:
+        for row in rows:
+            self._ledger.close_conflicts([row.id], "resolved", row.choice)
 
     def apply_plan(self, plan_id: int, told: Told | None = None) -> Result:
         """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
@@ -150,15 +166,16 @@ class Resolver:
             databases.add(pin.physical.database)
         return changes + [DropDatabase(row.id, name) for name in sorted(databases)]
 
-    def _settled(self, conflict: ConflictRow, side: Side) -> MergeTable | None:
+    def _settled(self, conflict: ConflictRow, rows: Sequence[ConflictRow]) -> MergeTable | None:
         merge_view, view, rule = self._again(conflict.repository, conflict.merge_id, conflict.logical)
         if view is None:
             return None
         if view.problem:
             raise UsageError(f"{view.physical}: {view.problem}: nothing to choose; move it away and merge again")
-        change = plan_table_merge(merge_view, view, rule, choose=side)
+        choose = _choice(rows)
+        change = plan_table_merge(merge_view, view, rule, choose=choose)
         if change is not None and change.withheld:
-            change = replace(change, waiting=waiting_change(merge_view, view, rule, change, choose=side))
+            change = replace(change, waiting=waiting_change(merge_view, view, rule, change, choose=choose))
         return change
 
     def _as_shown(self, row: PlanRow, observed: Observed) -> Plan:
@@ -214,3 +231,37 @@ class Resolver:
             merge.id, merge.commit, merge.source, merge.source_ref_id, destination.ref, destination.id, merge.strategy
         )
         return merge_view, view, rule
+
+
+def _named(rows: Sequence[ConflictRow], items: Sequence[str]) -> list[ConflictRow]:
+    """The conflicts that a person named; a column of Spark's schema goes with the column itself."""
+    if not items:
+        return [row for row in rows if row.choice is None]
+    found: list[ConflictRow] = []
+    for item in items:
+        named = [row for row in rows if item in (item_name(row.path), "/".join(row.path))]
+        if not named:
+            known = ", ".join(repr(item_name(row.path)) for row in rows)
+            raise UsageError(f"{item!r} is not in conflict; these are: {known}")
+        columns = {row.path[1] for row in named if row.path[:1] == ("columns",)}
+        found += named
+        found += [row for row in rows if row.path[:1] == ("spark_schema",) and row.path[1] in columns]
+    return found
+
+
+def _choice(rows: Sequence[ConflictRow]) -> Choice:
+    """The choices that were made, for the very conflicts that they were made for."""
+    by_path = {row.path: row for row in rows}
+
+    def choose(conflict: ItemConflict) -> Side | None:
+        row = by_path.get(conflict.path)
+        if row is None or (row.ours, row.theirs) != (_stored(conflict.ours), _stored(conflict.theirs)):
+            return None
+        return "theirs" if row.choice == "theirs" else "ours"
+
+    return choose
+
+
+def _stored(value: object) -> object:
+    """A value as it comes back from the store."""
+    return json.loads(json.dumps(value))

@@ -101,53 +101,6 @@ class StorageDescriptor:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A table or view. Times are in Unix seconds; `owner_type` is Thrift's PrincipalType (1 user, 2 role, 3 group)."""
-
-    database: str
-    name: str
-    sd: StorageDescriptor
-    partition_keys: tuple[FieldSchema, ...] = ()
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    table_type: str = TableType.MANAGED
-    owner: str | None = None
-    owner_type: int | None = None
-    create_time: int = 0
-    last_access_time: int = 0
-    retention: int = 0
-    view_original_text: str | None = None
-    view_expanded_text: str | None = None
-    rewrite_enabled: bool = False
-
-    @property
-    def table_name(self) -> TableName:
-        return TableName(self.database, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One partition; its storage descriptor is its own, not the table's."""
-
-    values: PartitionValues
-    sd: StorageDescriptor
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    create_time: int = 0
-    last_access_time: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """A database (schema). `location_uri` may come back rewritten from a 4.x server: never write it back."""
-
-    name: str
-    location_uri: str | None = None
-    description: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    owner_name: str | None = None
-    owner_type: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PrimaryKeyColumn:
     """One column of a primary key; `key_seq` counts from 1."""
 
@@ -177,11 +130,113 @@ class ForeignKeyColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class UniqueColumn:
+    """One column of a unique constraint; `key_seq` counts from 1."""
+
+    column: str
+    key_seq: int
+    name: str
+    enable: bool = False
+    validate: bool = False
+    rely: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotNullConstraint:
+    """A column that is never null."""
+
+    column: str
+    name: str
+    enable: bool = False
+    validate: bool = False
+    rely: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultConstraint:
+    """A column's default value, as an expression."""
+
+    column: str
+    value: str
+    name: str
+    enable: bool = False
+    validate: bool = False
+    rely: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConstraint:
+    """An expression that holds for every row."""
+
+    column: str
+    expression: str
+    name: str
+    enable: bool = False
+    validate: bool = False
+    rely: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Constraints:
-    """The constraints that every metastore since 2.3 has."""
+    """All constraints of a table. Keys are in every metastore since 2.3, the others since 3.1."""
 
     primary_key: tuple[PrimaryKeyColumn, ...] = ()
     foreign_keys: tuple[ForeignKeyColumn, ...] = ()
+    unique: tuple[UniqueColumn, ...] = ()
+    not_null: tuple[NotNullConstraint, ...] = ()
+    default: tuple[DefaultConstraint, ...] = ()
+    check: tuple[CheckConstraint, ...] = ()
 
 
 NO_CONSTRAINTS = Constraints()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table or view. Times are in Unix seconds; `owner_type` is Thrift's PrincipalType (1 user, 2 role, 3 group).
+
+    Constraints come by calls of their own, so they are empty until somebody asked for them.
+    """
+
+    database: str
+    name: str
+    sd: StorageDescriptor
+    partition_keys: tuple[FieldSchema, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    table_type: str = TableType.MANAGED
+    owner: str | None = None
+    owner_type: int | None = None
+    create_time: int = 0
+    last_access_time: int = 0
+    retention: int = 0
+    view_original_text: str | None = None
+    view_expanded_text: str | None = None
+    rewrite_enabled: bool = False
+    constraints: Constraints = NO_CONSTRAINTS
+
+    @property
+    def table_name(self) -> TableName:
+        return TableName(self.database, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition; its storage descriptor is its own, not the table's."""
+
+    values: PartitionValues
+    sd: StorageDescriptor
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    create_time: int = 0
+    last_access_time: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database (schema). `location_uri` may come back rewritten from a 4.x server: never write it back."""
+
+    name: str
+    location_uri: str | None = None
+    description: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    owner_name: str | None = None
+    owner_type: int | None = None

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from metasync.model.hms import Table, TableName
 from metasync.planning.formats import why_skipped
 from metasync.planning.graph import merge_bases
+from metasync.planning.kinds.partitions import partition_values
 from metasync.planning.matrix import ItemConflict
-from metasync.planning.merge import Definition, Side, TableMerge, merge_table
+from metasync.planning.merge import Choice, MergeRules, Side, TableMerge, merge_table
 from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeTableView, MergeView, Observed, Pinned, RefView
 from metasync.planning.patterns import matches
@@ -25,7 +26,7 @@ from metasync.planning.plan import (
     Plan,
 )
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import partition_values
+from metasync.planning.tree import Definition
 from metasync.settings.models import Rule, Safety
 
 
@@ -336,19 +337,23 @@ def plan_table_merge(
     view: MergeTableView,
     rule: Rule,
     *,
-    choose: Side | None = None,
+    choose: Choice | None = None,
     approved: bool = False,
 ) -> MergeTable | None:
-    """The change that one table of a merge needs, or None where the source changed nothing."""
-    outcome = merge_table(
-        view.input,
+    """The change that one table of a merge needs, or None where the source changed nothing.
+
+    `choose` is a person's choice; without one, lakeFS's merge strategy decides for tables whose data the merge changed.
+    """
+    judged = MergeRules(
         policy=rule.merge,
         protected=_is_protected(rule, view.logical),
         additive_when_unknown=rule.on_missing_base == "additive",
         choose=choose or (_by_strategy(merge) if view.data_changed else None),
         may_drop=choose is not None,
         approved=approved,
+        strict_columns=view.strict_columns,
     )
+    outcome = merge_table(view.input, judged)
     if not outcome.source_changed:
         return None
     conflicts = list(outcome.conflicts)
@@ -357,7 +362,7 @@ def plan_table_merge(
     elif view.live is not None and why_skipped(view.live.table):
         conflicts = [ItemConflict((), None, None, None, "format-not-merged")]
     after = outcome.before if conflicts else outcome.after
-    return _merge_change(merge, view, outcome, after, tuple(conflicts), approved)
+    return _merge_change(merge, view, outcome, after, tuple(conflicts))
 
 
 def _merge_change(
@@ -366,7 +371,6 @@ def _merge_change(
     outcome: TableMerge,
     after: Definition,
     conflicts: tuple[ItemConflict, ...],
-    approved: bool,
 ) -> MergeTable:
     source, destination = view.input.source, view.input.destination
     bases = merge_bases(view.input.parents, source, destination) if source and destination else ()
@@ -376,6 +380,7 @@ def _merge_change(
     return MergeTable(
         merge_id=merge.id,
         merge_commit=merge.commit,
+        commit=merge.head or merge.commit,
         source=merge.source,
         source_ref_id=merge.source_ref_id,
         destination=merge.destination,
@@ -395,6 +400,7 @@ def _merge_change(
         remainder=_header(outcome.remainder) if withheld else None,
         remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
         edge=not conflicts and (bool(carried) or not withheld),
+        renames=() if conflicts else outcome.renames,
         stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
     )
 
@@ -417,13 +423,14 @@ def _is_protected(rule: Rule, logical: TableName) -> bool:
     return matches(str(logical), [pattern.lower() for pattern in rule.protected])
 
 
-def _by_strategy(merge: MergeView) -> Side | None:
+def _by_strategy(merge: MergeView) -> Choice | None:
     strategies: dict[str, Side] = {"source-wins": "theirs", "dest-wins": "ours"}
-    return strategies.get(merge.strategy)
+    side = strategies.get(merge.strategy)
+    return (lambda _: side) if side else None
 
 
 def waiting_change(
-    merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable, *, choose: Side | None = None
+    merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable, *, choose: Choice | None = None
 ) -> MergeTable:
     """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
     whole = plan_table_merge(merge, view, rule, choose=choose, approved=True)

@@ -6,44 +6,49 @@ does not stop the rest; it is offered again by the next merge, which is why `rem
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from metasync.model.hms import Table
-from metasync.planning.columns import is_widening, merged_order, refused_positions
-from metasync.planning.definition import PartitionDefinition
 from metasync.planning.graph import Parents, merge_bases
-from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative
+from metasync.planning.kinds import kind_of
+from metasync.planning.kinds.columns import refused_positions
+from metasync.planning.kinds.storage import off_ref
+from metasync.planning.layout import Layout, layout_of
 from metasync.planning.matrix import (
     ABSENT,
     UNKNOWN,
     ItemChange,
     ItemConflict,
-    Missing,
+    Path,
     TreeMerge,
     get,
     merge_trees,
     plain,
     put,
 )
+from metasync.planning.ordering import renames
 from metasync.planning.policy import allowed
-from metasync.planning.tree import by_position, column_names, header_from_tree, partition_from_tree, to_tree
+from metasync.planning.tree import (
+    Definition,
+    column_names,
+    dangling,
+    from_tree,
+    header_from_tree,
+    in_merged_order,
+    merged_view,
+    order_of,
+    to_tree,
+)
 from metasync.settings.models import MergePolicy
 
 Side = Literal["ours", "theirs"]
+Choice = Callable[[ItemConflict], Side | None]
+"""Who wins a conflict; None leaves it open."""
 
-
-@dataclass(frozen=True)
-class Partial:
-    """A definition with those of its partitions that take part in a merge, by item name."""
-
-    header: Table
-    partitions: Mapping[str, PartitionDefinition] = field(default_factory=dict)
-
-
-Definition = Partial | None
-"""None: the table is absent."""
+_COLUMNS = (("columns",), ("column_order",), ("spark_schema",), ("avro_schema",))
+UNSETTLED = ("location-off-ref", "partition-keys-changed", "metastore-refuses", "missing-column")
+"""Conflicts that taking the source's side cannot settle: it would leave the ref or break the table."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,32 @@ class MergeInput:
 
 
 @dataclass(frozen=True)
+class MergeRules:
+    """How a merge is judged.
+
+    `choose` settles conflicts, but with `may_drop` false none that would drop something; `approved` applies what the
+    policy withholds. `strict_columns`: the metastore refuses columns whose types changed incompatibly, its default.
+    """
+
+    policy: MergePolicy = "additive"
+    protected: bool = False
+    additive_when_unknown: bool = False
+    choose: Choice | None = None
+    may_drop: bool = True
+    approved: bool = False
+    strict_columns: bool = True
+
+
+DEFAULT_RULES = MergeRules()
+
+
+@dataclass(frozen=True)
 class TableMerge:
     """The outcome for one table.
 
     `carried` leads from the destination to `after`; `withheld` waits for somebody to apply it; with conflicts, nothing
-    is carried. `remainder` is the source with the withheld items put back to the base.
+    is carried. `remainder` is the source with the withheld items put back to the base. `renames` are columns of the
+    source that probably only changed their name: (old, new).
     """
 
     source_changed: bool
@@ -76,81 +102,114 @@ class TableMerge:
     before: Definition
     after: Definition
     remainder: Definition
+    renames: tuple[tuple[str, str], ...] = ()
 
 
-def merge_table(
-    merge: MergeInput,
-    *,
-    policy: MergePolicy = "additive",
-    protected: bool = False,
-    additive_when_unknown: bool = False,
-    choose: Side | None = None,
-    may_drop: bool = True,
-    approved: bool = False,
-) -> TableMerge:
-    """Merge one table.
-
-    `choose` settles every conflict for one side, but with `may_drop` false none that would drop something; `approved`
-    applies what the policy withholds.
-    """
-    versions = merge.versions
-    positional = any(by_position(d.header) for d in versions.values() if d is not None)
+def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMerge:
+    """Merge one table."""
+    layout = layout_of(d.header for d in merge.versions.values() if d is not None)
 
     def tree(version: int | None) -> Any:
-        definition = versions.get(version) if version is not None else None
-        if definition is None:
-            return ABSENT
-        return to_tree(definition.header, definition.partitions.values(), positional=positional)
+        return to_tree(merge.versions.get(version) if version is not None else None, layout)
 
-    source, destination = tree(merge.source), tree(merge.destination)
-    base = _base(merge, tree)
-    merged = merge_trees(*map(_unordered, (base, source, destination)), additive_when_unknown=additive_when_unknown)
-    changes = [
-        replace(change, after=source) if not change.path and change.after is not None else change
-        for change in (_with_inherited_columns(change, base, destination) for change in merged.changes)
-    ]
-    conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
-    sound: list[ItemChange] = []
-    for change in changes:
-        reason = _unsound(change)
-        if reason is None:
-            sound.append(change)
-        else:
-            conflicts.append(
-                ItemConflict(change.path, plain(get(base, change.path)), change.before, change.after, reason)
-            )
-    settled = [c for c in conflicts if choose is not None and _may_settle(c, may_drop)]
-    chosen = [ItemChange(c.path, c.ours, c.theirs) for c in settled if choose == "theirs" and c.ours != c.theirs]
-    conflicts = [c for c in conflicts if c not in settled]
+    sides = _Sides(_base(merge, tree), tree(merge.source), tree(merge.destination))
+    changes, conflicts = _three_ways(sides, layout, rules)
+    settled = [(c, side) for c in conflicts if (side := _settled(c, rules)) is not None]
+    conflicts = [c for c in conflicts if all(c is not one for one, _ in settled)]
     # What somebody chose item by item is carried; what they were not asked about stays with the policy.
-    carried = chosen + [c for c in sound if approved or allowed(c, policy, protected=protected)]
-    withheld = [c for c in sound if c not in carried]
-    after, reordered_on_both = _apply(base, source, destination, carried)
-    if reordered_on_both and choose is None:
-        old, ours, theirs = map(column_names, (base, destination, source))
-        conflicts.append(ItemConflict(("column_order",), old, ours, theirs, "changed-on-both"))
-    conflicts += _refused_by_metastore(destination, after)
+    carried = [ItemChange(c.path, c.ours, c.theirs) for c, side in settled if side == "theirs" and c.ours != c.theirs]
+    carried += [c for c in changes if rules.approved or allowed(c, rules.policy, layout, protected=rules.protected)]
+    after, reordered = _apply(sides, carried, rules)
+    refused = _refused(sides.destination, after, rules)
+    if refused and all(_choice(c, rules) == "ours" for c in refused):
+        # The destination keeps its columns as they are; all else is merged.
+        carried = [c for c in carried if c.path[:1] not in _COLUMNS]
+        after, reordered, refused = put(sides.destination, _pairs(carried)), [], []
+        changes = [c for c in changes if c.path[:1] not in _COLUMNS]
+    conflicts += reordered + refused
+    withheld = [c for c in changes if c not in carried]
+    order = _order_change(sides.destination, after)
+    if order and not (rules.approved or allowed(order[0], rules.policy, layout, protected=rules.protected)):
+        withheld += order
+        after, order = put(sides.destination, _pairs(carried)), ()
     if conflicts:
-        carried, withheld, after = [], [], destination
-    if not carried and withheld and policy == "ignore":
+        carried, withheld, order, after = [], [], (), sides.destination
+    if rules.policy == "ignore":
         withheld = []
-    remainder = _put_back(base, source, withheld)
-    order_change = _order_change(destination, after, carried, conflicts)
-    source_changed = (
-        base is UNKNOWN or _unordered(source) != _unordered(base) or column_names(source) != column_names(base)
-    )
     return TableMerge(
-        source_changed=source_changed,
-        carried=(*carried, *order_change),
+        source_changed=_differs(sides.base, sides.source),
+        carried=(*carried, *order),
         withheld=tuple(withheld),
         conflicts=tuple(conflicts),
-        before=_partial(destination),
-        after=_partial(after),
-        remainder=_partial(remainder),
+        before=from_tree(sides.destination),
+        after=from_tree(after),
+        remainder=from_tree(_put_back(sides, withheld)),
+        renames=_probable_renames(sides.base, sides.source),
     )
 
 
-def _base(merge: MergeInput, tree: Any) -> Any:
+@dataclass(frozen=True)
+class _Sides:
+    """The three trees of a merge; any may be ABSENT, the base UNKNOWN too."""
+
+    base: Any
+    source: Any
+    destination: Any
+
+
+def diff(before: Definition, after: Definition) -> tuple[ItemChange, ...]:
+    """What leads from one definition to another, item by item."""
+    layout = layout_of(d.header for d in (before, after) if d is not None)
+    old, new = to_tree(before, layout), to_tree(after, layout)
+    changes = merge_trees(merged_view(old), merged_view(new), merged_view(old)).changes
+    return (*changes, *_order_change(old, new))
+
+
+def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[ItemChange], list[ItemConflict]]:
+    """The matrix, and of what only the source changed that which cannot be taken over as it is."""
+    base, source, destination = sides.base, sides.source, sides.destination
+    views = map(merged_view, (base, source, destination))
+    merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown)
+    conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
+    changes: list[ItemChange] = []
+    for found in merged.changes:
+        # A whole table comes with what no merge looks at.
+        whole = not found.path and found.after is not None
+        change = replace(found, after=source) if whole else _with_inherited_columns(found, base, destination)
+        reason = _refusal(change, layout)
+        if reason is None:
+            changes.append(change)
+        else:
+            old = plain(get(base, change.path))
+            conflicts.append(ItemConflict(change.path, old, change.before, change.after, reason))
+    return changes, conflicts
+
+
+def _refusal(change: ItemChange, layout: Layout) -> str | None:
+    """Why a change that only the source made still cannot be taken over as it is."""
+    if not change.path:
+        return "location-off-ref" if change.after is not None and off_ref(change.after) else None
+    return kind_of(change.path).refusal(change, layout)
+
+
+def _settled(conflict: ItemConflict, rules: MergeRules) -> Side | None:
+    side = _choice(conflict, rules)
+    if side == "theirs" and conflict.reason in UNSETTLED:
+        return None
+    if not rules.may_drop and (conflict.theirs is None or conflict.reason == "type-not-widened"):
+        return None
+    return side
+
+
+def _choice(conflict: ItemConflict, rules: MergeRules) -> Side | None:
+    return rules.choose(conflict) if rules.choose is not None else None
+
+
+def _differs(base: Any, source: Any) -> bool:
+    return base is UNKNOWN or merged_view(source) != merged_view(base) or order_of(source) != order_of(base)
+
+
+def _base(merge: MergeInput, tree: Callable[[int | None], Any]) -> Any:
     if merge.source is None or merge.destination is None:
         # A side that was never seen: without it there is no history to share, and absent is what it was.
         return ABSENT
@@ -160,7 +219,7 @@ def _base(merge: MergeInput, tree: Any) -> Any:
     return base
 
 
-def _common(parents: Parents, tree: Any, left: int, right: int) -> Any:
+def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, right: int) -> Any:
     """The merge base; several are merged over their own bases, and what conflicts there is unknown here."""
     bases = merge_bases(parents, left, right)
     if not bases:
@@ -168,54 +227,15 @@ def _common(parents: Parents, tree: Any, left: int, right: int) -> Any:
     merged = tree(bases[0])
     for other in bases[1:]:
         below = _common(parents, tree, bases[0], other)
-        result: TreeMerge = merge_trees(*map(_unordered, (below, merged, tree(other))))
-        joint = put(tree(other), [(c.path, c.after) for c in result.changes])
+        ours = tree(other)
+        result: TreeMerge = merge_trees(*map(merged_view, (below, merged, ours)))
+        joint = put(ours, [(c.path, c.after) for c in result.changes])
         for conflict in result.conflicts:
             if not conflict.path:
                 return UNKNOWN
             joint = put(joint, [(conflict.path, UNKNOWN)])
-        merged = joint
+        merged, _ = in_merged_order(joint, below, merged, ours)
     return merged
-
-
-def _unordered(tree: Any) -> Any:
-    if isinstance(tree, Missing):
-        return tree
-    return {key: value for key, value in tree.items() if key not in ("column_order", "spark_order")}
-
-
-def _may_settle(conflict: ItemConflict, may_drop: bool) -> bool:
-    """Whether a choice of sides can settle a conflict: never one that would leave the ref or break the partitions."""
-    if conflict.reason in ("location-off-ref", "partition-keys-changed"):
-        return False
-    return may_drop or (conflict.theirs is not None and conflict.reason != "type-not-widened")
-
-
-def _unsound(change: ItemChange) -> str | None:
-    """Why a change that only the source made still cannot be taken over as it is."""
-    match change.path:
-        case ("columns", _, "type") if change.after is None or not is_widening(str(change.before), str(change.after)):
-            return "type-not-widened"
-        case ("partition_keys",):
-            return "partition-keys-changed"
-        case ("location",) if not is_relative(change.after):
-            return "location-off-ref"
-        case ("serde_parameters", "path") if change.after is not None and not is_relative(change.after):
-            return "location-off-ref"
-        case ("partitions", _, "location") if change.after is not None and not is_relative(change.after):
-            return "location-off-ref"
-        case ("partitions", _) if change.after is not None and not is_relative(change.after.get("location")):
-            return "location-off-ref"
-        case () if change.after is not None and not _is_home(change.after):
-            return "location-off-ref"
-    return None
-
-
-def _is_home(tree: Any) -> bool:
-    """Whether a table and all of its partitions lie on their own ref."""
-    where = tree.get("location") or ""
-    real = tree.get("serde_parameters", {}).get("path", where) if where.endswith(PLACEHOLDER_SUFFIX) else where
-    return is_relative(real) and all(is_relative(p.get("location")) for p in tree.get("partitions", {}).values())
 
 
 def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> ItemChange:
@@ -225,82 +245,71 @@ def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> 
     the columns that the destination added to all.
     """
     match change.path:
-        case ("partitions", _, "columns") if change.before is None and isinstance(change.after, list):
+        case ("partitions", _, "columns") if change.before is None and change.after is not None:
             old, now = column_names(base), column_names(destination)
-            if old == now or "*" in destination["columns"]:
+            if old == now or not now or "*" in change.after:
                 return change
-            after = [c for c in change.after if c["name"] in now or c["name"] not in old]
-            present = {c["name"] for c in after}
-            gained = [name for name in now if name not in old and name not in present]
-            added = [{"name": name, **destination["columns"][name]} for name in gained]
-            return ItemChange(change.path, change.before, [*after, *added])
+            kept = {name: item for name, item in change.after.items() if name in now or name not in old}
+            gained = {name: destination["columns"][name] for name in now if name not in old and name not in kept}
+            return ItemChange(change.path, change.before, kept | gained)
     return change
 
 
-def _apply(base: Any, source: Any, destination: Any, carried: list[ItemChange]) -> tuple[Any, bool]:
-    """The destination with the changes; also whether both sides reordered their columns differently."""
-    after = put(destination, [(change.path, change.after) for change in carried])
-    if after is ABSENT or destination is ABSENT or source is ABSENT:
-        return after, False
-    after, conflict = _ordered(after, base, source, destination)
-    return after, conflict
+def _pairs(changes: list[ItemChange]) -> list[tuple[Path, Any]]:
+    return [(change.path, change.after) for change in changes]
 
 
-def _put_back(base: Any, source: Any, withheld: list[ItemChange]) -> Any:
-    remainder = put(source, [(change.path, plain(get(base, change.path))) for change in withheld])
-    if remainder is ABSENT or source is ABSENT:
-        return remainder
-    return _ordered(remainder, base, source, source)[0]
+def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple[Any, list[ItemConflict]]:
+    """The destination with the changes; and the conflict where both sides reordered their columns differently."""
+    after = put(sides.destination, _pairs(carried))
+    if ABSENT in (after, sides.destination, sides.source, sides.base):
+        return after, []
+    names = [column_names(side) for side in (sides.base, sides.destination, sides.source)]
+    question = ItemConflict(("column_order",), names[0], names[1], names[2], "changed-on-both")
+    side = _choice(question, rules)
+    ordered, conflicts = in_merged_order(
+        after, sides.base, sides.source, sides.destination, prefer_source=side == "theirs"
+    )
+    asked = side is None and any(path[:1] == ("columns",) for path in conflicts)
+    return ordered, [question] if asked else []
 
 
-def _ordered(tree: Any, base: Any, source: Any, destination: Any) -> tuple[Any, bool]:
-    if "*" in tree["columns"]:
-        return tree, False
-    old = column_names(base) if not isinstance(base, Missing) else column_names(destination)
-    names = set(tree["columns"])
-    order, conflict = merged_order(old, column_names(source), column_names(destination), names)
-    order += [name for name in tree["columns"] if name not in order]
-    tree = tree | {"column_order": order}
-    if "spark_schema" in tree:
-        fields = set(tree["spark_schema"])
-        orders = [
-            list(side.get("spark_order", ())) if isinstance(side, Mapping) else []
-            for side in (base, source, destination)
-        ]
-        last = sum(1 for key in tree["partition_keys"] if key["name"].lower() in fields)
-        order, _ = merged_order(orders[0], orders[1], orders[2], fields, before_last=last)
-        order += [name for name in tree["spark_schema"] if name not in order]
-        tree = tree | {"spark_order": order}
-    return tree, conflict
+def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
+    """The source less what is withheld."""
+    base, source = sides.base, sides.source
+    items = [c for c in withheld if c.path != ("column_order",)]
+    remainder = put(source, [(change.path, plain(get(base, change.path))) for change in items])
+    reordered = len(items) < len(withheld)
+    return in_merged_order(remainder, base, base if reordered else source, base if reordered else source)[0]
 
 
-def _order_change(
-    destination: Any, after: Any, carried: list[ItemChange], conflicts: list[ItemConflict]
-) -> tuple[ItemChange, ...]:
-    if conflicts or destination is ABSENT or after is ABSENT:
-        return ()
+def _order_change(destination: Any, after: Any) -> tuple[ItemChange, ...]:
+    """A change of order that shows: columns that stay changed their places."""
     before, now = column_names(destination), column_names(after)
     kept = [name for name in before if name in now]
-    if now[: len(kept)] == kept:
+    if not kept or [name for name in now if name in before] == kept:
         return ()
     return (ItemChange(("column_order",), before, now),)
 
 
-def _refused_by_metastore(destination: Any, after: Any) -> list[ItemConflict]:
-    """Columns that HMS would refuse, found before anything is written."""
-    if destination is ABSENT or after is ABSENT or destination == after:
+def _refused(destination: Any, after: Any, rules: MergeRules) -> list[ItemConflict]:
+    """What the metastore or the table could not live with, found before anything is written."""
+    old, new = header_from_tree(destination), header_from_tree(after)
+    if old is None or new is None or old == new:
         return []
-    old, new = header_from_tree(destination).sd.cols, header_from_tree(after).sd.cols
-    if old == new:
-        return []
-    return [
-        ItemConflict(("columns", now.name), None, was.type, now.type, "metastore-refuses")
-        for was, now in refused_positions(old, new)
+    before = dangling(destination)
+    broken = [
+        ItemConflict(path, None, None, name, "missing-column")
+        for path, name in dangling(after)
+        if (path, name) not in before
+    ]
+    refused = refused_positions(old.sd.cols, new.sd.cols) if rules.strict_columns else []
+    return broken + [
+        ItemConflict(("columns", now.name), None, was.type, now.type, "metastore-refuses") for was, now in refused
     ]
 
 
-def _partial(tree: Any) -> Definition:
-    if tree is ABSENT:
-        return None
-    partitions = {key: partition_from_tree(key, value) for key, value in tree.get("partitions", {}).items()}
-    return Partial(header_from_tree(tree), partitions)
+def _probable_renames(base: Any, source: Any) -> tuple[tuple[str, str], ...]:
+    """Columns that went, each with a new one of the same type in its place."""
+    pairs = renames(column_names(base), column_names(source))
+    return tuple((o, n) for o, n in pairs if base["columns"][o].get("type") == source["columns"][n].get("type"))

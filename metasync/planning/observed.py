@@ -95,7 +95,7 @@ class MergeTableView:
     """One logical table of a merge: both sides' versions, and the destination's table as it is now.
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
-    commit changed objects below it.
+    commit changed objects below it; `strict_columns`, whether the metastore refuses incompatible changes of type.
     """
 
     logical: TableName
@@ -106,11 +106,16 @@ class MergeTableView:
     problem: str | None = None
     skipped: str | None = None
     data_changed: bool = False
+    strict_columns: bool = True
 
 
 @dataclass(frozen=True)
 class MergeView:
-    """A merge commit of a watched branch that the ledger has not closed."""
+    """A merge of a watched branch that the ledger has not closed.
+
+    `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone, which belongs to the
+    destination's `head`.
+    """
 
     id: int
     commit: str
@@ -119,6 +124,7 @@ class MergeView:
     destination: Ref
     destination_ref_id: int
     strategy: str = ""
+    head: str = ""
     note: str = ""
     tables: tuple[MergeTableView, ...] = ()
     unfinished: tuple[MergeTable, ...] = ()

@@ -55,14 +55,18 @@ class PartitionChange:
 class MergeTable:
     """Bring one table of a merge's destination from `before` to `after`; both None-able headers.
 
+    `merge_commit` names the merge; `commit` is the head of the destination that the new version belongs to.
+
     Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
-    with the withheld items put back, for the graph. `stamp` is the table's `transient_lastDdlTime` when it was planned:
-    a `resumed` change finds by it whether somebody undid what was written before a crash. `waiting` is the change that
-    makes what was withheld, once somebody applies it.
+    with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
+    the table's `transient_lastDdlTime` when it was planned: a `resumed` change finds by it whether somebody undid what
+    was written before a crash. `undoes`: takes an earlier merge back. `waiting` is the change that makes what was
+    withheld, once somebody applies it.
     """
 
     merge_id: int
     merge_commit: str
+    commit: str
     source: str
     source_ref_id: int | None
     destination: Ref
@@ -81,7 +85,9 @@ class MergeTable:
     conflicts: tuple[ItemConflict, ...] = ()
     remainder: Table | None = None
     remainder_partitions: tuple[PartitionChange, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
     edge: bool = True
+    undoes: bool = False
     stamp: str = ""
     resumed: bool = False
     waiting: MergeTable | None = None

@@ -57,6 +57,7 @@ class ConflictRow:
     reason: str
     state: str
     found_at: float
+    choice: str | None
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,24 @@ class Ledger:
             ).all()
         return tuple(_MERGE_TABLE.validate_json(row.change) for row in rows)
 
+    def merged_tables(self, merge_id: int) -> tuple[MergeTable, ...]:
+        """What a merge has done, table by table."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                select(merge_tables.c.change)
+                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == "done")
+                .order_by(merge_tables.c.logical)
+            ).all()
+        return tuple(_MERGE_TABLE.validate_json(row.change) for row in rows)
+
+    def find_merges(self, commit: str, repository_id: int | None = None) -> tuple[MergeRow, ...]:
+        """The merges whose commit begins so."""
+        query = select(merges).where(merges.c.commit.startswith(commit, autoescape=True)).order_by(merges.c.id)
+        if repository_id is not None:
+            query = query.where(merges.c.repository_id == repository_id)
+        with self._database.transaction() as connection:
+            return tuple(_merge(row) for row in connection.execute(query))
+
     def finish_merge(self, merge_id: int) -> None:
         with self._database.transaction() as connection:
             connection.execute(
@@ -170,6 +189,11 @@ class Ledger:
         )
         with self._database.transaction() as connection:
             return tuple(_conflict(row) for row in connection.execute(query))
+
+    def choose(self, ids: Sequence[int], side: str) -> None:
+        """Notes a person's choice for conflicts; nothing is merged before every item of the table has one."""
+        with self._database.transaction() as connection:
+            connection.execute(update(conflicts).where(conflicts.c.id.in_(ids)).values(choice=side))
 
     def close_conflicts(self, ids: Sequence[int], state: str, resolution: str | None = None) -> None:
         with self._database.transaction() as connection:
@@ -315,11 +339,18 @@ def keep_plan(connection: Connection, kind: str, subject: str, reason: str, plan
 
 
 def close_table(connection: Connection, change: MergeTable, state: str, now: float) -> None:
-    """One table of a merge is done, or stopped by a conflict."""
+    """One table of a merge is done, or stopped by a conflict; what was written is kept, to undo it.
+
+    A table that is done stays so: what is applied to it later is in the plan that waited for it.
+    """
     connection.execute(
         update(merge_tables)
-        .where(merge_tables.c.merge_id == change.merge_id, merge_tables.c.logical == str(change.logical))
-        .values(state=state, done_at=now)
+        .where(
+            merge_tables.c.merge_id == change.merge_id,
+            merge_tables.c.logical == str(change.logical),
+            merge_tables.c.state != "done",
+        )
+        .values(state=state, done_at=now, change=_MERGE_TABLE.dump_json(change).decode())
     )
 
 
@@ -388,6 +419,7 @@ def _conflict(row: Row[Any]) -> ConflictRow:
         reason=row.reason,
         state=row.state,
         found_at=row.found_at,
+        choice=row.choice,
     )
 
 

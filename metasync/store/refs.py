@@ -36,6 +36,7 @@ class RefRow:
     missed_since: float | None
     replaced: bool
     ledger_head: str | None
+    discovered_head: str | None
     tables_read_at: float | None
 
 
@@ -147,6 +148,7 @@ class RefStore:
                     first_seen=self._database.now(),
                     replaced=0,
                     ledger_head=(ledger_head or head) if ref.type is RefType.BRANCH else None,
+                    discovered_head=born_commit if ref.type is RefType.BRANCH else None,
                 )
             )
             made = new_id(result)
@@ -295,5 +297,6 @@ def _ref(row: Row[Any]) -> RefRow:
         missed_since=row.missed_since,
         replaced=bool(row.replaced),
         ledger_head=row.ledger_head,
+        discovered_head=row.discovered_head,
         tables_read_at=row.tables_read_at,
     )

@@ -79,6 +79,7 @@ refs = Table(
     Column("replaced", Integer, nullable=False, default=0),
     Column("ended_at", Float),
     Column("ledger_head", String(64)),
+    Column("discovered_head", String(64)),
     Column("tables_read_at", Float),
     UniqueConstraint("repository_id", "type", "name", "incarnation"),
 )
@@ -198,9 +199,10 @@ conflicts = Table(
     Column("found_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("resolution", String(12)),
+    Column("choice", String(8)),
     Index(None, "state"),
 )
-"""state: open, resolved, superseded."""
+"""state: open, resolved, superseded. choice: ours or theirs, once somebody chose; settled when all items are."""
 
 plans = Table(
     "plans",

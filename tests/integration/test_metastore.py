@@ -15,7 +15,7 @@ from metasync.errors import AlreadyExists, Incompatible, MetastoreError, Metasto
 from metasync.metastore import ConnectionPool, Metastore, overlay
 from metasync.metastore.client import partition_name, values_of_name
 from metasync.model.hms import Database, FieldSchema, Partition, SkewedInfo, StorageDescriptor, TableName
-from metasync.planning.columns import metastore_accepts
+from metasync.planning.types import metastore_accepts
 from metasync.settings.models import Metastore as MetastoreSettings
 from tests.conftest import World
 

@@ -10,9 +10,9 @@ from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescrip
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.belonging import Asker, as_of_ref
 from metasync.planning.definition import Home, header_of, partition_from, partition_of, table_from
+from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import absolute, relative
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import partition_key
 from metasync.settings import parse_settings
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev-1")

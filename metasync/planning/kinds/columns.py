@@ -1,0 +1,101 @@
+"""Columns: by name, with nested types field by field; all of them one item where the SerDe reads by position.
+
+`columns/NAME/{type, comment}`, a nested type below `type` (see `planning.types`); or `columns/*`, a list. Names are
+lower-case, as HMS stores them. Delta and Hudi keep the schema in the data: their columns ride along in `~columns`,
+which no merge looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from metasync.model.hms import FieldSchema, Table
+from metasync.planning.kinds.kind import Kind, Tree, present
+from metasync.planning.layout import Layout
+from metasync.planning.matrix import ItemChange
+from metasync.planning.types import TypeTree, is_widening, metastore_accepts, type_text, type_tree
+
+ALL = "*"
+
+
+def column_items(columns: Sequence[FieldSchema], layout: Layout) -> Tree:
+    """The items of a list of columns, of a table or of a partition."""
+    if layout.by_position:
+        return {ALL: [asdict(column) for column in columns]}
+    return {c.name.lower(): present(type=type_tree(c.type), comment=c.comment) for c in columns}
+
+
+def columns_from(items: Mapping[str, Any]) -> tuple[FieldSchema, ...]:
+    """The inverse of `column_items`."""
+    if ALL in items:
+        return tuple(FieldSchema(**column) for column in items[ALL])
+    return tuple(
+        FieldSchema(name, type_text(item.get("type", "")), item.get("comment")) for name, item in items.items()
+    )
+
+
+def _items(header: Table, layout: Layout) -> Tree:
+    if layout.schema_in_data:
+        return {"~columns": [asdict(column) for column in header.sd.cols]}
+    return {"columns": column_items(header.sd.cols, layout)}
+
+
+def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+    columns = columns_from({ALL: tree["~columns"]}) if "~columns" in tree else columns_from(tree["columns"])
+    return replace(header, sd=replace(header.sd, cols=columns))
+
+
+def columns_shrink(change: ItemChange, path: Sequence[str], layout: Layout) -> bool:
+    """Whether a change below `columns` loses a column, a field or values; `path` is what follows `columns`."""
+    match path:
+        case ("*",):
+            return not _grows(change.before or [], change.after or [], layout)
+        case (_, "comment"):
+            return False
+        case (_, "type", *_) if change.before is not None and change.after is not None:
+            return not is_widening(change.before, change.after, layout.family)
+    return change.before is not None and change.after is None
+
+
+def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], layout: Layout) -> bool:
+    """Whether a list of columns that are read by position only gained columns at its end, or wider types."""
+    return len(after) >= len(before) and all(
+        was["name"].lower() == now["name"].lower() and is_widening(was["type"], now["type"], layout.family)
+        for was, now in zip(before, after, strict=False)
+    )
+
+
+def columns_refusal(change: ItemChange, path: Sequence[str], layout: Layout) -> str | None:
+    """`type-not-widened` where values of a column, a field or a position could not be read any more."""
+    match path:
+        case ("*",) if change.before and change.after:
+            pairs = zip(change.before, change.after, strict=False)
+            fits = all(is_widening(was["type"], now["type"], layout.family) for was, now in pairs)
+            return None if fits else "type-not-widened"
+        case (_, "type", *rest):
+            gone = change.after is None and not (rest and rest[-2:-1] == ["struct"])
+            if gone or (change.before is not None and change.after is not None and not _widens(change, layout)):
+                return "type-not-widened"
+    return None
+
+
+def _widens(change: ItemChange, layout: Layout) -> bool:
+    before: TypeTree = change.before
+    after: TypeTree = change.after
+    return is_widening(before, after, layout.family)
+
+
+def refused_positions(old: Sequence[FieldSchema], new: Sequence[FieldSchema]) -> list[tuple[FieldSchema, FieldSchema]]:
+    """The pairs, by position, for which HMS would refuse to alter a table from `old` columns to `new` ones."""
+    return [(was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type)]
+
+
+KIND = Kind(
+    names=("columns", "column_order"),
+    items=_items,
+    restore=_restore,
+    is_destructive=lambda change, layout: columns_shrink(change, change.path[1:], layout),
+    refusal=lambda change, layout: columns_refusal(change, change.path[1:], layout),
+)

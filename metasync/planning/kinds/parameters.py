@@ -1,0 +1,40 @@
+"""Table parameters, by key; the comment is one of them. Those that engines write were taken off before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from metasync.model.hms import Table
+from metasync.planning.kinds import avro_schema, spark_schema
+from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.layout import Layout
+from metasync.planning.locations import LOCATION_PARAMETERS, is_relative
+from metasync.planning.matrix import ItemChange
+
+
+def _items(header: Table, layout: Layout) -> Tree:
+    taken = spark_schema.keys_taken(header, layout) | avro_schema.keys_taken(header.parameters)
+    return {"parameters": {key: value for key, value in header.parameters.items() if key not in taken}}
+
+
+def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+    # Schemas were restored into the parameters already.
+    return replace(header, parameters={**header.parameters, **tree.get("parameters", {})})
+
+
+def _refusal(change: ItemChange, _layout: Layout) -> str | None:
+    key = change.path[-1]
+    if key in LOCATION_PARAMETERS and change.after is not None and not is_relative(change.after):
+        return "location-off-ref"
+    return None
+
+
+KIND = Kind(
+    names=("parameters",),
+    items=_items,
+    restore=_restore,
+    is_destructive=lambda change, _: change.path[-1] in LOCATION_PARAMETERS,
+    refusal=_refusal,
+)

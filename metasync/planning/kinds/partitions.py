@@ -1,0 +1,96 @@
+"""Partitions: by their list of values; of each its own columns, location, storage and parameters.
+
+`partitions/[VALUES]/{columns, location, storage, parameters}`. No `columns`: they are the table's; no `storage`:
+formats and SerDe are the table's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from metasync.model.hms import PartitionValues, StorageDescriptor, Table
+from metasync.planning.definition import PartitionDefinition
+from metasync.planning.kinds.columns import column_items, columns_from, columns_refusal, columns_shrink
+from metasync.planning.kinds.kind import Kind, Tree, present
+from metasync.planning.layout import Layout
+from metasync.planning.locations import is_relative
+from metasync.planning.matrix import ItemChange
+
+_STORAGE: TypeAdapter[StorageDescriptor] = TypeAdapter(StorageDescriptor)
+
+
+def partition_key(values: PartitionValues) -> str:
+    """The item name of a partition: its values as a JSON list, so that no separator can make two lists equal."""
+    return json.dumps(list(values), ensure_ascii=False)
+
+
+def partition_values(key: str) -> PartitionValues:
+    """The inverse of `partition_key`."""
+    return tuple(json.loads(key))
+
+
+def partition_items(partitions: Iterable[PartitionDefinition], layout: Layout) -> Tree:
+    """The items of partitions; these may be only those that take part in a merge."""
+    return {"partitions": {partition_key(p.values): _items(p, layout) for p in partitions}}
+
+
+def _items(partition: PartitionDefinition, layout: Layout) -> Tree:
+    tree = present(
+        location=partition.location,
+        storage=json.dumps(asdict(partition.storage), sort_keys=True) if partition.storage else None,
+        parameters=dict(partition.parameters),
+    )
+    if partition.columns is not None:
+        tree["columns"] = column_items(partition.columns, layout)
+    return tree
+
+
+def partition_from_items(key: str, tree: Mapping[str, Any]) -> PartitionDefinition:
+    """The definition of the partition `key` of a tree."""
+    return PartitionDefinition(
+        values=partition_values(key),
+        location=tree.get("location"),
+        parameters=dict(tree.get("parameters", {})),
+        columns=columns_from(tree["columns"]) if "columns" in tree else None,
+        storage=_STORAGE.validate_json(tree["storage"]) if "storage" in tree else None,
+    )
+
+
+def _is_destructive(change: ItemChange, layout: Layout) -> bool:
+    match change.path:
+        case ("partitions", _):
+            return change.after is None
+        case ("partitions", _, "columns", *rest) if rest:
+            return columns_shrink(change, rest, layout)
+        case ("partitions", _, "location" | "storage" | "columns"):
+            return True
+    return False
+
+
+def _refusal(change: ItemChange, layout: Layout) -> str | None:
+    match change.path:
+        case ("partitions", _) if change.after is not None and not is_relative(change.after.get("location")):
+            return "location-off-ref"
+        case ("partitions", _, "location") if change.after is not None and not is_relative(change.after):
+            return "location-off-ref"
+        case ("partitions", _, "columns", *rest) if rest:
+            return columns_refusal(change, rest, layout)
+    return None
+
+
+def _no_items(_header: Table, _layout: Layout) -> Tree:
+    return {}
+
+
+KIND = Kind(
+    names=("partitions",),
+    items=_no_items,
+    restore=lambda header, _: header,
+    is_destructive=_is_destructive,
+    refusal=_refusal,
+)

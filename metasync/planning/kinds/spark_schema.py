@@ -1,0 +1,161 @@
+"""Spark's own schema of a table, merged field by field beside the columns; its buckets and partition keys.
+
+`spark_schema/NAME/{name, type, nullable, metadata}`, nested types below `type`; `spark_schema/*`, a list, where the
+SerDe reads by position; `spark_layout/{buckets, partitions}`, one item each. What Spark keeps in several parameters is
+one thing here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from metasync.model.hms import Table
+from metasync.planning import spark
+from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.layout import Layout
+from metasync.planning.matrix import ItemChange
+from metasync.planning.types import is_widening
+
+_LAYOUT = {
+    "partitions": ("numPartCols", "partCol."),
+    "buckets": ("numBuckets", "numBucketCols", "bucketCol.", "numSortCols", "sortCol."),
+}
+_HIVE_NAMES = {"byte": "tinyint", "short": "smallint", "integer": "int", "long": "bigint"}
+ALL = "*"
+
+
+def keys_taken(header: Table, layout: Layout) -> set[str]:
+    """The parameters that this kind speaks for."""
+    if layout.schema_in_data:
+        return {key for key in header.parameters if spark.is_schema(key) or _layout_item(key)}
+    taken = {key for key in header.parameters if _layout_item(key)}
+    return taken | ({spark.SCHEMA} if spark.parse(header.parameters.get(spark.SCHEMA)) is not None else set())
+
+
+def _layout_item(key: str) -> str | None:
+    rest = key.removeprefix(f"{spark.SCHEMA}.")
+    if rest == key:
+        return None
+    return next((item for item, marks in _LAYOUT.items() if rest.startswith(marks)), None)
+
+
+def _items(header: Table, layout: Layout) -> Tree:
+    taken = keys_taken(header, layout)
+    if layout.schema_in_data:
+        return {"~spark": {key: header.parameters[key] for key in sorted(taken)}}
+    tree: Tree = {}
+    kept: dict[str, dict[str, str]] = {}
+    for key in sorted(taken - {spark.SCHEMA}):
+        kept.setdefault(_layout_item(key) or "", {})[key] = header.parameters[key]
+    if kept:
+        tree["spark_layout"] = {item: json.dumps(values) for item, values in kept.items()}
+    if spark.SCHEMA in taken:
+        schema = spark.parse(header.parameters[spark.SCHEMA]) or {}
+        tree["spark_schema"] = {ALL: schema["fields"]} if layout.by_position else _fields(schema["fields"])
+    return tree
+
+
+def _fields(fields: Sequence[Mapping[str, Any]]) -> Tree:
+    return {field["name"].lower(): {**field, "type": _type_tree(field["type"])} for field in fields}
+
+
+def _type_tree(kind: Any) -> Any:
+    if isinstance(kind, Mapping):
+        match kind.get("type"):
+            case "struct" if _named_apart(kind.get("fields")):
+                return {"struct": _fields(kind["fields"])}
+            case "array":
+                return {"array": {**kind, "elementType": _type_tree(kind.get("elementType"))}}
+            case "map":
+                inner = {"keyType": _type_tree(kind.get("keyType")), "valueType": _type_tree(kind.get("valueType"))}
+                return {"map": {**kind, **inner}}
+        # A user-defined type, or fields that differ in case only: one leaf.
+        return [kind]
+    return kind
+
+
+def _named_apart(fields: Any) -> bool:
+    names = [field["name"].lower() for field in fields]
+    return len(set(names)) == len(names)
+
+
+def _type_json(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return tree[0]
+    if not isinstance(tree, Mapping):
+        return tree
+    ((kind, inner),) = tree.items()
+    if kind == "struct":
+        return {"type": "struct", "fields": _fields_json(inner)}
+    return {key: _type_json(value) if key.endswith("Type") else value for key, value in inner.items()}
+
+
+def _fields_json(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    order = ("name", "type", "nullable", "metadata")
+    return [
+        {key: field[key] for key in (*order, *(k for k in field if k not in order)) if key in field}
+        | {"type": _type_json(field.get("type"))}
+        for field in fields.values()
+    ]
+
+
+def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+    parameters = dict(header.parameters) | dict(tree.get("~spark", {}))
+    for values in tree.get("spark_layout", {}).values():
+        parameters |= json.loads(values)
+    if "spark_schema" in tree:
+        fields = tree["spark_schema"]
+        listed = fields[ALL] if ALL in fields else _fields_json(fields)
+        parameters[spark.SCHEMA] = spark.dump({"type": "struct", "fields": listed})
+    return replace(header, parameters=parameters)
+
+
+def partition_columns(tree: Mapping[str, Any]) -> int:
+    """How many of the last fields are partition columns: Spark keeps these at the end."""
+    fields = tree.get("spark_schema", {})
+    return sum(1 for key in tree.get("partition_keys", ()) if key["name"].lower() in fields)
+
+
+def _is_destructive(change: ItemChange, _layout: Layout) -> bool:
+    match change.path:
+        case ("spark_layout", _):
+            return True
+        case ("spark_schema", "*"):
+            return not _grows(change.before or [], change.after or [])
+        case (*_, "type" | "elementType" | "keyType" | "valueType"):
+            return not _widens(change.before, change.after)
+        case ("spark_schema", _) | (*_, "struct", _):
+            return change.after is None
+    return False
+
+
+def _refusal(change: ItemChange, _layout: Layout) -> str | None:
+    match change.path:
+        case (*_, "type" | "elementType" | "keyType" | "valueType") if change.before is not None:
+            return None if _widens(change.before, change.after) else "type-not-widened"
+    return None
+
+
+def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> bool:
+    names = [field["name"].lower() for field in before]
+    types = {field["name"].lower(): field["type"] for field in after}
+    kept = [name for name in types if name in names]
+    return kept == names and all(_widens(field["type"], types[field["name"].lower()]) for field in before)
+
+
+def _widens(old: Any, new: Any) -> bool:
+    if isinstance(old, str) and isinstance(new, str):
+        return is_widening(_HIVE_NAMES.get(old, old), _HIVE_NAMES.get(new, new))
+    return bool(old == new)
+
+
+KIND = Kind(
+    names=("spark_schema", "spark_layout"),
+    items=_items,
+    restore=_restore,
+    is_destructive=_is_destructive,
+    refusal=_refusal,
+)

@@ -1,0 +1,80 @@
+"""How a table's data is laid out, as far as that decides how its definition may be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from metasync.model.hms import Table
+from metasync.planning.types import Family
+
+_FAMILIES: tuple[tuple[str, Family], ...] = (
+    ("parquet", "parquet"),
+    ("orc", "orc"),
+    ("avro", "avro"),
+    ("json", "json"),
+    ("lazysimple", "text"),
+    ("opencsv", "text"),
+    ("regex", "text"),
+    ("multidelimit", "text"),
+)
+_BY_POSITION = (
+    "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe",
+    "org.apache.hadoop.hive.serde2.OpenCSVSerde",
+    "org.apache.hadoop.hive.serde2.RegexSerDe",
+    "org.apache.hadoop.hive.contrib.serde2.RegexSerDe",
+    "org.apache.hadoop.hive.serde2.MultiDelimitSerDe",
+    "org.apache.hadoop.hive.contrib.serde2.MultiDelimitSerDe",
+    "org.apache.hadoop.hive.serde2.columnar.ColumnarSerDe",
+    "org.apache.hadoop.hive.serde2.columnar.LazyBinaryColumnarSerDe",
+    "org.apache.hadoop.hive.serde2.lazybinary.LazyBinarySerDe",
+)
+_POSITION_SETTINGS = ("orc.force.positional.evolution", "parquet.column.index.access")
+_SCHEMA_IN_DATA = ("delta", "hudi")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`by_position`: no column can be merged without the others. `schema_in_data`: the columns are not HMS's to say."""
+
+    family: Family = "other"
+    by_position: bool = False
+    schema_in_data: bool = False
+
+
+def layout_of(headers: Iterable[Table]) -> Layout:
+    """The layout that holds for all versions of a table that take part in a merge: the strictest of theirs."""
+    every = list(headers)
+    families = {_family(header) for header in every}
+    return Layout(
+        family=families.pop() if len(families) == 1 else "other",
+        by_position=any(_by_position(header) for header in every),
+        schema_in_data=any(keeps_schema_in_data(header) for header in every),
+    )
+
+
+def keeps_schema_in_data(header: Table) -> bool:
+    """Delta and Hudi: their logs say what the columns are, and engines copy them to the metastore as they like."""
+    words = [header.parameters.get(key, "") for key in ("spark.sql.sources.provider", "table_type", "provider")]
+    classes = [header.sd.input_format or "", header.sd.serde_info.serialization_lib or ""]
+    return any(word.lower() in _SCHEMA_IN_DATA for word in words) or any(
+        mark in name.lower() for name in classes for mark in ("io.delta.", "org.apache.hudi.")
+    )
+
+
+def _family(header: Table) -> Family:
+    name = (header.sd.serde_info.serialization_lib or "").lower()
+    return next((family for mark, family in _FAMILIES if mark in name), "other")
+
+
+def _by_position(header: Table) -> bool:
+    settings = {**header.parameters, **header.sd.serde_info.parameters}
+    return (header.sd.serde_info.serialization_lib in _BY_POSITION and not _is_placeholder(header)) or any(
+        settings.get(key, "").lower() == "true" for key in _POSITION_SETTINGS
+    )
+
+
+def _is_placeholder(header: Table) -> bool:
+    """Spark's data sources that Hive has no SerDe for stand as LazySimple over sequence files (recorded: `delta_t`)."""
+    provider = header.parameters.get("spark.sql.sources.provider", "").lower()
+    return provider not in ("", "hive", "csv", "text")

@@ -1,0 +1,87 @@
+"""The order of columns and fields after a merge. The matrix decides what is there; this decides where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metasync.planning.matrix import Path
+
+
+def merged_order(
+    base: Sequence[str],
+    source: Sequence[str],
+    destination: Sequence[str],
+    names: Sequence[str],
+    *,
+    last: int = 0,
+) -> tuple[list[str], bool]:
+    """The order of `names` after a merge, and whether both sides reordered differently.
+
+    The destination's order stays, unless only the source reordered. What the source added comes last, in its order, but
+    before the final `last` names (Spark's schema ends with the partition columns); a name that took the place of one
+    that went stays in that place, as the metastore compares types by position.
+    """
+    wanted = set(names)
+    common = [name for name in base if name in source and name in destination]
+    by_source = [name for name in source if name in common]
+    by_destination = [name for name in destination if name in common]
+    there, here = by_source != common, by_destination != common
+    take_source = there and not here
+    first, second = (source, destination) if take_source else (destination, source)
+    order = [name for name in first if name in wanted]
+    renamed = renames(base, source)
+    for old, new in renamed:
+        if new in wanted and old not in wanted and new not in order and old in first:
+            before = [name for name in first[: first.index(old)] if name in order]
+            order.insert(order.index(before[-1]) + 1 if before else 0, new)
+    rest = [name for name in (*second, *names) if name in wanted and name not in order]
+    cut = len(order) - last if last and not take_source else len(order)
+    order = order[:cut] + list(dict.fromkeys(rest)) + order[cut:]
+    return order, there and here and by_source != by_destination
+
+
+def renames(base: Sequence[str], source: Sequence[str]) -> list[tuple[str, str]]:
+    """Names that went, each with a new one that stands in its place: (old, new)."""
+    if len(base) != len(source):
+        return []
+    return [
+        (old, new)
+        for old, new in zip(base, source, strict=True)
+        if old != new and old not in source and new not in base
+    ]
+
+
+def names_in(tree: Any) -> list[str]:
+    """The names at the top of an ordered tree, none for what is missing."""
+    return list(tree) if isinstance(tree, Mapping) else []
+
+
+def in_order(tree: Any) -> Any:
+    """A tree as nested lists, so that comparing sees the order too."""
+    return [[key, in_order(value)] for key, value in tree.items()] if isinstance(tree, Mapping) else tree
+
+
+def arrange(
+    after: Any, base: Any, source: Any, destination: Any, *, last: int = 0, prefer_source: bool = False
+) -> tuple[Any, list[Path]]:
+    """A merged tree with its names in order at every level; and where both sides reordered differently.
+
+    With `prefer_source`, the source's order settles that.
+    """
+    if not isinstance(after, Mapping):
+        return after, []
+    order, both = merged_order(
+        names_in(base),
+        names_in(source),
+        names_in(source) if prefer_source else names_in(destination),
+        list(after),
+        last=last,
+    )
+    conflicts: list[Path] = [()] if both else []
+    arranged = {}
+    for name in order:
+        below = [side.get(name) if isinstance(side, Mapping) else None for side in (base, source, destination)]
+        arranged[name], found = arrange(after[name], *below, prefer_source=prefer_source)
+        conflicts += [(name, *path) for path in found]
+    return arranged, conflicts
