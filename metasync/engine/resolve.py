@@ -17,12 +17,13 @@ from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
-from metasync.planning.decide import make_plan, plan_table_merge, waiting_change
+from metasync.planning.decide import make_plan
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
 from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
 from metasync.planning.rules import RuleSet
+from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.words import item_name
 from metasync.settings.models import Rule, Settings
 from metasync.store.ledger import ConflictRow, Ledger, PlanRow
@@ -172,11 +173,7 @@ class Resolver:
             return None
         if view.problem:
             raise UsageError(f"{view.physical}: {view.problem}: nothing to choose; move it away and merge again")
-        choose = _choice(rows)
-        change = plan_table_merge(merge_view, view, rule, choose=choose)
-        if change is not None and change.withheld:
-            change = replace(change, waiting=waiting_change(merge_view, view, rule, change, choose=choose))
-        return change
+        return plan_table_merge(merge_view, view, rule, _choice(rows))
 
     def _as_shown(self, row: PlanRow, observed: Observed) -> Plan:
         """The plan that would be made now, if it is the stored one; refused where anything has moved since."""

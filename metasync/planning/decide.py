@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from metasync.model.hms import Table, TableName
-from metasync.planning.formats import why_skipped
-from metasync.planning.graph import merge_bases
-from metasync.planning.kinds.partitions import partition_values
-from metasync.planning.matrix import ItemConflict
-from metasync.planning.merge import Choice, MergeRules, Side, TableMerge, merge_table
+from metasync.model.hms import TableName
 from metasync.planning.names import physical_name
-from metasync.planning.observed import BirthTable, MergeTableView, MergeView, Observed, Pinned, RefView
-from metasync.planning.patterns import matches
+from metasync.planning.observed import BirthTable, MergeView, Observed, Pinned, RefView
 from metasync.planning.plan import (
     Change,
     CreateMirror,
@@ -20,13 +14,11 @@ from metasync.planning.plan import (
     DropTable,
     EndRef,
     FinishMerge,
-    MergeTable,
     Notice,
-    PartitionChange,
     Plan,
 )
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import Definition
+from metasync.planning.table_merges import plan_table_merge
 from metasync.settings.models import Rule, Safety
 
 
@@ -321,8 +313,6 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
             draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
             continue
         change = plan_table_merge(merge, table, rule)
-        if change is not None and change.withheld:
-            change = replace(change, waiting=waiting_change(merge, table, rule, change))
         if change is not None:
             draft.changes.append(change)
     draft.changes.append(_finish(merge))
@@ -330,115 +320,3 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
 
 def _finish(merge: MergeView) -> FinishMerge:
     return FinishMerge(merge.id, merge.commit, merge.source, merge.destination, merge.destination_ref_id)
-
-
-def plan_table_merge(
-    merge: MergeView,
-    view: MergeTableView,
-    rule: Rule,
-    *,
-    choose: Choice | None = None,
-    approved: bool = False,
-) -> MergeTable | None:
-    """The change that one table of a merge needs, or None where the source changed nothing.
-
-    `choose` is a person's choice; without one, lakeFS's merge strategy decides for tables whose data the merge changed.
-    """
-    judged = MergeRules(
-        policy=rule.merge,
-        protected=_is_protected(rule, view.logical),
-        additive_when_unknown=rule.on_missing_base == "additive",
-        choose=choose or (_by_strategy(merge) if view.data_changed else None),
-        may_drop=choose is not None,
-        approved=approved,
-        strict_columns=view.strict_columns,
-    )
-    outcome = merge_table(view.input, judged)
-    if not outcome.source_changed:
-        return None
-    conflicts = list(outcome.conflicts)
-    if view.problem:
-        conflicts = [ItemConflict((), None, None, None, view.problem)]
-    elif view.live is not None and why_skipped(view.live.table):
-        conflicts = [ItemConflict((), None, None, None, "format-not-merged")]
-    after = outcome.before if conflicts else outcome.after
-    return _merge_change(merge, view, outcome, after, tuple(conflicts))
-
-
-def _merge_change(
-    merge: MergeView,
-    view: MergeTableView,
-    outcome: TableMerge,
-    after: Definition,
-    conflicts: tuple[ItemConflict, ...],
-) -> MergeTable:
-    source, destination = view.input.source, view.input.destination
-    bases = merge_bases(view.input.parents, source, destination) if source and destination else ()
-    carried = () if conflicts else outcome.carried
-    withheld = () if conflicts else outcome.withheld
-    source_definition = view.input.versions.get(source) if source else None
-    return MergeTable(
-        merge_id=merge.id,
-        merge_commit=merge.commit,
-        commit=merge.head or merge.commit,
-        source=merge.source,
-        source_ref_id=merge.source_ref_id,
-        destination=merge.destination,
-        destination_ref_id=merge.destination_ref_id,
-        logical=view.logical,
-        physical=view.physical,
-        rule=view.rule,
-        source_version=source,
-        destination_version=destination,
-        base_versions=bases,
-        before=_header(outcome.before),
-        after=_header(after),
-        partitions=_partition_changes(outcome.before, after),
-        items=carried,
-        withheld=withheld,
-        conflicts=conflicts,
-        remainder=_header(outcome.remainder) if withheld else None,
-        remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
-        edge=not conflicts and (bool(carried) or not withheld),
-        renames=() if conflicts else outcome.renames,
-        stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
-    )
-
-
-def _header(definition: Definition) -> Table | None:
-    return None if definition is None else definition.header
-
-
-def _partition_changes(before: Definition, after: Definition) -> tuple[PartitionChange, ...]:
-    old = {} if before is None else before.partitions
-    new = {} if after is None else after.partitions
-    return tuple(
-        PartitionChange(partition_values(key), old.get(key), new.get(key))
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    )
-
-
-def _is_protected(rule: Rule, logical: TableName) -> bool:
-    return matches(str(logical), [pattern.lower() for pattern in rule.protected])
-
-
-def _by_strategy(merge: MergeView) -> Choice | None:
-    strategies: dict[str, Side] = {"source-wins": "theirs", "dest-wins": "ours"}
-    side = strategies.get(merge.strategy)
-    return (lambda _: side) if side else None
-
-
-def waiting_change(
-    merge: MergeView, view: MergeTableView, rule: Rule, carried: MergeTable, *, choose: Choice | None = None
-) -> MergeTable:
-    """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
-    whole = plan_table_merge(merge, view, rule, choose=choose, approved=True)
-    assert whole is not None  # the source changed, or nothing would be withheld
-    between = {p.values: p for p in carried.partitions}
-    partitions = tuple(
-        replace(p, before=between[p.values].after if p.values in between else p.before)
-        for p in whole.partitions
-        if p.values not in between or between[p.values].after != p.after
-    )
-    return replace(whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=())

@@ -169,7 +169,12 @@ def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[
     """The matrix, and of what only the source changed that which cannot be taken over as it is."""
     base, source, destination = sides.base, sides.source, sides.destination
     views = map(merged_view, (base, source, destination))
-    merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown)
+    if base is ABSENT and ABSENT not in (source, destination):
+        # Two tables of one name: where they differ, neither of them is an addition to the other.
+        merged = merge_trees(UNKNOWN, *list(views)[1:])
+        merged = replace(merged, conflicts=tuple(replace(c, reason="added-on-both") for c in merged.conflicts))
+    else:
+        merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown)
     conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
     changes: list[ItemChange] = []
     for found in merged.changes:

@@ -1,0 +1,169 @@
+"""The change that one table of a merge needs: carried, withheld or in conflict; and the one that takes it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from metasync.model.hms import Table, TableName
+from metasync.planning.definition import PartitionDefinition
+from metasync.planning.formats import why_skipped
+from metasync.planning.graph import merge_bases
+from metasync.planning.kinds.partitions import partition_key, partition_values
+from metasync.planning.matrix import ItemConflict
+from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table
+from metasync.planning.observed import MergeTableView, MergeView
+from metasync.planning.patterns import matches
+from metasync.planning.plan import MergeTable, PartitionChange
+from metasync.planning.tree import Definition, Partial
+from metasync.settings.models import Rule
+
+
+def plan_table_merge(
+    merge: MergeView, view: MergeTableView, rule: Rule, choose: Choice | None = None
+) -> MergeTable | None:
+    """The change that one table of a merge needs, or None where the source changed nothing.
+
+    `choose` is a person's choice; without one, lakeFS's merge strategy decides for tables whose data the merge changed.
+    """
+    change = _plan(merge, view, rule, choose, approved=False)
+    if change is None or not change.withheld:
+        return change
+    whole = _plan(merge, view, rule, choose, approved=True)
+    assert whole is not None  # the source changed, or nothing would be withheld
+    return replace(change, waiting=_rest(whole, change))
+
+
+def _plan(
+    merge: MergeView, view: MergeTableView, rule: Rule, choose: Choice | None, *, approved: bool
+) -> MergeTable | None:
+    judged = MergeRules(
+        policy=rule.merge,
+        protected=_is_protected(rule, view.logical),
+        additive_when_unknown=rule.on_missing_base == "additive",
+        choose=choose or (_by_strategy(merge) if view.data_changed else None),
+        may_drop=choose is not None,
+        approved=approved,
+        strict_columns=view.strict_columns,
+    )
+    outcome = merge_table(view.input, judged)
+    if not outcome.source_changed:
+        return None
+    conflicts = list(outcome.conflicts)
+    if view.problem:
+        conflicts = [ItemConflict((), None, None, None, view.problem)]
+    elif view.live is not None and why_skipped(view.live.table):
+        conflicts = [ItemConflict((), None, None, None, "format-not-merged")]
+    after = outcome.before if conflicts else outcome.after
+    return _merge_change(merge, view, outcome, after, tuple(conflicts))
+
+
+def _merge_change(
+    merge: MergeView,
+    view: MergeTableView,
+    outcome: TableMerge,
+    after: Definition,
+    conflicts: tuple[ItemConflict, ...],
+) -> MergeTable:
+    source, destination = view.input.source, view.input.destination
+    bases = merge_bases(view.input.parents, source, destination) if source and destination else ()
+    carried = () if conflicts else outcome.carried
+    withheld = () if conflicts else outcome.withheld
+    source_definition = view.input.versions.get(source) if source else None
+    return MergeTable(
+        merge_id=merge.id,
+        merge_commit=merge.commit,
+        commit=merge.head or merge.commit,
+        source=merge.source,
+        source_ref_id=merge.source_ref_id,
+        destination=merge.destination,
+        destination_ref_id=merge.destination_ref_id,
+        logical=view.logical,
+        physical=view.physical,
+        rule=view.rule,
+        source_version=source,
+        destination_version=destination,
+        base_versions=bases,
+        before=_header(outcome.before),
+        after=_header(after),
+        partitions=_partition_changes(outcome.before, after),
+        items=carried,
+        withheld=withheld,
+        conflicts=conflicts,
+        remainder=_header(outcome.remainder) if withheld else None,
+        remainder_partitions=_partition_changes(source_definition, outcome.remainder) if withheld else (),
+        edge=not conflicts and (bool(carried) or not withheld),
+        renames=() if conflicts else outcome.renames,
+        stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
+    )
+
+
+def _header(definition: Definition) -> Table | None:
+    return None if definition is None else definition.header
+
+
+def _partition_changes(before: Definition, after: Definition) -> tuple[PartitionChange, ...]:
+    old = {} if before is None else before.partitions
+    new = {} if after is None else after.partitions
+    return tuple(
+        PartitionChange(partition_values(key), old.get(key), new.get(key))
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
+
+
+def _is_protected(rule: Rule, logical: TableName) -> bool:
+    return matches(str(logical), [pattern.lower() for pattern in rule.protected])
+
+
+def _by_strategy(merge: MergeView) -> Choice | None:
+    strategies: dict[str, Side] = {"source-wins": "theirs", "dest-wins": "ours"}
+    side = strategies.get(merge.strategy)
+    return (lambda _: side) if side else None
+
+
+def _rest(whole: MergeTable, carried: MergeTable) -> MergeTable:
+    """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
+    between = {p.values: p for p in carried.partitions}
+    partitions = tuple(
+        replace(p, before=between[p.values].after if p.values in between else p.before)
+        for p in whole.partitions
+        if p.values not in between or between[p.values].after != p.after
+    )
+    return replace(whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=())
+
+
+def undo_change(done: MergeTable, current: Definition, version: int | None, *, strict_columns: bool) -> MergeTable:
+    """The change that takes back what a merge or an applied plan did to a table: the same merge turned round.
+
+    Base is what it left, source what it found, destination the table as it is now: `current`, of version `version`,
+    with the partitions that were changed; all of them where the table was made. What somebody changed since is a
+    conflict.
+    """
+    base = _image(done.after, {p.values: p.after for p in done.partitions})
+    source = _image(done.before, {p.values: p.before for p in done.partitions})
+    turned = MergeInput({1: (), 2: (1,), 3: (1,)}, {1: base, 2: source, 3: current}, 2, 3)
+    outcome = merge_table(turned, MergeRules(policy="full", approved=True, strict_columns=strict_columns))
+    after = outcome.before if outcome.conflicts else outcome.after
+    return replace(
+        done,
+        destination_version=version,
+        before=_header(outcome.before),
+        after=_header(after),
+        partitions=_partition_changes(outcome.before, after),
+        items=outcome.carried,
+        conflicts=outcome.conflicts,
+        withheld=(),
+        remainder=None,
+        remainder_partitions=(),
+        renames=(),
+        undoes=True,
+        resumed=False,
+        waiting=None,
+    )
+
+
+def _image(header: Table | None, partitions: Mapping[tuple[str, ...], PartitionDefinition | None]) -> Definition:
+    if header is None:
+        return None
+    return Partial(header, {partition_key(values): p for values, p in partitions.items() if p is not None})

@@ -1,0 +1,84 @@
+"""The merge cases, each by itself: what is carried, what waits, what conflicts, and what a choice makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from metasync.planning.tree import Definition
+from metasync.planning.words import describe_item, item_name
+from tests.case_files import Case, cases
+from tests.described import definition
+from tests.unit.simulation import Lake, a_rule
+
+SIMPLE = [case for case in cases() if "steps" not in case.words]
+
+
+def lake_of(case: Case) -> Lake:
+    """Base on main, the source on dev and the destination on main again."""
+    lake = Lake()
+    if case.words.get("base") == "unknown":
+        lake.ddl("main", definition(case.side("destination")))
+        lake.ddl("dev", definition(case.side("source")))
+        return lake
+    lake.ddl("main", definition(case.side("base")))
+    lake.branch("dev")
+    lake.ddl("dev", definition(case.side("source")))
+    lake.ddl("main", definition(case.side("destination")))
+    return lake
+
+
+def outcome(case: Case, key: str) -> Definition:
+    """What a table shall be, in words laid over the destination."""
+    said: Any = case.words.get(key, {})
+    if said == "absent":
+        return None
+    return definition({**(case.side("destination") or {}), **said})
+
+
+def options(case: Case) -> dict[str, Any]:
+    strategy = case.words.get("strategy", "")
+    strict = not case.words.get("lax_metastore", False)
+    return {"strategy": strategy, "data_changed": bool(strategy), "strict_columns": strict}
+
+
+@pytest.mark.parametrize("case", SIMPLE, ids=str)
+def test_case(case: Case) -> None:
+    lake, rule = lake_of(case), a_rule(**case.rule)
+    before = lake["main"]
+    change = lake.merge("dev", "main", rule, **options(case))
+    conflicts = {item_name(c.path): c.reason for c in change.conflicts} if change else {}
+    withheld = [describe_item(item) for item in change.withheld] if change else []
+    assert conflicts == case.words.get("conflicts", {})
+    assert withheld == case.words.get("withheld", [])
+    if conflicts:
+        assert lake["main"] == before
+    else:
+        kept = case.side("destination") is None and "result" not in case.words
+        assert lake["main"] == (None if kept else outcome(case, "result"))
+    if change is not None and not conflicts:
+        assert dict(change.renames) == case.words.get("renames", {})
+        again = lake.plan("dev", "main", rule, **options(case))
+        assert again is None or (not again.items and again.withheld == change.withheld)
+    if "applied" in case.words:
+        lake.approve("dev", "main")
+        assert lake["main"] == outcome(case, "applied")
+        assert lake.plan("dev", "main", rule) is None
+
+
+@pytest.mark.parametrize("case", [case for case in SIMPLE if "resolved" in case.words], ids=str)
+def test_a_choice_settles_it(case: Case) -> None:
+    for side in case.words["resolved"]:
+        lake, rule = lake_of(case), a_rule(**case.rule)
+        change = lake.merge("dev", "main", rule, choose=lambda _, side=side: side)
+        assert change is not None and not change.conflicts
+        assert lake["main"] == outcome(
+            replace(case, words={"result": case.words["resolved"][side], **_sides(case)}), "result"
+        )
+        assert lake.plan("dev", "main", rule) is None or change.withheld
+
+
+def _sides(case: Case) -> dict[str, Any]:
+    return {key: case.words[key] for key in ("base", "source", "destination") if key in case.words}
