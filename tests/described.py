@@ -148,7 +148,7 @@ def definition(words: Mapping[str, Any] | None, name: str = "t", at: str = "s3a:
         constraints=_constraints(words),
     )
     listed = words.get("partitions", [])
-    described = listed if isinstance(listed, Mapping) else dict.fromkeys(listed, {})
+    described = listed if isinstance(listed, Mapping) else {value: {} for value in listed}
     made = [_partition(value, more or {}, location, keys, at) for value, more in described.items()]
     return Partial(header, {partition_key(p.values): p for p in made})
 

@@ -3,10 +3,11 @@
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metasync.planning.graph import bases_needed, is_ancestor, merge_bases
+from tests.laws import examples
 
 Graph = dict[int, tuple[int, ...]]
 
@@ -31,7 +32,7 @@ def reference(graph: Graph, left: int, right: int) -> set[int]:
     return {one for one in common if not any(one != other and one in ancestors(other) for other in common)}
 
 
-@settings(max_examples=1500)
+@examples(1500)
 @given(graphs(), st.data())
 def test_as_by_the_definition(graph: Graph, data: st.DataObject) -> None:
     left, right = (data.draw(st.sampled_from(sorted(graph))) for _ in range(2))
@@ -41,7 +42,7 @@ def test_as_by_the_definition(graph: Graph, data: st.DataObject) -> None:
     assert reference(graph, left, right) <= bases_needed(graph, left, right)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(graphs(largest=12))
 def test_as_git_answers(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> None:
     folder = tmp_path_factory.mktemp("git")

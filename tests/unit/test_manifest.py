@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, cut, differing, patch
+from tests.laws import examples
 
 
 def make(values: list[int], mark: str = "") -> tuple[Manifest, dict[str, Partitions]]:
@@ -16,6 +17,7 @@ def make(values: list[int], mark: str = "") -> tuple[Manifest, dict[str, Partiti
 numbers = st.lists(st.integers(0, 5000), max_size=1500, unique=True)
 
 
+@examples(200)
 @given(numbers, st.lists(st.integers(0, 5200), max_size=20), st.lists(st.integers(0, 5200), max_size=20))
 def test_patching_is_cutting_anew(values: list[int], added: list[int], removed: list[int]) -> None:
     manifest, content = make(values)

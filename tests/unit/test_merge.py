@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema
@@ -17,6 +17,7 @@ from metasync.planning.merge import MergeInput, MergeRules, TableMerge, merge_ta
 from metasync.planning.policy import is_destructive
 from metasync.planning.spark import SCHEMA, dump, joined, split
 from metasync.planning.tree import Definition, from_tree, to_tree
+from tests.laws import examples
 from tests.unit.definitions import TEXT, definitions, header, optional_definitions, partial, partition
 
 A, B = {"name": "a", "type": "int", "comment": None}, {"name": "b", "type": "int", "comment": None}
@@ -33,6 +34,7 @@ def merge(base: Definition, source: Definition, destination: Definition, **optio
 values = st.sampled_from([ABSENT, "x", "y", "z"])
 
 
+@examples(200)
 @given(st.sampled_from([ABSENT, UNKNOWN, "x", "y"]), values, values)
 def test_the_matrix_row_by_row(base: object, source: object, destination: object) -> None:
     result = merge_trees({"i": base} if base is not ABSENT else {}, _tree(source), _tree(destination))
@@ -48,12 +50,13 @@ def _tree(value: object) -> dict[str, object]:
     return {} if value is ABSENT else {"i": value}
 
 
+@examples(200)
 @given(definitions)
 def test_a_definition_survives_being_a_tree(definition: Any) -> None:
     assert from_tree(to_tree(definition, Layout())) == definition
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(optional_definitions, optional_definitions)
 def test_a_side_that_did_not_change_takes_the_other_sides(base: Definition, other: Definition) -> None:
     taken = merge(base, other, base)
@@ -63,7 +66,7 @@ def test_a_side_that_did_not_change_takes_the_other_sides(base: Definition, othe
     assert _same(merge(base, base, other).after, other) and not merge(base, base, other).carried
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(optional_definitions, optional_definitions, optional_definitions)
 def test_merging_twice_is_empty(base: Definition, source: Definition, destination: Definition) -> None:
     first = merge(base, source, destination)
@@ -88,7 +91,7 @@ def edited(definition: Any, data: st.DataObject, side: str) -> Any:
     return replace(definition, header=head, partitions=kept)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(definitions, st.data())
 def test_what_a_policy_withholds_is_offered_again_and_the_rest_is_not(base: Any, data: st.DataObject) -> None:
     source, destination = edited(base, data, "s"), edited(base, data, "d")
@@ -108,7 +111,7 @@ def test_what_a_policy_withholds_is_offered_again_and_the_rest_is_not(base: Any,
         assert not {c.path for c in back.carried} & {c.path for c in first.withheld}
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(definitions, st.data())
 def test_disjoint_changes_commute(base: Any, data: st.DataObject) -> None:
     left = replace(base, header=replace(base.header, parameters={**base.header.parameters, "left": "1"}))
@@ -119,7 +122,7 @@ def test_disjoint_changes_commute(base: Any, data: st.DataObject) -> None:
     assert _same(one.after, other.after)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(optional_definitions, optional_definitions, optional_definitions)
 def test_a_conflict_changes_nothing_and_resolving_settles_it(base: Any, source: Any, destination: Any) -> None:
     found = merge(base, source, destination)
@@ -258,6 +261,7 @@ def test_a_protected_table_only_gets_plans() -> None:
     assert not outcome.carried and len(outcome.withheld) == 1
 
 
+@examples(200)
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3), st.integers(0, 400))
 def test_sparks_schema_is_the_same_whole_and_in_parts(others: dict[str, str], size: int) -> None:
     fields = [{"name": f"c{n}", "type": "long", "nullable": True, "metadata": {}} for n in range(size)]

@@ -11,6 +11,7 @@ from metasync.planning.locations import absolute, is_relative, on_ref, relative
 from metasync.planning.names import DATABASE_LIMIT, TABLE_LIMIT, logical_name, physical_name
 from metasync.planning.patterns import covers, matches
 from metasync.settings.models import Target
+from tests.laws import examples
 
 identifiers = st.text("abcz019_", min_size=1, max_size=12).filter(lambda text: text.strip("_"))
 branch_names = st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_]{0,20}", fullmatch=True)
@@ -19,12 +20,14 @@ refs = st.builds(Ref, st.sampled_from(RefType), branch_names)
 DEFAULT = Target()
 
 
+@examples(200)
 @given(refs, identifiers, identifiers)
 def test_a_name_parses_back_to_its_table(ref: Ref, database: str, table: str) -> None:
     logical = TableName(database, table)
     assert logical_name(DEFAULT, "lake", ref, physical_name(DEFAULT, "lake", ref, logical)) == logical
 
 
+@examples(200)
 @given(anything, anything, anything)
 def test_names_are_portable_and_within_hms_limits(ref: str, database: str, table: str) -> None:
     name = physical_name(DEFAULT, "lake", Ref(RefType.TAG, ref), TableName(database, table))
@@ -65,6 +68,7 @@ def test_an_ambiguous_target_parses_by_the_ref_that_asks() -> None:
     assert logical_name(target, "lake", Ref(RefType.BRANCH, "x"), physical) is None
 
 
+@examples(200)
 @given(st.sampled_from(["s3a", "s3", "s3n", "lakefs"]), branch_names, st.text(max_size=60))
 def test_a_location_moves_to_its_ref_and_back_unchanged(scheme: str, ref: str, rest: str) -> None:
     location = f"{scheme}://lake/{ref}/{rest}"
@@ -99,6 +103,7 @@ def test_patterns() -> None:
 globs = st.text("ab*?", min_size=1, max_size=6)
 
 
+@examples(200)
 @given(st.lists(globs, max_size=3), st.lists(globs, max_size=3), st.text("ab", max_size=6))
 def test_covers_never_claims_too_much(wide: list[str], narrow: list[str], name: str) -> None:
     if covers(wide, narrow) and matches(name, narrow):
