@@ -17,8 +17,8 @@ from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, Met
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
-from metasync.metastore.client import partition_name
-from metasync.model.hms import Constraints, Database, ForeignKeyColumn, Partition, Table, TableName
+from metasync.metastore.names import partition_name
+from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
 from metasync.planning.definition import (
@@ -33,6 +33,7 @@ from metasync.planning.definition import (
     table_from,
 )
 from metasync.planning.formats import real_location, why_off_ref
+from metasync.planning.kinds.constraints import moved_to, parents
 from metasync.planning.locations import absolute, is_relative, ref_in, ref_root, relative
 from metasync.planning.manifest import Manifest
 from metasync.planning.matrix import ItemConflict
@@ -104,7 +105,7 @@ class Applier:
         for wave in self._waves(mirrors):
             outcomes += parallel(
                 self._metastore.parallel,
-                lambda pair: run(pair[0], lambda: self._create_mirror(repository, *pair)),
+                lambda change: run(change, lambda: self._create_mirror(repository, change)),
                 wave,
             )
         unfinished = {_owner(o.change) for o in outcomes if o.state in ("failed", "waiting")}
@@ -132,21 +133,16 @@ class Applier:
 
     # Birth
 
-    def _waves(self, mirrors: Sequence[CreateMirror]) -> Iterator[list[tuple[CreateMirror, Constraints]]]:
+    def _waves(self, mirrors: Sequence[CreateMirror]) -> Iterator[list[CreateMirror]]:
         """Mirrors in the order in which their foreign keys need each other, all of a wave at once."""
-        if not mirrors:
-            return
-        found = parallel(self._metastore.parallel, self._constraints_of, list(mirrors))
-        by_key = {(c.ref_id, c.logical): (c, constraints) for c, constraints in zip(mirrors, found, strict=True)}
-        parents = {
-            key: {
-                (key[0], k.parent)
-                for k in constraints.foreign_keys
-                if (key[0], k.parent) in by_key and (key[0], k.parent) != key
+        by_key = {(change.ref_id, change.logical): change for change in mirrors}
+        needs: dict[tuple[int, TableName], set[tuple[int, TableName]]] = {}
+        for key, change in by_key.items():
+            wanted = {
+                (key[0], parent) for parent in parents(self._versions.definition(change.definition).header.constraints)
             }
-            for key, (_, constraints) in by_key.items()
-        }
-        sorter = TopologicalSorter(parents)
+            needs[key] = (wanted & set(by_key)) - {key}
+        sorter = TopologicalSorter(needs)
         try:
             sorter.prepare()
         except CycleError:
@@ -158,18 +154,7 @@ class Applier:
             yield [by_key[key] for key in ready]
             sorter.done(*ready)
 
-    def _constraints_of(self, change: CreateMirror) -> Constraints:
-        if change.copy_of is None:
-            return Constraints()
-        try:
-            return self._metastore.get_constraints(change.copy_of)
-        except MetasyncError:
-            # The mirror is worth more than its constraints; a metastore that is away fails the build itself.
-            return Constraints()
-
-    def _create_mirror(
-        self, repository: Repository, change: CreateMirror, constraints: Constraints
-    ) -> Sequence[ItemConflict]:
+    def _create_mirror(self, repository: Repository, change: CreateMirror) -> Sequence[ItemConflict]:
         stored = self._versions.definition(change.definition)
         plain = table_from(stored.header, change.physical.database, change.physical.table, change.ref.name)
         source = self._live_source(repository, change, stored.header_hash)
@@ -184,12 +169,6 @@ class Applier:
         marks = self._marks(repository, change)
         table = as_external(plain, {})
         self._make_database(repository, change, source, table)
-        mapped = replace(
-            constraints,
-            foreign_keys=tuple(
-                replace(k, parent=self._mirror_of(repository, change, k)) for k in constraints.foreign_keys
-            ),
-        )
 
         def partitions() -> Iterator[Partition]:
             if change.copy_partitions:
@@ -201,7 +180,9 @@ class Applier:
                 partitions=partitions,
                 making=f"birth-{change.ref_id}",
                 marks=marks.to_parameters(),
-                constraints=mapped,
+                constraints=moved_to(
+                    stored.header.constraints, lambda parent: self._mirror_of(repository, change, parent)
+                ),
                 statistics_of=source.table_name
                 if source is not None and (change.copy_partitions or not source.partition_keys)
                 else None,
@@ -245,12 +226,11 @@ class Applier:
         same = content_hash(header_json(header_of(live, home, ignored))) == header_hash
         return live if same else None
 
-    def _mirror_of(self, repository: Repository, change: CreateMirror, key: ForeignKeyColumn) -> TableName:
+    def _mirror_of(self, repository: Repository, change: CreateMirror, parent: TableName) -> TableName | None:
+        """The sibling mirror that a foreign key refers to; the canonical table where that has none."""
         rule = self._rules.named(change.rule)
-        if rule is None:
-            return key.parent
-        candidate = physical_name(rule.target, repository.name, change.ref, key.parent)
-        return candidate if self._metastore.get_table(candidate) is not None else key.parent
+        names = [physical_name(rule.target, repository.name, change.ref, parent)] if rule is not None else []
+        return next((name for name in (*names, parent) if self._metastore.get_table(name) is not None), None)
 
     def _marks(self, repository: Repository, change: CreateMirror) -> Marks:
         return Marks(

@@ -7,15 +7,15 @@ each item at one or the other, it is finished; else nothing is written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from metasync.engine.tables import parallel
-from metasync.errors import ChangedMeanwhile
+from metasync.errors import ChangedMeanwhile, NotFound
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
-from metasync.metastore.client import partition_name
-from metasync.model.hms import Database, FieldSchema, Partition, Table, TableName
+from metasync.metastore.names import partition_name
+from metasync.model.hms import NO_CONSTRAINTS, Constraints, Database, FieldSchema, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import MAKING
 from metasync.planning.definition import (
@@ -30,12 +30,23 @@ from metasync.planning.definition import (
     partition_of,
     table_from,
 )
+from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
 from metasync.planning.locations import is_relative, path_on_ref, ref_root
 from metasync.planning.matrix import ItemConflict
+from metasync.planning.names import physical_name
 from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
 
 _PARTITIONS_AT_ONCE = 500
+STAMP = "transient_lastDdlTime"
+
+
+@dataclass(frozen=True)
+class _Constraints:
+    """Constraints to drop, by their names, and those that shall be there in the end."""
+
+    dropped: tuple[str, ...] = ()
+    wanted: Constraints = NO_CONSTRAINTS
 
 
 class MergeApplier:
@@ -66,8 +77,7 @@ class MergeApplier:
             raise ChangedMeanwhile(f"{change.physical}: is gone; it was there when the merge was planned")
         assert change.before is not None and change.after is not None
         ignored = self._rules.ignored_parameters(repository.name)
-        now = content_hash(header_json(header_of(live, home, ignored)))
-        planned, before = content_hash(header_json(change.after)), content_hash(header_json(change.before))
+        now, planned, before = (_hash(h) for h in (header_of(live, home, ignored), change.after, change.before))
         if now not in (planned, before):
             raise ChangedMeanwhile(
                 f"{change.physical}: was changed while the merge {change.merge_commit[:12]} was applied"
@@ -79,17 +89,50 @@ class MergeApplier:
         old_columns = table_from(change.before, "", "", home.ref).sd.cols
         new_columns = table_from(change.after, "", "", home.ref).sd.cols
         explicit = {p.values for p in change.partitions if p.after is not None and p.after.columns is not None}
+        constraints = self._constraints_now(repository, change)
+        for name in constraints.dropped:
+            self._metastore.drop_constraint(change.physical, name)
         spread = bool(live.partition_keys) and old_columns != new_columns
         if now != planned:
             table = changed_table(live, change.before, change.after, home.ref)
             cascade = spread and not explicit and self._all_inherit(change.physical, live)
-            self._metastore.alter_table(table, cascade=cascade)
+            expected = (STAMP, _stamp(live)) if _stamp(live) else None
+            self._metastore.alter_table(table, cascade=cascade, expected=expected)
             spread = spread and not cascade
             live = self._metastore.get_table(change.physical) or live
         if spread:
             self._spread_columns(change.physical, live, old_columns, new_columns, explicit)
         self._write_partitions(repository, change, live, there)
+        self._builder.add_constraints(change.physical, constraints.wanted)
         return ()
+
+    def _constraints_now(self, repository: Repository, change: MergeTable) -> _Constraints:
+        """What is to be done about constraints.
+
+        Raises ChangedMeanwhile where they are not what was planned from, NotFound where a key's parent is missing.
+        """
+        assert change.before is not None and change.after is not None
+        before, after = change.before.constraints, change.after.constraints
+        if before == after:
+            return _Constraints()
+        live = self._metastore.get_constraints(change.physical)
+        on_destination: dict[TableName, TableName] = {}
+        for parent in parents(before) | parents(after):
+            found = self._parent(repository, change, parent)
+            if found is None:
+                raise NotFound(f"{change.physical}: its foreign key needs {parent} on {change.destination}")
+            on_destination[parent] = found
+        logical_of = {physical: logical for logical, physical in on_destination.items()}
+        if not between(at_home(live, logical_of), before, after):
+            raise ChangedMeanwhile(f"{change.physical}: its constraints were changed while the merge was applied")
+        return _Constraints(names_gone(live, logical_of, after), moved_to(after, on_destination.get))
+
+    def _parent(self, repository: Repository, change: MergeTable, parent: TableName) -> TableName | None:
+        rule = self._rules.named(change.rule)
+        names = [parent]
+        if rule is not None and change.physical != change.logical:
+            names = [physical_name(rule.target, repository.name, change.destination, parent), parent]
+        return next((name for name in names if self._metastore.get_table(name) is not None), None)
 
     def _all_inherit(self, name: TableName, live: Table) -> bool:
         return all(p.sd.cols == live.sd.cols for p in self._metastore.iter_partitions(name, live.partition_keys))
@@ -201,7 +244,7 @@ class MergeApplier:
         if live is not None and live.parameters.get(MAKING) != making:
             ignored = self._rules.ignored_parameters(repository.name)
             home = Home(repository.name, ref)
-            if content_hash(header_json(header_of(live, home, ignored))) == content_hash(header_json(change.after)):
+            if _hash(header_of(live, home, ignored)) == _hash(change.after):
                 return ()
             raise ChangedMeanwhile(f"{change.physical}: was created while the merge was applied")
         table = as_external(table_from(change.after, change.physical.database, change.physical.table, ref), {})
@@ -218,6 +261,7 @@ class MergeApplier:
                 ),
                 making=making,
                 marks={},
+                constraints=moved_to(change.after.constraints, lambda parent: self._parent(repository, change, parent)),
             )
         )
         return ()
@@ -227,7 +271,7 @@ class MergeApplier:
             return ()
         assert change.before is not None
         ignored = self._rules.ignored_parameters(home.repository)
-        same = content_hash(header_json(header_of(live, home, ignored))) == content_hash(header_json(change.before))
+        same = _hash(header_of(live, home, ignored)) == _hash(change.before)
         planned = {p.values: p.before for p in change.partitions}
         there = self._metastore.iter_partitions(change.physical, live.partition_keys)
         same = same and {p.values: partition_of(p, live, home, ignored) for p in there} == planned
@@ -243,6 +287,11 @@ def _waiting_room(definition: PartitionDefinition) -> str | None:
     return ref_root(where, "{ref}").rstrip("/") if where and is_relative(where) else None
 
 
+def _hash(header: Table) -> str:
+    """The hash of all that comes with the table itself; constraints are compared where they are changed."""
+    return content_hash(header_json(replace(header, constraints=NO_CONSTRAINTS)))
+
+
 def _stamp(table: Table) -> str:
     """Changes with every DDL of a user; our own writes keep it."""
-    return table.parameters.get("transient_lastDdlTime", "")
+    return table.parameters.get(STAMP, "")

@@ -322,6 +322,7 @@ class MergeBook:
             live=live,
             problem=self._problem(sight, destination, physical, live),
             data_changed=data_changed,
+            strict_columns=self._metastore.refuses_incompatible_columns(),
         )
 
     def _has_known_origin(self, parents: Parents, version: Version) -> bool:

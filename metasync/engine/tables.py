@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from metasync.errors import NotFound, ObservationMoved
@@ -15,6 +15,7 @@ from metasync.model.lakefs import RefType, Repository
 from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
 from metasync.planning.definition import Home, content_hash, header_json, header_of, partition_of
 from metasync.planning.formats import why_skipped
+from metasync.planning.kinds.constraints import at_home
 from metasync.planning.manifest import Chunk, Manifest, cut
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, TableView
@@ -61,8 +62,8 @@ class TableReader:
     def read(self, repository: Repository, row: RefRow, head: str, *, partitions: bool) -> tuple[Reading, str]:
         """The tables of a ref, and the head at which they were read.
 
-        With `partitions`, those of every table are read; else of tables whose header changed or was never seen. Read
-        again where the head moved meanwhile. Raises ObservationMoved where it keeps moving.
+        With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
+        was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving.
         """
         for _ in range(_READINGS):
             reading = self._look(repository, row)
@@ -115,6 +116,9 @@ class TableReader:
         home = Home(repository.name, row.ref.name)
         ignored = self._rules.ignored_parameters(repository.name)
 
+        # A key to a table that has no mirror refers to the canonical one, which is the same table here.
+        logical_of = {logical: logical for logical in in_force} | {v.physical: v.logical for v in reading.tables}
+
         def define(view: TableView) -> tuple[TableView, str | None]:
             """The table's definition where it has to be read in full, else None."""
             known = in_force.get(view.logical)
@@ -122,13 +126,14 @@ class TableReader:
             address = known.definition if known is not None else None
             same = address is not None and hashes[address] == content_hash(header_json(header))
             copies = self._copies_partitions(repository.name, row, view.logical, pinned.get(view.logical))
-            if same and not (partitions and copies and view.table.partition_keys):
+            if same and not partitions:
                 return view, None
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
                 manifest = self._read_manifest(view, home, ignored)
-            return view, self._versions.put_definition(header, manifest)
+            constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
+            return view, self._versions.put_definition(replace(header, constraints=constraints), manifest)
 
         whole = [view for view in reading.tables if view.kind != "making"]
         for view, definition in parallel(self._metastore.parallel, define, whole):

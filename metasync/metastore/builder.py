@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import islice
 
 from metasync.errors import AlreadyExists, ForeignTable
-from metasync.metastore.client import Metastore, partition_name
-from metasync.model.hms import NO_CONSTRAINTS, Constraints, ForeignKeyColumn, Partition, Table, TableName, TableType
+from metasync.metastore.client import Metastore
+from metasync.metastore.names import partition_name
+from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
+from metasync.planning.kinds.constraints import foreign_keys
 
 _UNREADABLE = "metasync is building this table"
 _AT_ONCE = 1000
@@ -73,7 +75,7 @@ class TableBuilder:
             self._metastore.alter_partitions(name, batch)
         if blueprint.statistics_of is not None:
             self._copy_statistics(blueprint, blueprint.statistics_of)
-        self._add_constraints(name, blueprint.constraints)
+        self.add_constraints(name, blueprint.constraints)
         self._metastore.alter_table(replace(table, parameters={**table.parameters, **blueprint.marks}))
 
     def remove(self, name: TableName, table: Table) -> None:
@@ -97,8 +99,9 @@ class TableBuilder:
             names = [partition_name(table.partition_keys, p.values) for p in batch]
             self._metastore.copy_statistics(source, table.table_name, columns, names)
 
-    def _add_constraints(self, name: TableName, wanted: Constraints) -> None:
-        if not wanted.primary_key and not wanted.foreign_keys:
+    def add_constraints(self, name: TableName, wanted: Constraints) -> None:
+        """Adds the constraints that are not there yet."""
+        if wanted == NO_CONSTRAINTS:
             return
         there = self._metastore.get_constraints(name)
         if wanted.primary_key and not there.primary_key:
@@ -107,12 +110,6 @@ class TableBuilder:
         for key in foreign_keys(wanted):
             if tuple((k.column, k.parent) for k in key) not in present:
                 self._metastore.add_foreign_key(name, key)
-
-
-def foreign_keys(constraints: Constraints) -> list[tuple[ForeignKeyColumn, ...]]:
-    """The columns of all foreign keys, key by key."""
-    ordered = sorted(constraints.foreign_keys, key=lambda k: (k.name, k.key_seq))
-    return [tuple(columns) for _, columns in groupby(ordered, key=lambda k: k.name)]
 
 
 def _ours(found: Table, blueprint: Blueprint) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
 
-from metasync.model.hms import Table, TableName
+from metasync.model.hms import NO_CONSTRAINTS, Table, TableName
 from metasync.planning.definition import (
     PartitionDefinition,
     content_hash,
@@ -43,7 +43,7 @@ class Version:
 
 @dataclass(frozen=True)
 class StoredDefinition:
-    """A definition's header and the addresses of its partitions."""
+    """A definition's header and the addresses of its partitions; `header_hash` leaves the constraints out."""
 
     hash: str
     header_hash: str
@@ -82,8 +82,9 @@ class VersionStore:
     def put_definition(self, header: Table, manifest: Manifest) -> str:
         """Keeps a definition whose chunks are kept already; gives its address."""
         header_value = header_json(header)
-        header_hash = content_hash(header_value)
-        address = definition_hash(header_hash, manifest)
+        # Headers are compared in bulk, and constraints never come in bulk.
+        header_hash = content_hash(header_json(replace(header, constraints=NO_CONSTRAINTS)))
+        address = definition_hash(content_hash(header_value), manifest)
         with self._database.transaction() as connection:
             known = connection.execute(select(definitions.c.hash).where(definitions.c.hash == address)).one_or_none()
             if known is None:

@@ -368,17 +368,17 @@ def test_statistics_and_keys_come_along(world: World) -> None:
     long = ttypes.ColumnStatisticsData(longStats=ttypes.LongColumnStatsData(1, 9, 0, 5))
     objects = [ttypes.ColumnStatisticsObj("id", "bigint", long)]
     of_table = ttypes.ColumnStatistics(ttypes.ColumnStatisticsDesc(True, world.database, "parent"), objects)
-    store._write("update", "parent", lambda c: c.update_table_column_statistics(of_table))
+    store.write("update", "parent", lambda c: c.update_table_column_statistics(of_table))
     description = ttypes.ColumnStatisticsDesc(False, world.database, "child", partName="dt=1")
     of_partition = ttypes.ColumnStatistics(description, objects)
-    store._write("update", "child", lambda c: c.update_partition_column_statistics(of_partition))
+    store.write("update", "child", lambda c: c.update_partition_column_statistics(of_partition))
     key = ttypes.SQLPrimaryKey(world.database, "parent", "id", 1, f"pk_{world.database}", False, False, True)
-    store._write("pk", "parent", lambda c: c.add_primary_key(ttypes.AddPrimaryKeyRequest([key])))
+    store.write("pk", "parent", lambda c: c.add_primary_key(ttypes.AddPrimaryKeyRequest([key])))
     foreign = ttypes.SQLForeignKey(
         world.database, "parent", "id", world.database, "child", "parent_id", 1, 0, 0, f"fk_{world.database}", None,
         False, False, True,
     )  # fmt: skip
-    store._write("fk", "child", lambda c: c.add_foreign_key(ttypes.AddForeignKeyRequest([foreign])))
+    store.write("fk", "child", lambda c: c.add_foreign_key(ttypes.AddForeignKeyRequest([foreign])))
     world.branch("dev-1")
     assert not world.sync().failures
     mirror = f"{world.database}__dev_1"
@@ -387,10 +387,10 @@ def test_statistics_and_keys_come_along(world: World) -> None:
     (fk,) = store.get_constraints(TableName(mirror, "child")).foreign_keys
     assert fk.parent == TableName(mirror, "parent")
     request = ttypes.TableStatsRequest(mirror, "parent", ["id"])
-    (found,) = store._read("stats", "parent", lambda c: c.get_table_statistics_req(request)).tableStats
+    (found,) = store.read("stats", "parent", lambda c: c.get_table_statistics_req(request)).tableStats
     assert found.statsData.longStats.highValue == 9
     request = ttypes.PartitionsStatsRequest(mirror, "child", ["id"], ["dt=1"])
-    result = store._read("stats", "child", lambda c: c.get_partitions_statistics_req(request))
+    result = store.read("stats", "child", lambda c: c.get_partitions_statistics_req(request))
     assert result.partStats["dt=1"][0].statsData.longStats.lowValue == 1
 
 
@@ -515,3 +515,40 @@ def test_the_database_of_mirrors_lies_on_their_own_ref(world: World, where: str)
     assert made is not None and made.parameters["metasync.ref"] == "branch/dev-1"
     # 2.3.9 keeps the place where a database was created: the ref's root. Later ones move it below.
     assert (made.location_uri or "").startswith(world.location("", "dev-1").rstrip("/"))
+
+
+def test_keys_are_merged_and_refer_to_the_destinations_own_tables(world: World) -> None:
+    from metasync.model.hms import ForeignKeyColumn, PrimaryKeyColumn
+
+    world.create_table("parent")
+    world.create_table("child", "id:bigint parent_id:bigint")
+    world.branch("dev-1")
+    world.sync()
+    store = world.tables.metastore
+    parent, child = (TableName.parse(world.name(name, "dev-1")) for name in ("parent", "child"))
+    store.add_primary_key(parent, [PrimaryKeyColumn("id", 1, "")])
+    store.add_foreign_key(child, [ForeignKeyColumn("parent_id", 1, "", parent, "id")])
+    world.lake.write("dev-1", "wh/parent/f")
+    world.lake.merge("dev-1")
+    result = world.sync()
+    assert not result.failures and not result.conflicts
+    main_parent, main_child = (TableName.parse(world.name(name)) for name in ("parent", "child"))
+    assert [k.column for k in store.get_constraints(main_parent).primary_key] == ["id"]
+    assert [k.parent for k in store.get_constraints(main_child).foreign_keys] == [main_parent]
+    world.branch("dev-2")
+    world.sync()
+    (key,) = store.get_constraints(TableName.parse(world.name("child", "dev-2"))).foreign_keys
+    assert str(key.parent) == world.name("parent", "dev-2")
+    # A key that went on the branch waits; it is dropped once somebody says so.
+    store.drop_constraint(TableName.parse(world.name("child", "dev-2")), key.name)
+    world.lake.write("dev-2", "wh/child/f")
+    world.lake.merge("dev-2")
+    assert not world.sync().failures
+    assert store.get_constraints(main_child).foreign_keys
+    from metasync.service import parts
+
+    with parts(world.settings()) as built:
+        (plan,) = built.ledger.waiting_plans()
+        assert not built.resolver.apply_plan(plan.id).failures
+    assert not store.get_constraints(main_child).foreign_keys
+    assert store.get_constraints(main_parent).primary_key

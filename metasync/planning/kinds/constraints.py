@@ -2,7 +2,8 @@
 
 `constraints/primary_key`, `foreign_keys/[columns, parent, its columns]`, `unique/[columns]`, `not_null/COLUMN`,
 `default/COLUMN`, `check/EXPRESSION`. A foreign key's parent on the own ref is written `{ref}.database.table` by its
-logical name, so that a mirror's key refers to its sibling. None of them is destructive: no row depends on them.
+logical name, so that a mirror's key refers to its sibling. One that went waits for somebody: no row depends on it, but
+engines plan by it, and a metastore that would not take it on a mirror must not cost the original its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from metasync.model.hms import (
     ForeignKeyColumn,
     NotNullConstraint,
     PrimaryKeyColumn,
+    StorageDescriptor,
     Table,
     TableName,
     UniqueColumn,
@@ -65,6 +67,33 @@ def moved_to(definition: Constraints, physical_of: Callable[[TableName], TableNa
         elif (name := physical_of(TableName(k.parent.database.removeprefix(_HERE), k.parent.table))) is not None:
             keys.append(replace(k, parent=name))
     return replace(definition, foreign_keys=tuple(keys))
+
+
+def names_gone(live: Constraints, logical_of: Mapping[TableName, TableName], after: Constraints) -> tuple[str, ...]:
+    """The names of live constraints that `after`, a definition's, has not."""
+    wanted = _said(after)
+    gone = []
+    for kind in ("primary_key", "foreign_keys", "unique", "not_null", "default", "check"):
+        for name in sorted({one.name for one in getattr(live, kind)}):
+            alone = Constraints(**{kind: tuple(one for one in getattr(live, kind) if one.name == name)})
+            if not _said(at_home(alone, logical_of)) <= wanted:
+                gone.append(name)
+    return tuple(gone)
+
+
+def between(now: Constraints, before: Constraints, after: Constraints) -> bool:
+    """Whether each constraint is as it was or as it shall be: a change that a crash cut short can be finished."""
+    old, new, found = _said(before), _said(after), _said(now)
+    return old & new <= found <= old | new
+
+
+def _said(constraints: Constraints) -> set[str]:
+    """Each constraint as a text that says all of it."""
+    tree = _items(Table("", "", StorageDescriptor(), constraints=constraints), Layout())["constraints"]
+    primary = {json.dumps(["primary_key", tree.pop("primary_key", None)])}
+    return primary - {json.dumps(["primary_key", None])} | {
+        json.dumps([kind, name, value]) for kind, found in tree.items() for name, value in found.items()
+    }
 
 
 def parents(definition: Constraints) -> set[TableName]:
@@ -171,4 +200,9 @@ def columns_used(tree: Mapping[str, Any]) -> dict[str, set[str]]:
     return used
 
 
-KIND = Kind(names=("constraints",), items=_items, restore=_restore)
+KIND = Kind(
+    names=("constraints",),
+    items=_items,
+    restore=_restore,
+    is_destructive=lambda change, _: change.before is not None and change.after is None,
+)

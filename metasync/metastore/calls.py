@@ -1,0 +1,121 @@
+"""Calls to a metastore: over the pool, tried again where that is safe, told to the metrics, errors translated.
+
+Reads are tried again on a fresh connection; a write whose answer was lost is not, as nobody can know whether it was
+done: the engine looks again instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from hmsclient.genthrift.hive_metastore import ttypes
+from thrift.Thrift import TApplicationException, TException
+from thrift.transport.TTransport import TTransportException
+
+from metasync.errors import (
+    AlreadyExists,
+    ChangedMeanwhile,
+    Incompatible,
+    MetastoreError,
+    MetastoreUnavailable,
+    NotFound,
+)
+from metasync.metastore.connection import ConnectionPool
+
+T = TypeVar("T")
+R = TypeVar("R")
+_READ_ATTEMPTS = 3
+
+
+class CallObserver(Protocol):
+    """Told about every call, for metrics."""
+
+    def __call__(self, call: str, seconds: float, ok: bool) -> None: ...
+
+
+class Calls:
+    """One metastore through a pool of connections."""
+
+    def __init__(
+        self, pool: ConnectionPool, *, partition_batch: int = 500, observe_call: CallObserver | None = None
+    ) -> None:
+        self._pool = pool
+        self.batch = partition_batch
+        self._observe = observe_call or (lambda call, seconds, ok: None)
+        self.parallel = pool.size
+
+    def close(self) -> None:
+        """Closes every connection that is not in use."""
+        self._pool.close()
+
+    def read(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
+        """A call that changes nothing: tried again on a fresh connection where the transport failed."""
+        for attempt in range(_READ_ATTEMPTS):
+            try:
+                return self.call(call, subject, do, fresh=attempt > 0)
+            except MetastoreUnavailable:
+                if attempt == _READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def write(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
+        return self.call(call, subject, do, fresh=False)
+
+    def call(self, call: str, subject: str, do: Callable[[Any], R], *, fresh: bool) -> R:
+        start, ok = time.perf_counter(), False
+        try:
+            with _translated(call, subject), self._pool.connection(fresh=fresh) as connection:
+                result = do(connection.client)
+                ok = True
+                return result
+        finally:
+            self._observe(call, time.perf_counter() - start, ok)
+
+    def batched(self, items: Sequence[T], do: Callable[[Sequence[T]], R]) -> Iterator[R]:
+        """Calls `do` on batches; one that the server fails is halved until a single item fails."""
+        pending = [items[start : start + self.batch] for start in range(0, len(items), self.batch)]
+        pending.reverse()
+        while pending:
+            batch = pending.pop()
+            try:
+                yield do(batch)
+            except (NotFound, AlreadyExists, Incompatible):
+                raise
+            except MetastoreError:
+                if len(batch) == 1:
+                    raise
+                half = len(batch) // 2
+                pending += [batch[half:], batch[:half]]
+
+
+@contextlib.contextmanager
+def _translated(call: str, subject: str) -> Iterator[None]:
+    """Turns what thrift and the metastore raise into our errors, naming call and subject."""
+    try:
+        yield
+    except (TTransportException, OSError) as error:
+        raise MetastoreUnavailable(f"{subject}: {call}: the metastore did not answer ({error})") from error
+    except (ttypes.NoSuchObjectException, ttypes.UnknownDBException, ttypes.UnknownTableException) as error:
+        raise NotFound(f"{subject}: {call}: {error.message}") from error
+    except ttypes.AlreadyExistsException as error:
+        raise AlreadyExists(f"{subject}: {call}: {error.message}") from error
+    except ttypes.InvalidOperationException as error:
+        message = error.message or ""
+        if re.search(r"doesn't exist|does not exist|not found", message, re.I):
+            raise NotFound(f"{subject}: {call}: {message}") from error
+        raise Incompatible(f"{subject}: {call}: {message}") from error
+    except ttypes.MetaException as error:
+        message = error.message or ""
+        if "has been modified. The parameter value for key" in message:
+            raise ChangedMeanwhile(f"{subject}: was changed by somebody just before it was written") from error
+        raise MetastoreError(f"{subject}: {call}: {message.splitlines()[0] if message else 'MetaException'}") from error
+    except TApplicationException as error:
+        if call == "get_partitions_by_names" and int(error.type) == TApplicationException.MISSING_RESULT:
+            raise NotFound(f"{subject}: {call}: the table is gone") from error
+        raise MetastoreError(f"{subject}: {call}: {error.message}") from error
+    except TException as error:
+        raise MetastoreError(f"{subject}: {call}: {getattr(error, 'message', error)}") from error

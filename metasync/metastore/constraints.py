@@ -1,0 +1,85 @@
+"""Constraints: primary and foreign keys, which every metastore since 2.3 has."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from hmsclient.genthrift.hive_metastore import ttypes
+
+from metasync.errors import NotFound
+from metasync.metastore.calls import Calls
+from metasync.model.hms import Constraints, ForeignKeyColumn, PrimaryKeyColumn, TableName
+
+
+class ConstraintCalls(Calls):
+    """Reads and writes of constraints."""
+
+    def get_constraints(self, name: TableName) -> Constraints:
+        primary = ttypes.PrimaryKeysRequest(name.database, name.table)
+        foreign = ttypes.ForeignKeysRequest(foreign_db_name=name.database, foreign_tbl_name=name.table)
+        keys = self.read("get_primary_keys", str(name), lambda c: c.get_primary_keys(primary)).primaryKeys
+        fks = self.read("get_foreign_keys", str(name), lambda c: c.get_foreign_keys(foreign)).foreignKeys
+        return Constraints(
+            primary_key=tuple(
+                PrimaryKeyColumn(
+                    k.column_name, k.key_seq, k.pk_name, bool(k.enable_cstr), bool(k.validate_cstr), bool(k.rely_cstr)
+                )
+                for k in keys or ()
+            ),
+            foreign_keys=tuple(
+                ForeignKeyColumn(
+                    column=k.fkcolumn_name,
+                    key_seq=k.key_seq,
+                    name=k.fk_name,
+                    parent=TableName(k.pktable_db, k.pktable_name),
+                    parent_column=k.pkcolumn_name,
+                    pk_name=k.pk_name,
+                    update_rule=k.update_rule or 0,
+                    delete_rule=k.delete_rule or 0,
+                    enable=bool(k.enable_cstr),
+                    validate=bool(k.validate_cstr),
+                    rely=bool(k.rely_cstr),
+                )
+                for k in fks or ()
+            ),
+        )
+
+    def drop_constraint(self, name: TableName, constraint: str) -> None:
+        """Drops a constraint by the name that the server gave it; one that is gone already is no error."""
+        request = ttypes.DropConstraintRequest(name.database, name.table, constraint)
+        with contextlib.suppress(NotFound):
+            self.write("drop_constraint", str(name), lambda c: c.drop_constraint(request))
+
+    def add_primary_key(self, name: TableName, key: Sequence[PrimaryKeyColumn]) -> None:
+        """Adds a primary key under a name that the server makes: names are unique in a whole metastore."""
+        columns = [
+            ttypes.SQLPrimaryKey(name.database, name.table, k.column, k.key_seq, None, k.enable, k.validate, k.rely)
+            for k in key
+        ]
+        request = ttypes.AddPrimaryKeyRequest(primaryKeyCols=columns)
+        self.write("add_primary_key", str(name), lambda c: c.add_primary_key(request))
+
+    def add_foreign_key(self, name: TableName, key: Sequence[ForeignKeyColumn]) -> None:
+        """Adds one foreign key, its columns in order."""
+        columns = [
+            ttypes.SQLForeignKey(
+                k.parent.database,
+                k.parent.table,
+                k.parent_column,
+                name.database,
+                name.table,
+                k.column,
+                k.key_seq,
+                k.update_rule,
+                k.delete_rule,
+                None,
+                None,
+                k.enable,
+                k.validate,
+                k.rely,
+            )
+            for k in key
+        ]
+        request = ttypes.AddForeignKeyRequest(foreignKeyCols=columns)
+        self.write("add_foreign_key", str(name), lambda c: c.add_foreign_key(request))
