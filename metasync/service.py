@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 
 from metasync.engine.apply import Applier
+from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller
 from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
@@ -25,6 +26,7 @@ from metasync.engine.record import Recorder
 from metasync.engine.resolve import Resolver
 from metasync.engine.scheduler import Scheduler, repositories
 from metasync.engine.tables import TableReader
+from metasync.engine.undo import Undoer
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError, MetasyncError
 from metasync.lakefs import LakeFS
@@ -56,6 +58,8 @@ class Parts:
     metastore: Metastore
     controller: Controller
     resolver: Resolver
+    undoer: Undoer
+    comparer: Comparer
     metrics: Metrics
 
 
@@ -83,10 +87,12 @@ def parts(settings: Settings) -> Iterator[Parts]:
     resolver = Resolver(
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
+    undoer = Undoer(controller, lineage, refs, versions, ledger, metastore)
+    comparer = Comparer(observer, lineage, merges, versions)
     try:
         yield Parts(
             settings, rules, database, EventQueue(database), refs, versions, ledger, lakefs, metastore, controller,
-            resolver, metrics,
+            resolver, undoer, comparer, metrics,
         )  # fmt: skip
     finally:
         metastore.close()

@@ -1,22 +1,18 @@
-"""status, refs, explain, conflicts, resolve, history, events: what the books say, and answering them."""
+"""status, refs, explain, history, events: what the books say."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
-from metasync.cli.running import report
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.planning.names import physical_name
 from metasync.planning.rules import RuleSet, ref_patterns, takes_table
-from metasync.planning.words import item_name
 from metasync.service import parts
 
 
@@ -126,56 +122,6 @@ def explain(context: Context, repository: str, ref: str, table: str) -> None:
 
 
 @click.command()
-@click.option("--all", "every", is_flag=True, help="Resolved and superseded ones too.")
-@output_option
-@pass_context
-def conflicts(context: Context, every: bool) -> None:
-    """The items that a person must decide."""
-    states = ("open", "resolved", "superseded") if every else ("open",)
-    with parts(context.settings) as built:
-        found = built.ledger.conflicts(states)
-    rows: list[dict[str, Any]] = [
-        {
-            "id": c.id,
-            "table": str(c.logical),
-            "merge": f"{c.source} -> {c.destination}",
-            "item": item_name(c.path),
-            "chosen": c.choice or "",
-            "reason": c.reason,
-            "base": _text(c.base),
-            "ours": _text(c.ours),
-            "theirs": _text(c.theirs),
-        }
-        | ({"state": c.state} if every else {})
-        for c in found
-    ]
-    context.output.rows("conflicts", rows, empty="no conflicts")
-    if rows and not context.output.is_json:
-        context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
-
-
-@click.command()
-@click.argument("conflict_id", metavar="CONFLICT", type=int)
-@click.option("--ours", "side", flag_value="ours", help="Keep the destination's items.")
-@click.option("--theirs", "side", flag_value="theirs", help="Take the source's items.")
-@click.option("--item", "items", multiple=True, help="Only this item, as `metasync conflicts` names it; repeatable.")
-@output_option
-@pass_context
-def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[str, ...]) -> None:
-    """Settle a table's conflicts for one side; once all of them are, everything else of its merge is applied too."""
-    if side not in ("ours", "theirs"):
-        raise UsageError("say --ours (keep the destination) or --theirs (take the source)")
-    with parts(context.settings) as built:
-        result = built.resolver.resolve(
-            conflict_id, "ours" if side == "ours" else "theirs", items, context.output.outcome
-        )
-        if not result.plans:
-            left = sum(c.choice is None for c in built.ledger.conflicts())
-            context.output.say(f"noted; items without a choice: {left}; the table is merged once each has one")
-    sys.exit(report(context, [result]))
-
-
-@click.command()
 @click.argument("repository", required=False)
 @click.option("--table", help="Only this logical database.table.")
 @click.option("--limit", default=50, show_default=True)
@@ -251,8 +197,4 @@ def events_discard(context: Context, event_id: int) -> None:
             raise UsageError(f"there is no dead event {event_id}")
 
 
-def _text(value: Any) -> str:
-    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-COMMANDS = (status, refs, explain, conflicts, resolve, history, events)
+COMMANDS = (status, refs, explain, history, events)

@@ -1,4 +1,4 @@
-"""merge, prune, hooks, doctor, db."""
+"""prune, hooks, doctor, db."""
 
 from __future__ import annotations
 
@@ -14,18 +14,6 @@ from metasync.lakefs import LakeFS
 from metasync.lakefs.actions import action_file, install
 from metasync.service import diagnose, parts
 from metasync.store import open_database
-
-
-@click.command()
-@click.argument("repository")
-@click.option("--commit", required=True, help="The merge commit, or its beginning.")
-@click.option("--source", required=True, help="The branch or tag that it was made from.")
-@pass_context
-def merge(context: Context, repository: str, commit: str, source: str) -> None:
-    """Tell what a merge was made from that waits as "source unknown"."""
-    with parts(context.settings) as built:
-        built.resolver.tell_source(repository, commit, source)
-    context.output.say(f"noted; the next reconcile merges it: metasync reconcile {repository}")
 
 
 @click.command()
@@ -113,4 +101,4 @@ def db_upgrade(context: Context) -> None:
     database.close()
 
 
-COMMANDS = (merge, prune, hooks, doctor, db)
+COMMANDS = (prune, hooks, doctor, db)

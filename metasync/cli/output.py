@@ -131,14 +131,20 @@ def _merge_lines(change: MergeTable) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if change.writes:
         sign = "+" if change.before is None else "-" if change.after is None else "~"
-        lines.append((sign, f"{change.physical}: merge {change.merge_commit[:12]} ({way})"))
+        lines.append((sign, f"{change.physical}: {_deed(change)} ({way})"))
         lines += [(" ", f"    {describe_item(item)}") for item in change.items[:20]]
+        lines += [(" ", f"    probably a rename: {old} -> {new}") for old, new in change.renames]
         if len(change.items) > 20:
             lines.append((" ", f"    and {len(change.items) - 20} more"))
     if change.withheld:
         lines.append(("!", f"{change.physical}: waits for `metasync apply`, as it is destructive ({way})"))
         lines += [("!", f"    {describe_item(item)}") for item in change.withheld[:20]]
     return lines
+
+
+def _deed(change: MergeTable) -> str:
+    commit = change.merge_commit[:12]
+    return f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
 
 
 def _short(value: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from metasync.engine.scope import Scope
 from metasync.engine.tables import Reading, TableReader
+from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
 from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
@@ -66,6 +67,23 @@ class Lineage:
         for ref in sorted(fresh, key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name)):
             self._begin(sight, ref, scope.events, begun)
         return sight
+
+    def known(self, name: str) -> Sight:
+        """A repository with the refs that are known by now. Raises UsageError where lakeFS has none of the name."""
+        repository = self._lakefs.get_repository(name)
+        if repository is None:
+            raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
+        repository_id = self._refs.repository_id(repository)
+        return Sight(repository, repository_id, self._lakefs.list_refs(name), list(self._refs.living(repository_id)))
+
+    def named(self, sight: Sight, text: str) -> RefRow:
+        """The ref that a person means: `branch/x`, `tag/x`, or a name, branches first. Raises UsageError."""
+        kinds = [f"{kind.value}/{text}" for kind in (RefType.BRANCH, RefType.TAG)]
+        for wanted in (text, *kinds) if text.startswith(("branch/", "tag/")) else kinds:
+            row = next((r for r in sight.rows if str(r.ref) == wanted and r.ref in sight.current), None)
+            if row is not None:
+                return row
+        raise UsageError(f"{sight.repository.name} has no branch or tag {text!r}; see: metasync refs")
 
     def read(self, sight: Sight, row: RefRow, *, partitions: bool) -> Reading:
         """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""

@@ -13,18 +13,16 @@ from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.model.marks import Marks
-from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_off_ref, why_skipped
 from metasync.planning.graph import Parents, bases_needed
-from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import path_on_ref
-from metasync.planning.manifest import Manifest, covering, differing
+from metasync.planning.manifest import differing
 from metasync.planning.merge import MergeInput
 from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, MergeView, TableView
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import Definition, Partial
+from metasync.planning.tree import Definition
 from metasync.settings.models import Rule
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
@@ -233,6 +231,7 @@ class MergeBook:
             destination=destination.ref,
             destination_ref_id=destination.id,
             strategy=merge.strategy,
+            head=merge.parents[0] if merge.is_metadata else "",
         )
         if merge.state == "started":
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
@@ -406,8 +405,4 @@ class MergeBook:
             # The table was dropped as a whole: any partition that came on the destination since is a change of it.
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
-        def partial(manifest: Manifest) -> dict[str, PartitionDefinition]:
-            found = (p for chunk in covering(manifest, wanted) for p in load(chunk))
-            return {partition_key(p.values): p for p in found if p.values in wanted}
-
-        return {v: Partial(s.header, partial(s.manifest)) if s is not None else None for v, s in stored.items()}
+        return {v: self._versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}

@@ -91,8 +91,9 @@ class Recorder:
         added = new_versions(change, newest.id if newest else None) if done else ()
         definitions = {version.content: self._content(version.content, change, newest) for version in added}
         with self._database.transaction() as connection:
-            ledger_store.replace_conflicts(connection, change, outcome.conflicts, now)
-            ledger_store.close_table(connection, change, "conflict" if outcome.conflicts else "done", now)
+            if not change.undoes:
+                ledger_store.replace_conflicts(connection, change, outcome.conflicts, now)
+                ledger_store.close_table(connection, change, "conflict" if outcome.conflicts else "done", now)
             made: dict[int | str, int] = {}
             for version in added:
                 on_source = version.on == "source"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from getpass import getuser
+from time import time
+from uuid import uuid4
 
 from metasync.engine.controller import Controller, Result
-from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
 from metasync.engine.scope import Scope
@@ -26,7 +29,7 @@ from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.words import item_name
 from metasync.settings.models import Rule, Settings
-from metasync.store.ledger import ConflictRow, Ledger, PlanRow
+from metasync.store.ledger import METADATA, ConflictRow, Ledger, PlanRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -128,6 +131,33 @@ class Resolver:
                 return
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
 
+    def merge_metadata(self, repository: str, source: str, destination: str, told: Told | None = None) -> Result:
+        """Merges the metadata of one ref into another without a merge of data, through the same ledger."""
+        self._observer.observe(Scope(repository, full=True))
+        sight = self._lineage.known(repository)
+        theirs, ours = self._lineage.named(sight, source), self._lineage.named(sight, destination)
+        if not self._rules.is_watched(sight.repository, ours.ref):
+            raise UsageError(f"no rule watches {ours.ref} of {repository}; nothing is merged into it")
+        if theirs.id == ours.id:
+            raise UsageError(f"{theirs.ref} cannot be merged into itself")
+        heads = [sight.current[ours.ref], sight.current[theirs.ref]]
+        commit = self._lakefs.get_commit(repository, heads[0])
+        self._ledger.add_merge(
+            repository_id=sight.repository_id,
+            commit=METADATA + uuid4().hex[:12],
+            destination_ref_id=ours.id,
+            parents=heads,
+            generation=commit.generation if commit else 0,
+            source=str(theirs.ref),
+            source_ref_id=theirs.id,
+            source_commit=heads[1],
+            committer=getuser(),
+            message=f"metadata of {theirs.ref} into {ours.ref}",
+            committed_at=time(),
+            state="pending",
+        )
+        return self._controller.sync(Scope(repository), told=told)
+
     def orphans(self) -> dict[str, list[Change]]:
         """Repository -> the drops of mirrors that no rule wants any more, and of refs of repositories that are gone."""
         found: dict[str, list[Change]] = {}
@@ -206,11 +236,7 @@ class Resolver:
         self, repository: str, merge_id: int, logical: TableName
     ) -> tuple[MergeView, MergeTableView | None, Rule]:
         """A table of a merge on its newest versions: the merge, its view of the table, and the rule."""
-        identity = self._lakefs.get_repository(repository)
-        if identity is None:
-            raise UsageError(f"lakeFS has no repository {repository!r}")
-        sight = Sight(identity, self._refs.repository_id(identity), self._lakefs.list_refs(repository), [])
-        sight.rows = list(self._refs.living(sight.repository_id))
+        sight = self._lineage.known(repository)
         merge = self._ledger.merge(merge_id)
         destination = self._refs.get(merge.destination_ref_id)
         assert merge.source_ref_id is not None
@@ -225,7 +251,14 @@ class Resolver:
             sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
         )
         merge_view = MergeView(
-            merge.id, merge.commit, merge.source, merge.source_ref_id, destination.ref, destination.id, merge.strategy
+            merge.id,
+            merge.commit,
+            merge.source,
+            merge.source_ref_id,
+            destination.ref,
+            destination.id,
+            merge.strategy,
+            head=merge.parents[0] if merge.is_metadata else "",
         )
         return merge_view, view, rule
 

@@ -14,11 +14,12 @@ from metasync.planning.plan import (
     DropTable,
     EndRef,
     FinishMerge,
+    MergeTable,
     Notice,
     Plan,
 )
 from metasync.planning.rules import RuleSet
-from metasync.planning.table_merges import plan_table_merge
+from metasync.planning.table_merges import parents_first, plan_table_merge, renamed_tables
 from metasync.settings.models import Rule, Safety
 
 
@@ -305,6 +306,7 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     subject = f"{merge.source} -> {merge.destination}"
     if merge.note:
         draft.notices.append(Notice("merge-note", subject, merge.note))
+    changes: list[MergeTable] = []
     for table in merge.tables:
         rule = rules.named(table.rule)
         if rule is None or rule.merge == "ignore":
@@ -314,7 +316,9 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
             continue
         change = plan_table_merge(merge, table, rule)
         if change is not None:
-            draft.changes.append(change)
+            changes.append(change)
+    draft.notices += renamed_tables(subject, changes)
+    draft.changes += parents_first(changes)
     draft.changes.append(_finish(merge))
 
 

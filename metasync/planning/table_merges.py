@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 
 from metasync.model.hms import Table, TableName
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_skipped
 from metasync.planning.graph import merge_bases
+from metasync.planning.kinds.constraints import parents
 from metasync.planning.kinds.partitions import partition_key, partition_values
-from metasync.planning.matrix import ItemConflict
+from metasync.planning.matrix import ItemChange, ItemConflict
 from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.patterns import matches
-from metasync.planning.plan import MergeTable, PartitionChange
+from metasync.planning.plan import MergeTable, Notice, PartitionChange
 from metasync.planning.tree import Definition, Partial
 from metasync.settings.models import Rule
 
@@ -131,6 +133,43 @@ def _rest(whole: MergeTable, carried: MergeTable) -> MergeTable:
         if p.values not in between or between[p.values].after != p.after
     )
     return replace(whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=())
+
+
+def parents_first(changes: Sequence[MergeTable]) -> list[MergeTable]:
+    """The changes of a merge so that a table comes after those that its new foreign keys refer to."""
+    by_name = {change.logical: change for change in changes}
+    needs = {
+        change.logical: (parents(change.after.constraints) & set(by_name)) - {change.logical} if change.after else set()
+        for change in changes
+    }
+    try:
+        return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+    except CycleError:
+        return list(changes)
+
+
+def renamed_tables(subject: str, changes: Sequence[MergeTable]) -> list[Notice]:
+    """What to tell about tables that went on the source while another with the same columns and place came."""
+    gone = {_fingerprint(c.before): c for c in changes for item in (*c.items, *c.withheld) if _drops(item)}
+    born = [c for c in changes if c.before is None and c.after is not None and not c.conflicts]
+    return [
+        Notice(
+            "probable-rename",
+            f"{subject} {was.logical}",
+            f"was probably renamed to {change.logical}, which has its columns and its location",
+            "" if was.after is None else f"once the drop of {was.logical} is applied, only the new name is left",
+        )
+        for change in born
+        if (was := gone.get(_fingerprint(change.after))) is not None
+    ]
+
+
+def _drops(item: ItemChange) -> bool:
+    return not item.path and item.after is None
+
+
+def _fingerprint(header: Table | None) -> tuple[object, ...]:
+    return (header.sd.location, header.sd.cols, header.partition_keys) if header is not None else ()
 
 
 def undo_change(done: MergeTable, current: Definition, version: int | None, *, strict_columns: bool) -> MergeTable:

@@ -16,12 +16,13 @@ from metasync.planning.plan import MergeTable, Plan, plan_from_json, plan_to_jso
 from metasync.store.database import Database, new_id
 from metasync.store.schema import conflicts, history, leases, merge_tables, merges, plans, refs, repositories
 
+METADATA = "metadata-"
 _MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
 
 
 @dataclass(frozen=True)
 class MergeRow:
-    """A merge commit of a watched branch. state: pending, source-unknown, started, done."""
+    """A merge commit of a watched branch, or `metadata-N`. state: pending, source-unknown, started, done."""
 
     id: int
     repository_id: int
@@ -38,6 +39,11 @@ class MergeRow:
     state: str
     note: str
     seen_at: float
+
+    @property
+    def is_metadata(self) -> bool:
+        """Whether somebody asked for it here, and no commit of lakeFS stands for it."""
+        return self.commit.startswith(METADATA)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,11 @@ class RefStore:
             ).all()
         return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
 
+    def repository(self, repository_id: int) -> Repository:
+        with self._database.transaction() as connection:
+            r = connection.execute(select(repositories).where(repositories.c.id == repository_id)).one()
+        return Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch)
+
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
         """The refs whose life is not over, in the order in which they were first seen."""
         with self._database.transaction() as connection:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
 
-from metasync.model.hms import NO_CONSTRAINTS, Table, TableName
+from metasync.model.hms import NO_CONSTRAINTS, PartitionValues, Table, TableName
 from metasync.planning.definition import (
     PartitionDefinition,
     content_hash,
@@ -22,7 +22,9 @@ from metasync.planning.definition import (
     partition_from_json,
     partition_json,
 )
-from metasync.planning.manifest import Chunk, Manifest, Partitions, definition_hash
+from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, definition_hash
+from metasync.planning.tree import Definition, Partial
 from metasync.store.database import Database, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, versions
@@ -119,6 +121,17 @@ class VersionStore:
                 )
                 found |= {row.hash: row.header_hash for row in rows}
         return found
+
+    def partial(self, address: str | None, values: Collection[PartitionValues] | None) -> Definition:
+        """A definition with those of its partitions that are asked for, all of them for None."""
+        if address is None:
+            return None
+        stored = self.definition(address)
+        chunks = stored.manifest if values is None else covering(stored.manifest, values)
+        found = (p for chunk in chunks for p in self.load_chunk(chunk))
+        return Partial(
+            stored.header, {partition_key(p.values): p for p in found if values is None or p.values in values}
+        )
 
     # Versions
 

@@ -1,0 +1,91 @@
+"""Comparing two refs, table by table: what differs, and what a merge of one into the other would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.merges import MergeBook
+from metasync.engine.observe import Observer
+from metasync.engine.scope import Scope
+from metasync.model.hms import TableName
+from metasync.planning.manifest import differing
+from metasync.planning.matrix import ItemChange
+from metasync.planning.merge import diff
+from metasync.planning.observed import MergeView
+from metasync.planning.plan import Plan
+from metasync.planning.table_merges import plan_table_merge
+from metasync.store.ledger import MergeRow
+from metasync.store.refs import RefRow
+from metasync.store.versions import Version, VersionStore
+
+
+@dataclass(frozen=True)
+class TableDiff:
+    """One logical table that two refs hold differently; the items lead from the first ref to the second."""
+
+    logical: TableName
+    items: tuple[ItemChange, ...]
+
+
+class Comparer:
+    """Reads both refs anew and compares their newest versions; writes nothing to the metastore."""
+
+    def __init__(self, observer: Observer, lineage: Lineage, merges: MergeBook, versions: VersionStore) -> None:
+        self._observer = observer
+        self._lineage = lineage
+        self._merges = merges
+        self._versions = versions
+
+    def diff(self, repository: str, one: str, other: str) -> tuple[TableDiff, ...]:
+        """What leads from the tables of ref `one` to those of ref `other`."""
+        _, _, before, after = self._sides(repository, one, other)
+        found = []
+        for logical in sorted({*before, *after}):
+            old, new = before.get(logical), after.get(logical)
+            if (old and old.definition) == (new and new.definition):
+                continue
+            items = self._items(old, new)
+            if items:
+                found.append(TableDiff(logical, items))
+        return tuple(found)
+
+    def merge(self, repository: str, source: str, destination: str) -> Plan:
+        """The plan of merging `source` into `destination`, as it would be made now."""
+        sight, (theirs, ours), there, here = self._sides(repository, source, destination)
+        heads = (sight.current[ours.ref], sight.current[theirs.ref])
+        row = MergeRow(
+            0, sight.repository_id, "", ours.id, heads, 0, str(theirs.ref), theirs.id, heads[1], "", "", "", "pending",
+            "", 0.0,
+        )  # fmt: skip
+        view = MergeView(0, "", str(theirs.ref), theirs.id, ours.ref, ours.id, head=heads[0])
+        reading = self._lineage.read(sight, ours, partitions=True)
+        changes = []
+        for logical in sorted({*there, *here}):
+            rule = self._merges.rule_for(sight, theirs, ours, logical)
+            if rule is None or rule.merge == "ignore":
+                continue
+            table = self._merges.table_view(
+                sight, row, ours, logical, rule, there.get(logical), here.get(logical), reading.tables
+            )
+            change = plan_table_merge(view, table, rule) if table is not None else None
+            if change is not None:
+                changes.append(change)
+        return Plan(repository, tuple(changes))
+
+    def _sides(
+        self, repository: str, one: str, other: str
+    ) -> tuple[Sight, tuple[RefRow, RefRow], dict[TableName, Version], dict[TableName, Version]]:
+        self._observer.observe(Scope(repository, full=True))
+        sight = self._lineage.known(repository)
+        rows = self._lineage.named(sight, one), self._lineage.named(sight, other)
+        for row in rows:
+            self._lineage.read(sight, row, partitions=True)
+        return sight, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])
+
+    def _items(self, old: Version | None, new: Version | None) -> tuple[ItemChange, ...]:
+        addresses = [version.definition if version else None for version in (old, new)]
+        manifests = [self._versions.definition(a).manifest if a else () for a in addresses]
+        wanted = {p.values for chunk in differing(manifests) for p in self._versions.load_chunk(chunk)}
+        before, after = (self._versions.partial(address, wanted) for address in addresses)
+        return diff(before, after)

@@ -1,0 +1,86 @@
+"""Undoing: a merge or an applied plan taken back, from the images that were stored before it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from metasync.engine.controller import Controller, Result
+from metasync.engine.lineage import Lineage
+from metasync.errors import UsageError
+from metasync.metastore import Metastore
+from metasync.model.lakefs import Repository
+from metasync.planning.observed import Observed
+from metasync.planning.plan import Applied, MergeTable, Plan
+from metasync.planning.table_merges import undo_change
+from metasync.store.ledger import Ledger
+from metasync.store.refs import RefStore
+from metasync.store.versions import VersionStore
+
+
+class Undoer:
+    """Turns what was done round, three ways: what somebody changed since is a conflict and stays."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        lineage: Lineage,
+        refs: RefStore,
+        versions: VersionStore,
+        ledger: Ledger,
+        metastore: Metastore,
+    ) -> None:
+        self._controller = controller
+        self._lineage = lineage
+        self._refs = refs
+        self._versions = versions
+        self._ledger = ledger
+        self._metastore = metastore
+
+    def plan(self, name: str) -> tuple[Repository, Plan]:
+        """What undoing would do. `name` is the number of an applied plan, or a merge commit or its beginning.
+
+        Raises UsageError where there is no such thing, or more than one.
+        """
+        done, repository = self._done(name)
+        sight = self._lineage.known(repository)
+        changes = []
+        for change in done:
+            destination = self._refs.get(change.destination_ref_id)
+            if destination.ref not in sight.current or destination.life == "gone":
+                raise UsageError(f"{destination.ref} of {repository} is gone; there is nothing to take back from it")
+            reading = self._lineage.read(sight, destination, partitions=True)
+            newest = self._versions.in_force(destination).get(change.logical)
+            whole = change.before is None or change.after is None
+            touched = None if whole else {p.values for p in change.partitions}
+            current = self._versions.partial(newest.definition if newest else None, touched)
+            strict = self._metastore.refuses_incompatible_columns()
+            turned = undo_change(change, current, newest.id if newest else None, strict_columns=strict)
+            live = next((view for view in reading.tables if view.logical == change.logical), None)
+            stamp = live.table.parameters.get("transient_lastDdlTime", "") if live else ""
+            turned = replace(turned, commit=sight.current[destination.ref], stamp=stamp)
+            if turned.writes or turned.conflicts:
+                changes.append(turned)
+        return sight.repository, Plan(repository, tuple(changes))
+
+    def undo(self, name: str, told: Callable[[Applied], None] | None = None) -> Result:
+        """Takes it back."""
+        repository, plan = self.plan(name)
+        return self._controller.execute(Observed(repository, "", ""), plan, told)
+
+    def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
+        if name.isdigit() and len(name) < 8:
+            row = self._ledger.plan(int(name))
+            if row is None:
+                raise UsageError(f"there is no plan {name}; see: metasync history")
+            if row.state != "applied" or not row.plan.merges:
+                raise UsageError(f"plan {name} is {row.state}; only an applied plan of a merge can be undone")
+            return row.plan.merges, row.repository
+        found = self._ledger.find_merges(name)
+        if len(found) != 1:
+            what = "no merge" if not found else f"{len(found)} merges, say more of its commit:"
+            raise UsageError(f"{what} {name!r}; see: metasync history")
+        done = [change for change in self._ledger.merged_tables(found[0].id) if change.writes]
+        repository = self._refs.repository(found[0].repository_id).name
+        # The last first, as foreign keys need their parents.
+        return list(reversed(done)), repository

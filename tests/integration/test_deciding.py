@@ -1,0 +1,152 @@
+"""What people do about merges: metadata alone, undo, choices item by item, comparing refs."""
+
+from __future__ import annotations
+
+import pytest
+
+from metasync.errors import UsageError
+from metasync.planning.words import describe_item
+from metasync.service import parts
+from tests.conftest import World
+
+
+def branched(world: World, columns: str = "id:bigint", keys: str = "") -> str:
+    world.create_table("t", columns, keys)
+    world.branch("dev-1")
+    world.sync()
+    return world.name("t", "dev-1")
+
+
+def test_metadata_is_merged_where_lakefs_has_no_data_to_merge(world: World) -> None:
+    mirror = branched(world)
+    world.tables.add_column(mirror, "b", "int")
+    with parts(world.settings()) as built:
+        shown = built.comparer.merge(world.repository, "dev-1", "main")
+        assert [describe_item(item) for change in shown.merges for item in change.items] == ["+column b int"]
+        assert world.tables.columns(world.name("t")) == ["id"]
+        result = built.resolver.merge_metadata(world.repository, "dev-1", "main")
+        assert not result.failures
+        assert world.tables.columns(world.name("t")) == ["id", "b"]
+        assert not built.comparer.merge(world.repository, "dev-1", "main").pending
+        with pytest.raises(UsageError, match="no branch or tag 'nowhere'"):
+            built.resolver.merge_metadata(world.repository, "nowhere", "main")
+    # A merge of data after it offers nothing anew.
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    assert not any(plan.pending for plan in world.sync().plans)
+
+
+def test_a_merge_is_undone_but_for_what_somebody_changed_since(world: World) -> None:
+    mirror = branched(world, keys="dt:string")
+    world.create_table("u")
+    world.sync()
+    main = world.name("t")
+    world.tables.add_column(mirror, "b", "int")
+    world.tables.add_partitions(mirror, ("1",))
+    world.tables.set_parameter(mirror, "k", "dev")
+    world.lake.write("dev-1", "wh/t/dt=1/f")
+    commit = world.lake.merge("dev-1")
+    world.sync()
+    assert world.tables.columns(main) == ["id", "b"] and world.tables.partitions(main) == [("1",)]
+    world.tables.set_parameter(main, "mine", "x")
+    with parts(world.settings()) as built:
+        result = built.undoer.undo(commit[:12])
+        assert not result.failures and not result.conflicts
+        assert world.tables.columns(main) == ["id"] and world.tables.partitions(main) == []
+        parameters = world.tables.table(main).parameters
+        assert "k" not in parameters and parameters["mine"] == "x"
+        assert built.undoer.undo(commit).outcomes == ()
+    # As after `git revert`: the branch's changes are history and do not come back by themselves.
+    world.lake.write("dev-1", "wh/t/dt=1/g")
+    world.lake.merge("dev-1")
+    assert not any(plan.pending for plan in world.sync().plans)
+    assert world.tables.columns(main) == ["id"]
+
+
+def test_undo_stops_where_somebody_went_on(world: World) -> None:
+    mirror = branched(world)
+    main = world.name("t")
+    world.tables.set_parameter(mirror, "k", "dev")
+    world.lake.write("dev-1", "wh/t/f")
+    commit = world.lake.merge("dev-1")
+    world.sync()
+    world.tables.set_parameter(main, "k", "later")
+    with parts(world.settings()) as built:
+        result = built.undoer.undo(commit)
+        assert result.conflicts == 1
+        assert world.tables.table(main).parameters["k"] == "later"
+        assert built.ledger.conflicts() == ()
+        with pytest.raises(UsageError, match="no merge 'ffff'"):
+            built.undoer.plan("ffff")
+
+
+def test_an_applied_plan_is_undone(world: World) -> None:
+    mirror = branched(world, "id:bigint old:string")
+    main = world.name("t")
+    world.tables.drop_column(mirror, "old")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    world.sync()
+    with parts(world.settings()) as built:
+        (plan,) = built.ledger.waiting_plans()
+        with pytest.raises(UsageError, match="only an applied plan"):
+            built.undoer.plan(str(plan.id))
+        built.resolver.apply_plan(plan.id)
+        assert world.tables.columns(main) == ["id"]
+        assert not built.undoer.undo(str(plan.id)).failures
+    assert world.tables.columns(main) == ["id", "old"]
+
+
+def test_a_table_made_by_a_merge_is_taken_back(world: World) -> None:
+    branched(world)
+    where = world.location("wh/born", "dev-1")
+    world.tables.create_table(world.name("born", "dev-1"), where, [("id", "bigint")])
+    world.lake.write("dev-1", "wh/born/f")
+    commit = world.lake.merge("dev-1")
+    world.sync()
+    assert world.tables.exists(world.name("born"))
+    with parts(world.settings()) as built:
+        assert not built.undoer.undo(commit).failures
+    assert not world.tables.exists(world.name("born"))
+
+
+def test_items_are_chosen_one_by_one(world: World) -> None:
+    mirror = branched(world)
+    main = world.name("t")
+    for name, ours, theirs in (("a", "1", "2"), ("b", "3", "4")):
+        world.tables.set_parameter(main, name, ours)
+        world.tables.set_parameter(mirror, name, theirs)
+    world.tables.add_column(mirror, "new", "int")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    assert world.sync().conflicts == 1
+    with parts(world.settings()) as built:
+        found = built.ledger.conflicts()
+        assert [c.path for c in found] == [("parameters", "a"), ("parameters", "b")]
+        with pytest.raises(UsageError, match="'column x' is not in conflict"):
+            built.resolver.resolve(found[0].id, "ours", ["column x"])
+        assert built.resolver.resolve(found[0].id, "theirs", ["parameter a"]).plans == ()
+        assert world.tables.columns(main) == ["id"]
+        assert built.resolver.resolve(found[0].id, "ours", ["parameter b"]).outcomes[0].state == "done"
+        assert built.ledger.conflicts() == ()
+    table = world.tables.table(main)
+    assert (table.parameters["a"], table.parameters["b"]) == ("2", "3")
+    assert world.tables.columns(main) == ["id", "new"]
+    world.lake.write("dev-1", "wh/t/g")
+    world.lake.merge("dev-1")
+    assert not any(plan.pending or plan.conflicts for plan in world.sync().plans)
+
+
+def test_refs_are_compared(world: World) -> None:
+    mirror = branched(world, keys="dt:string")
+    world.tables.add_column(mirror, "b", "int")
+    world.tables.add_partitions(mirror, ("1",))
+    world.create_table("only_main")
+    with parts(world.settings()) as built:
+        found = built.comparer.diff(world.repository, "main", "dev-1")
+        words = {str(t.logical): [describe_item(item) for item in t.items] for t in found}
+        assert words == {
+            f"{world.database}.t": ["+column b int", "+partition (1)"],
+            f"{world.database}.only_main": ["-table"],
+        }
+        assert built.comparer.diff(world.repository, "main", "main") == ()
