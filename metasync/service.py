@@ -18,6 +18,7 @@ import uvicorn
 from metasync.engine.apply import Applier
 from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller
+from metasync.engine.discovery import Discoverer
 from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.metrics import Metrics
@@ -80,7 +81,10 @@ def parts(settings: Settings) -> Iterator[Parts]:
     reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, rules)
-    observer = Observer(database, lakefs, metastore, refs, versions, lineage, merges, rules, settings.instance)
+    discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
+    observer = Observer(
+        database, lakefs, metastore, refs, versions, lineage, merges, discoverer, rules, settings.instance
+    )
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
     recorder = Recorder(database, refs, versions, ledger)
     controller = Controller(settings, database, rules, observer, applier, recorder, ledger, metrics)

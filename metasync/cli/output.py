@@ -17,6 +17,7 @@ from metasync.planning.plan import (
     Applied,
     Change,
     CreateMirror,
+    DiscoverPartitions,
     DropDatabase,
     DropTable,
     EndRef,
@@ -114,6 +115,12 @@ def change_lines(change: Change) -> list[tuple[str, str]]:
             return [("-", f"{kind} {change.physical}: {change.ref} is gone")]
         case DropDatabase():
             return [("-", f"database {change.name}, if it is empty")]
+        case DiscoverPartitions():
+            made = sum(p.after is not None for p in change.partitions)
+            counts = f"+{made} -{len(change.partitions) - made} partitions"
+            return [
+                ("~", f"{change.physical}: {counts}, as directories were filled or emptied by {change.commit[:12]}")
+            ]
         case MergeTable():
             return _merge_lines(change)
         case EndRef() | FinishMerge():

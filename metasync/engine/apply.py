@@ -12,12 +12,12 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 from metasync.engine.apply_merge import MergeApplier
+from metasync.engine.partitions import PartitionWriter
 from metasync.engine.tables import parallel
 from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
-from metasync.metastore.names import partition_name
 from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
@@ -38,10 +38,12 @@ from metasync.planning.locations import absolute, is_relative, ref_in, ref_root,
 from metasync.planning.manifest import Manifest
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
+from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import (
     Applied,
     Change,
     CreateMirror,
+    DiscoverPartitions,
     DropDatabase,
     DropTable,
     EndRef,
@@ -76,7 +78,8 @@ class Applier:
         self._versions = versions
         self._rules = rules
         self._instance = instance
-        self._merges = MergeApplier(lakefs, metastore, self._builder, rules)
+        self._partitions = PartitionWriter(lakefs, metastore)
+        self._merges = MergeApplier(metastore, self._builder, self._partitions, rules)
         self._databases = threading.Lock()
 
     def apply(self, repository: Repository, plan: Plan, done: Done, stop: Stop = lambda: False) -> list[Applied]:
@@ -97,6 +100,8 @@ class Applier:
         for change in plan.changes:
             if isinstance(change, MergeTable):
                 outcomes.append(run(change, partial(self._merges.merge, repository, change)))
+            elif isinstance(change, DiscoverPartitions):
+                outcomes.append(run(change, partial(self._partitions.discover, repository, change)))
             elif isinstance(change, DropTable):
                 outcomes.append(run(change, partial(self._drop, repository, change)))
             elif isinstance(change, DropDatabase):

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from metasync.engine.tables import parallel
+from metasync.engine.partitions import PartitionWriter
 from metasync.errors import ChangedMeanwhile, NotFound
-from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
-from metasync.metastore.names import partition_name
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Database, FieldSchema, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import MAKING
@@ -31,9 +29,10 @@ from metasync.planning.definition import (
     table_from,
 )
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
-from metasync.planning.locations import is_relative, path_on_ref, ref_root
+from metasync.planning.locations import is_relative, ref_root
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
+from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
 
@@ -52,8 +51,10 @@ class _Constraints:
 class MergeApplier:
     """Writes what merges carry."""
 
-    def __init__(self, lakefs: LakeFS, metastore: Metastore, builder: TableBuilder, rules: RuleSet) -> None:
-        self._lakefs = lakefs
+    def __init__(
+        self, metastore: Metastore, builder: TableBuilder, partitions: PartitionWriter, rules: RuleSet
+    ) -> None:
+        self._partitions = partitions
         self._metastore = metastore
         self._builder = builder
         self._rules = rules
@@ -205,34 +206,11 @@ class MergeApplier:
                 if partition.sd != found.sd or partition.parameters != found.parameters:
                     altered.append(partition)
         if added:
-            self._add_partitions(repository, ref, change.physical, added)
+            self._partitions.add(repository, ref, change.physical, added)
         if altered:
             self._metastore.alter_partitions(change.physical, altered)
         if dropped:
             self._metastore.drop_partitions(change.physical, live.partition_keys, dropped)
-
-    def _add_partitions(
-        self, repository: Repository, ref: str, name: TableName, partitions: Sequence[Partition]
-    ) -> None:
-        """Adds partitions of a live table without a directory appearing.
-
-        Where data is, the directory is, and the metastore makes none. A partition without data is added at the ref's
-        root, which exists, and then pointed at its place: altering a location makes no directory.
-        """
-
-        def has_data(partition: Partition) -> bool:
-            path = path_on_ref(partition.sd.location or "")
-            return path is None or self._lakefs.has_objects(repository.name, ref, path)
-
-        filled = parallel(self._metastore.parallel, has_data, list(partitions))
-        there = [p for p, has in zip(partitions, filled, strict=True) if has]
-        empty = [p for p, has in zip(partitions, filled, strict=True) if not has]
-        if there:
-            self._metastore.add_partitions(name, there)
-        if empty:
-            waiting = [replace(p, sd=replace(p.sd, location=ref_root(p.sd.location or "", ref))) for p in empty]
-            self._metastore.add_partitions(name, waiting)
-            self._metastore.alter_partitions(name, empty)
 
     def _create_on_destination(
         self, repository: Repository, change: MergeTable, live: Table | None

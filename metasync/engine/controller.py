@@ -16,7 +16,7 @@ from metasync.engine.scope import Scope
 from metasync.errors import UsageError
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
-from metasync.planning.plan import Applied, CreateMirror, Plan
+from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store import Database
@@ -137,11 +137,19 @@ class Controller:
                 and not self._held_back(plan, view.id, outcomes)
             ):
                 self._recorder.born(view.id)
+        self._note_discovered(plan, outcomes)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:
                 log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
         self._metrics.planned(plan)
         return outcomes
+
+    def _note_discovered(self, plan: Plan, outcomes: list[Applied]) -> None:
+        done = {id(o.change) for o in outcomes if o.state == "done"}
+        found = [change for change in plan.changes if isinstance(change, DiscoverPartitions)]
+        for ref_id, commit in {(change.ref_id, change.commit) for change in found}:
+            if all(id(change) in done for change in found if change.ref_id == ref_id):
+                self._recorder.discovered(ref_id, commit)
 
     def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
         """Whether a birth still has mirrors to make, or was refused some."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.scope import Scope
+from metasync.engine.tables import parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
@@ -15,7 +16,7 @@ from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.formats import why_off_ref, why_skipped
 from metasync.planning.graph import Parents, bases_needed
-from metasync.planning.locations import path_on_ref
+from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.manifest import differing
 from metasync.planning.merge import MergeInput
 from metasync.planning.names import physical_name
@@ -31,6 +32,7 @@ from metasync.store.versions import Version, VersionStore
 _MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
 _HIDDEN = "tx-"
 _LONGEST_WALK = 10_000
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,22 @@ class MergeBook:
             problem=self._problem(sight, destination, physical, live),
             data_changed=data_changed,
             strict_columns=self._metastore.refuses_incompatible_columns(),
+            emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),
         )
+
+    def _emptied(self, sight: Sight, merge: MergeRow, source: Definition, destination: Definition) -> frozenset[str]:
+        """The partitions that the source has no more and below which the merged data holds no object."""
+        if source is None or destination is None:
+            return frozenset()
+        gone = {k: p for k, p in destination.partitions.items() if k not in source.partitions and p.location}
+        at = merge.commit if merge.commit and not merge.is_metadata else merge.parents[0]
+
+        def is_empty(key: str) -> bool:
+            path = path_on_ref(gone[key].location or "")
+            return bool(path) and not self._lakefs.has_objects(sight.repository.name, at, path or "")
+
+        keys = [key for key, p in gone.items() if is_relative(p.location)]
+        return frozenset(k for k, empty in zip(keys, parallel(_AT_ONCE, is_empty, keys), strict=True) if empty)
 
     def _has_known_origin(self, parents: Parents, version: Version) -> bool:
         """False for a table whose first version on its ref stands beside its parent's, as how it came is not known.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from metasync.engine.discovery import Discoverer
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.scope import Scope
@@ -35,6 +37,7 @@ class Observer:
         versions: VersionStore,
         lineage: Lineage,
         merges: MergeBook,
+        discoverer: Discoverer,
         rules: RuleSet,
         instance: str,
     ) -> None:
@@ -45,6 +48,7 @@ class Observer:
         self._versions = versions
         self._lineage = lineage
         self._merges = merges
+        self._discoverer = discoverer
         self._rules = rules
         self._instance = instance
 
@@ -60,7 +64,17 @@ class Observer:
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._merges.walk(sight, row, scope)
         merges, behind = self._merges.pending(sight)
-        views = [self._view(sight, row, merges, behind, now) for row in sight.rows]
+        unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
+        unsettled |= {m.destination_ref_id for m in merges} | {m.destination_ref_id for m in behind}
+        discovered = {
+            row.id: self._discoverer.look(sight, row)
+            for row in sight.rows
+            if row.ref.type is RefType.BRANCH and row.ref in sight.current and row.id not in unsettled
+        }
+        views = [
+            replace(self._view(sight, row, merges, behind, now), discovered=discovered.get(row.id, ()))
+            for row in sight.rows
+        ]
         canonical = {
             view.logical
             for row in sight.rows

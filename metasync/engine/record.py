@@ -13,6 +13,7 @@ from metasync.planning.manifest import Chunk, Manifest, patch
 from metasync.planning.plan import (
     Applied,
     CreateMirror,
+    DiscoverPartitions,
     DropDatabase,
     DropTable,
     EndRef,
@@ -62,6 +63,8 @@ class Recorder:
                 self._refs.end(change.ref_id, kept=change.kept)
             case FinishMerge():
                 self._ledger.finish_merge(change.merge_id)
+            case DiscoverPartitions():
+                self._discovered(repository, change)
             case MergeTable():
                 self._merged(repository, change, outcome)
 
@@ -81,6 +84,24 @@ class Recorder:
         row = self._refs.get(ref_id)
         if row.life in ("new", "making"):
             self._refs.update(ref_id, life="live")
+
+    def discovered(self, ref_id: int, commit: str) -> None:
+        """Every directory up to a commit is looked at, and what it made is done."""
+        self._refs.update(ref_id, discovered_head=commit)
+
+    def _discovered(self, repository: Repository, change: DiscoverPartitions) -> None:
+        newest = self._versions.in_force(self._refs.get(change.ref_id)).get(change.logical)
+        if newest is None or newest.definition is None:
+            return
+        header = self._versions.definition(newest.definition).header
+        definition = self._definition(newest.id, header, change.partitions)
+        self._versions.add(change.ref_id, change.logical, definition, (newest.id,), change.commit)
+        made = sum(p.after is not None for p in change.partitions)
+        detail = f"+{made} -{len(change.partitions) - made} partitions"
+        self._ledger.note(
+            repository.name, str(change.ref), str(change.logical), str(change.physical), "discovered", detail,
+            f"commit {change.commit[:12]}",
+        )  # fmt: skip
 
     # Merges
 

@@ -173,7 +173,7 @@ class TableReader:
 
     def _copies_partitions(self, repository: str, row: RefRow, logical: TableName, pin: Pinned | None) -> bool:
         rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
-        return rule is None or rule.partitions == "copy"
+        return rule is None or rule.partitions != "none"
 
     def _read_manifest(self, view: TableView, home: Home, ignored: Sequence[str]) -> Manifest:
         """Reads a table's partitions, a chunk in memory at a time, into the store."""

@@ -149,6 +149,21 @@ class LakeFS:
         )  # fmt: skip
         return bool(page.results)
 
+    def changed_directories(self, repository: str, before: str, after: str, path: str) -> Iterator[str]:
+        """The names of the directories right below `path` in which any object differs between two commits."""
+        prefix, cursor = f"{path}/", ""
+        while True:
+            page = self.call(
+                "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs, repository, before, after,
+                prefix=prefix, delimiter="/", type="two_dot", after=cursor, amount=PAGE,
+            )  # fmt: skip
+            for row in page.results:
+                if row.path_type == "common_prefix":
+                    yield row.path.removeprefix(prefix).rstrip("/")
+            if not page.pagination.has_more:
+                return
+            cursor = page.pagination.next_offset
+
     def has_objects(self, repository: str, ref: str, path: str) -> bool:
         """Whether there is any object below a path (without slashes at its ends)."""
         page = self.call(

@@ -14,10 +14,10 @@ from itertools import islice
 
 from metasync.errors import AlreadyExists, ForeignTable
 from metasync.metastore.client import Metastore
-from metasync.metastore.names import partition_name
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import foreign_keys
+from metasync.planning.partition_names import partition_name
 
 _UNREADABLE = "metasync is building this table"
 _AT_ONCE = 1000

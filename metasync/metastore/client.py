@@ -20,7 +20,6 @@ from metasync.metastore.conversion import (
     table_from,
     table_to,
 )
-from metasync.metastore.names import partition_name, values_of_name
 from metasync.metastore.statistics import StatisticsCalls
 from metasync.model.hms import (
     Database,
@@ -30,6 +29,7 @@ from metasync.model.hms import (
     Table,
     TableName,
 )
+from metasync.planning.partition_names import partition_name, values_of_name
 
 _TABLES_AT_ONCE = 200
 _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TEST_CAPABILITY, 2])

@@ -10,6 +10,7 @@ from metasync.planning.observed import BirthTable, MergeView, Observed, Pinned, 
 from metasync.planning.plan import (
     Change,
     CreateMirror,
+    DiscoverPartitions,
     DropDatabase,
     DropTable,
     EndRef,
@@ -19,7 +20,7 @@ from metasync.planning.plan import (
     Plan,
 )
 from metasync.planning.rules import RuleSet
-from metasync.planning.table_merges import parents_first, plan_table_merge, renamed_tables
+from metasync.planning.table_merges import is_protected, parents_first, plan_table_merge, renamed_tables
 from metasync.settings.models import Rule, Safety
 
 
@@ -37,9 +38,13 @@ class _Draft:
 def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     """Merges in the ledger's order first, then births, then ends: each needs those before it to be settled."""
     draft = _Draft([], [], list(observed.notices), dict(observed.claims))
-    draft.more = observed.merges_behind > 0
+    discovers = any(rule.partitions == "discover" for rule in rules.of_repository(observed.repository.name))
+    # Directories are looked at once the merges that brought them are settled.
+    draft.more = observed.merges_behind > 0 or (discovers and bool(observed.merges))
     for merge in observed.merges:
         _plan_merge(draft, merge, rules)
+    for view in observed.refs:
+        _plan_discovery(draft, view, observed, rules)
     for view in observed.refs:
         if view.life in ("new", "making") and not view.ended:
             _plan_birth(draft, view, observed, rules, safety)
@@ -139,10 +144,10 @@ def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -
         version=table.version,
         definition=table.definition,
         copy_of=table.copy_of,
-        partitions=table.partitions if rule.partitions == "copy" else 0,
+        partitions=table.partitions if rule.partitions != "none" else 0,
         columns=len(table.header.sd.cols),
         as_of=view.as_of,
-        copy_partitions=rule.partitions == "copy",
+        copy_partitions=rule.partitions != "none",
     )
 
 
@@ -173,7 +178,7 @@ def _create_pinned(view: RefView, pin: Pinned, rules: RuleSet, *, resumed: bool)
         partitions=pin.partitions,
         columns=pin.columns,
         as_of=pin.as_of,
-        copy_partitions=(rule := rules.named(pin.rule)) is None or rule.partitions == "copy",
+        copy_partitions=(rule := rules.named(pin.rule)) is None or rule.partitions != "none",
         resumed=resumed,
     )
 
@@ -320,6 +325,30 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
     draft.changes.append(_finish(merge))
+
+
+def _plan_discovery(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet) -> None:
+    for table in view.discovered:
+        physical = next((t.physical for t in view.tables if t.logical == table.logical), None)
+        rule = rules.of_table(observed.repository.name, view.ref, table.logical) or next(
+            (one for one in rules.of_repository(observed.repository.name) if rules.takes(one, table.logical)), None
+        )
+        if physical is None or rule is None:
+            continue
+        if rule.merge == "plan" or is_protected(rule, table.logical):
+            count = len(table.partitions)
+            draft.notices.append(
+                Notice(
+                    "partitions-discovered",
+                    f"{view.ref} {table.logical}",
+                    f"{count} directories of partitions were filled or emptied; its rule only plans",
+                    "metasync reconcile once the rule's merge is additive, or change the partitions by hand",
+                )
+            )
+            continue
+        draft.changes.append(
+            DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.version, table.partitions)
+        )
 
 
 def _finish(merge: MergeView) -> FinishMerge:

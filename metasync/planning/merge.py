@@ -72,6 +72,7 @@ class MergeRules:
 
     `choose` settles conflicts, but with `may_drop` false none that would drop something; `approved` applies what the
     policy withholds. `strict_columns`: the metastore refuses columns whose types changed incompatibly, its default.
+    `emptied`: the partitions below which the merged data has no object.
     """
 
     policy: MergePolicy = "additive"
@@ -81,6 +82,11 @@ class MergeRules:
     may_drop: bool = True
     approved: bool = False
     strict_columns: bool = True
+    emptied: frozenset[str] = frozenset()
+
+    def allow(self, change: ItemChange, layout: Layout) -> bool:
+        """Whether a change goes through at once."""
+        return self.approved or allowed(change, self.policy, layout, protected=self.protected, emptied=self.emptied)
 
 
 DEFAULT_RULES = MergeRules()
@@ -118,7 +124,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     conflicts = [c for c in conflicts if all(c is not one for one, _ in settled)]
     # What somebody chose item by item is carried; what they were not asked about stays with the policy.
     carried = [ItemChange(c.path, c.ours, c.theirs) for c, side in settled if side == "theirs" and c.ours != c.theirs]
-    carried += [c for c in changes if rules.approved or allowed(c, rules.policy, layout, protected=rules.protected)]
+    carried += [c for c in changes if rules.allow(c, layout)]
     after, reordered = _apply(sides, carried, rules)
     refused = _refused(sides.destination, after, rules)
     if refused and all(_choice(c, rules) == "ours" for c in refused):
@@ -129,7 +135,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     conflicts += reordered + refused
     withheld = [c for c in changes if c not in carried]
     order = _order_change(sides.destination, after)
-    if order and not (rules.approved or allowed(order[0], rules.policy, layout, protected=rules.protected)):
+    if order and not rules.allow(order[0], layout):
         withheld += order
         after, order = put(sides.destination, _pairs(carried)), ()
     if conflicts:

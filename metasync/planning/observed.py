@@ -9,8 +9,9 @@ from typing import Literal
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref, Repository
 from metasync.model.marks import Marks
+from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
-from metasync.planning.plan import MergeTable, Notice
+from metasync.planning.plan import MergeTable, Notice, PartitionChange
 
 RefLife = Literal["new", "making", "live", "gone"]
 
@@ -60,6 +61,16 @@ class BirthTable:
 
 
 @dataclass(frozen=True)
+class DiscoveredTable:
+    """What filled and emptied directories make of the partitions of a table, of version `version`."""
+
+    logical: TableName
+    version: int
+    partitions: tuple[PartitionChange, ...]
+    directories: tuple[Directory, ...] = ()
+
+
+@dataclass(frozen=True)
 class RefView:
     """A ref that metasync knows, with its tables where they were read.
 
@@ -83,6 +94,7 @@ class RefView:
     as_of: str = ""
     birth: tuple[BirthTable, ...] = ()
     waits_for_merges: bool = False
+    discovered: tuple[DiscoveredTable, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -95,7 +107,8 @@ class MergeTableView:
     """One logical table of a merge: both sides' versions, and the destination's table as it is now.
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
-    commit changed objects below it; `strict_columns`, whether the metastore refuses incompatible changes of type.
+    commit changed objects below it; `strict_columns`, whether the metastore refuses incompatible changes of type;
+    `emptied`, the partitions that the source dropped and below which the merge commit holds no object.
     """
 
     logical: TableName
@@ -107,6 +120,7 @@ class MergeTableView:
     skipped: str | None = None
     data_changed: bool = False
     strict_columns: bool = True
+    emptied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,20 @@ class MergeTable:
 
 
 @dataclass(frozen=True)
+class DiscoverPartitions:
+    """Make partitions of directories that a ref's head filled, end those of directories that it emptied."""
+
+    ref_id: int
+    ref: Ref
+    commit: str
+    logical: TableName
+    physical: TableName
+    version: int
+    partitions: tuple[PartitionChange, ...]
+    kind: Literal["discover-partitions"] = "discover-partitions"
+
+
+@dataclass(frozen=True)
 class DropTable:
     """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged."""
 
@@ -144,7 +158,8 @@ class FinishMerge:
 
 
 Change = Annotated[
-    CreateMirror | MergeTable | DropTable | DropDatabase | EndRef | FinishMerge, Field(discriminator="kind")
+    CreateMirror | MergeTable | DiscoverPartitions | DropTable | DropDatabase | EndRef | FinishMerge,
+    Field(discriminator="kind"),
 ]
 
 
@@ -195,7 +210,8 @@ class Plan:
         return {
             "create": sum(isinstance(c, CreateMirror) for c in self.changes)
             + sum(m.writes and m.before is None for m in merges),
-            "alter": sum(m.writes and m.before is not None and m.after is not None for m in merges),
+            "alter": sum(m.writes and m.before is not None and m.after is not None for m in merges)
+            + sum(isinstance(c, DiscoverPartitions) for c in self.changes),
             "drop": sum(isinstance(c, DropTable) for c in self.changes)
             + sum(m.writes and m.after is None for m in merges),
             "withheld": sum(bool(m.withheld) for m in merges),

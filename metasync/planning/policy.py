@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from metasync.planning.kinds import kind_of
 from metasync.planning.layout import Layout
 from metasync.planning.matrix import ItemChange
@@ -20,8 +22,15 @@ def is_destructive(change: ItemChange, layout: Layout) -> bool:
     return kind_of(change.path).is_destructive(change, layout)
 
 
-def allowed(change: ItemChange, policy: MergePolicy, layout: Layout, *, protected: bool) -> bool:
-    """Whether `policy` applies a change at once; what it does not is planned and waits for `metasync apply`."""
+def allowed(
+    change: ItemChange, policy: MergePolicy, layout: Layout, *, protected: bool, emptied: Collection[str] = ()
+) -> bool:
+    """Whether `policy` applies a change at once; what it does not is planned and waits for `metasync apply`.
+
+    `emptied` are the partitions below which the destination's data has no object any more: to drop one loses nothing.
+    """
     if protected or policy in ("plan", "ignore"):
         return False
-    return policy == "full" or not is_destructive(change, layout)
+    if policy == "full" or not is_destructive(change, layout):
+        return True
+    return change.path[:1] == ("partitions",) and change.path[1:] in {(key,) for key in emptied}

@@ -41,12 +41,13 @@ def _plan(
 ) -> MergeTable | None:
     judged = MergeRules(
         policy=rule.merge,
-        protected=_is_protected(rule, view.logical),
+        protected=is_protected(rule, view.logical),
         additive_when_unknown=rule.on_missing_base == "additive",
         choose=choose or (_by_strategy(merge) if view.data_changed else None),
         may_drop=choose is not None,
         approved=approved,
         strict_columns=view.strict_columns,
+        emptied=view.emptied,
     )
     outcome = merge_table(view.input, judged)
     if not outcome.source_changed:
@@ -114,7 +115,8 @@ def _partition_changes(before: Definition, after: Definition) -> tuple[Partition
     )
 
 
-def _is_protected(rule: Rule, logical: TableName) -> bool:
+def is_protected(rule: Rule, logical: TableName) -> bool:
+    """Whether a table only gets plans, whatever the rule's policy."""
     return matches(str(logical), [pattern.lower() for pattern in rule.protected])
 
 

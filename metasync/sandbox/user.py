@@ -80,6 +80,12 @@ class LakeUser:
             self.upload(branch, path, f"{message} {path}")
         return self.commit(branch, message)
 
+    def delete(self, branch: str, *paths: str, message: str = "deleted") -> str:
+        """Deletes objects and commits that; gives the commit."""
+        for path in paths:
+            self._do("delete_object", self.lakefs.objects.delete_object, self.repository, branch, path)
+        return self.commit(branch, message)
+
     def merge(self, source: str, destination: str = "main", **options: Any) -> str:
         body = lakefs_sdk.Merge(**options) if options else None
         merge = self.lakefs.refs.merge_into_branch

@@ -213,8 +213,9 @@ class RuleDefaults(Section):
     """What the end of a ref does."""
     merge: MergePolicy = "additive"
     """What a merge does: nothing; plans only; additions, with destructive changes planned; everything."""
-    partitions: Literal["copy", "none"] = "copy"
-    """Whether mirrors get their source's partitions."""
+    partitions: Literal["copy", "none", "discover"] = "copy"
+    """Whether mirrors get their source's partitions. `discover`: they do, and directories that a commit on the branch,
+    or a merge into it, fills or empties become or cease to be partitions."""
     protected: Patterns = []
     """Tables that no merge changes unless its plan is applied by hand."""
     on_missing_base: Literal["conflict", "additive"] = "conflict"

@@ -51,6 +51,7 @@ def test_a_merge_carries_additions_withholds_what_is_destructive_and_applies_it_
 
     world.create_table("t", "id:bigint old:string", "dt:string")
     world.tables.add_partitions(world.name("t"), ("1",), ("2",))
+    world.lake.write("main", "wh/t/dt=1/f")
     world.branch("dev-1")
     world.sync()
     mirror = world.name("t", "dev-1")

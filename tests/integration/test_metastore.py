@@ -13,8 +13,8 @@ from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import AlreadyExists, Incompatible, MetastoreError, MetastoreUnavailable, NotFound
 from metasync.metastore import ConnectionPool, Metastore, overlay
-from metasync.metastore.names import partition_name, values_of_name
 from metasync.model.hms import Database, FieldSchema, Partition, SkewedInfo, StorageDescriptor, TableName
+from metasync.planning.partition_names import partition_name, values_of_name
 from metasync.planning.types import metastore_accepts
 from metasync.settings.models import Metastore as MetastoreSettings
 from tests.conftest import World

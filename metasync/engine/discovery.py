@@ -1,0 +1,129 @@
+"""Finding the directories below a table that commits added to or emptied, by lakeFS's diff and never by a listing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.tables import parallel
+from metasync.lakefs import LakeFS
+from metasync.model.hms import TableName
+from metasync.planning.discovery import Directory, discovered, wanted_values
+from metasync.planning.locations import is_relative, path_on_ref
+from metasync.planning.observed import DiscoveredTable
+from metasync.planning.rules import RuleSet
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import VersionStore
+
+_AT_ONCE = 8
+_LONGEST_WALK = 10_000
+
+
+class Discoverer:
+    """Looks at what moved a ref since its partitions were last discovered.
+
+    On a branch of mirrors every commit counts. On a canonical branch only merges do: metasync never owns its tables.
+    """
+
+    def __init__(
+        self, lakefs: LakeFS, refs: RefStore, versions: VersionStore, lineage: Lineage, rules: RuleSet
+    ) -> None:
+        self._lakefs = lakefs
+        self._refs = refs
+        self._versions = versions
+        self._lineage = lineage
+        self._rules = rules
+
+    def look(self, sight: Sight, row: RefRow) -> tuple[DiscoveredTable, ...]:
+        """The partitions that directories of this ref make or end; a ref without any is noted as looked at."""
+        head = sight.current[row.ref]
+        if row.discovered_head == head:
+            return ()
+        repository = sight.repository.name
+        tables = self._tables(sight, row)
+        found: list[DiscoveredTable] = []
+        ranges = self._ranges(sight, row, head) if tables else []
+        for logical in tables if ranges else ():
+            table = self._table(repository, row, head, logical, ranges)
+            if table is not None:
+                found.append(table)
+        if found:
+            # Only now it is worth reading every partition: what somebody did to them by hand comes first.
+            self._lineage.read(sight, row, partitions=True)
+            found = [table for old in found if (table := self._again(row, old)) is not None]
+        if not found:
+            self._refs.update(row.id, discovered_head=head)
+        return tuple(found)
+
+    def _tables(self, sight: Sight, row: RefRow) -> list[TableName]:
+        """The partitioned tables of the ref whose rule discovers."""
+        name = sight.repository.name
+        rules = [rule for rule in self._rules.of_repository(name) if rule.partitions == "discover"]
+        if not rules:
+            return []
+        reading = self._lineage.read(sight, row, partitions=False)
+        canonical = row.ref.name in self._rules.canonical_branches(sight.repository)
+        found = []
+        for view in reading.tables:
+            if not view.table.partition_keys or view.kind == "making":
+                continue
+            rule = self._rules.of_table(name, row.ref, view.logical)
+            if rule is None and canonical:
+                rule = next((one for one in rules if self._rules.takes(one, view.logical)), None)
+            if rule is not None and rule.partitions == "discover" and rule.merge != "ignore":
+                found.append(view.logical)
+        return found
+
+    def _ranges(self, sight: Sight, row: RefRow, head: str) -> list[tuple[str, str]]:
+        """Pairs of commits, before and after, between which data counts."""
+        if row.discovered_head is None:
+            return []
+        if row.ref.name not in self._rules.canonical_branches(sight.repository):
+            return [(row.discovered_head, head)]
+        merges: list[tuple[str, str]] = []
+        for commit in self._lakefs.first_parents(sight.repository.name, head, _LONGEST_WALK):
+            if commit.id == row.discovered_head:
+                return merges
+            if len(commit.parents) > 1 or commit.merge_strategy is not None:
+                merges.append((commit.parents[0], commit.id))
+        # The old head is not in the history any more: a reset brings no data of its own.
+        return []
+
+    def _table(
+        self, repository: str, row: RefRow, head: str, logical: TableName, ranges: Sequence[tuple[str, str]]
+    ) -> DiscoveredTable | None:
+        version = self._versions.in_force(row).get(logical)
+        if version is None or version.definition is None:
+            return None
+        header = self._versions.definition(version.definition).header
+        root = path_on_ref(header.sd.location or "") if is_relative(header.sd.location) else None
+        if not root:
+            return None
+        depth = len(header.partition_keys)
+        changed = sorted(
+            {path for before, after in ranges for path in self._below(repository, before, after, root, depth)}
+        )
+        filled = parallel(_AT_ONCE, lambda path: self._lakefs.has_objects(repository, head, f"{root}/{path}"), changed)
+        directories = tuple(Directory(path, has) for path, has in zip(changed, filled, strict=True))
+        return self._again(row, DiscoveredTable(logical, version.id, (), directories))
+
+    def _again(self, row: RefRow, table: DiscoveredTable) -> DiscoveredTable | None:
+        """What the directories make of the table's newest version; None where that is nothing."""
+        version = self._versions.in_force(row).get(table.logical)
+        if version is None or version.definition is None:
+            return None
+        header = self._versions.definition(version.definition).header
+        partial = self._versions.partial(version.definition, wanted_values(header, table.directories))
+        known = {p.values: p for p in partial.partitions.values()} if partial else {}
+        changes = discovered(header, known, table.directories)
+        return replace(table, version=version.id, partitions=changes) if changes else None
+
+    def _below(self, repository: str, before: str, after: str, root: str, depth: int, path: str = "") -> Iterator[str]:
+        """The directories of partitions that differ between two commits, level by level."""
+        if depth == 0:
+            yield path
+            return
+        for name in self._lakefs.changed_directories(repository, before, after, f"{root}/{path}".rstrip("/")):
+            if "=" in name:
+                yield from self._below(repository, before, after, root, depth - 1, f"{path}/{name}".lstrip("/"))
