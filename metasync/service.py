@@ -19,6 +19,7 @@ from metasync.engine.apply import Applier
 from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller
 from metasync.engine.discovery import Discoverer
+from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.metrics import Metrics
@@ -80,10 +81,11 @@ def parts(settings: Settings) -> Iterator[Parts]:
     )
     reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
-    merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, rules)
+    finder = MergeFinder(lakefs, refs, ledger)
+    merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, finder, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(
-        database, lakefs, metastore, refs, versions, lineage, merges, discoverer, rules, settings.instance
+        database, lakefs, metastore, refs, versions, lineage, finder, merges, discoverer, rules, settings.instance
     )
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
     recorder = Recorder(database, refs, versions, ledger)

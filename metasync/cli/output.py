@@ -16,6 +16,7 @@ from rich.text import Text
 from metasync.planning.plan import (
     Applied,
     Change,
+    CopyStatistics,
     CreateMirror,
     DiscoverPartitions,
     DropDatabase,
@@ -115,6 +116,8 @@ def change_lines(change: Change) -> list[tuple[str, str]]:
             return [("-", f"{kind} {change.physical}: {change.ref} is gone")]
         case DropDatabase():
             return [("-", f"database {change.name}, if it is empty")]
+        case CopyStatistics():
+            return [(" ", f"{change.physical}: column statistics of {change.source}, whose data it has")]
         case DiscoverPartitions():
             made = sum(p.after is not None for p in change.partitions)
             counts = f"+{made} -{len(change.partitions) - made} partitions"

@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from metasync.engine.apply_merge import MergeApplier
 from metasync.engine.partitions import PartitionWriter
+from metasync.engine.statistics import copy_statistics
 from metasync.engine.tables import parallel
 from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
@@ -42,6 +43,7 @@ from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import (
     Applied,
     Change,
+    CopyStatistics,
     CreateMirror,
     DiscoverPartitions,
     DropDatabase,
@@ -100,6 +102,8 @@ class Applier:
         for change in plan.changes:
             if isinstance(change, MergeTable):
                 outcomes.append(run(change, partial(self._merges.merge, repository, change)))
+            elif isinstance(change, CopyStatistics):
+                outcomes.append(run(change, partial(copy_statistics, self._metastore, change)))
             elif isinstance(change, DiscoverPartitions):
                 outcomes.append(run(change, partial(self._partitions.discover, repository, change)))
             elif isinstance(change, DropTable):
@@ -129,6 +133,9 @@ class Applier:
         except TemporaryError as error:
             return Applied(change, "waiting", str(error))
         except MetasyncError as error:
+            if isinstance(change, CopyStatistics):
+                # Nobody's rows depend on them: a merge does not wait for them.
+                return Applied(change, "done", f"statistics not copied: {error}")
             if isinstance(change, MergeTable):
                 # Refused for good: the table waits for a person, and the merges behind it do not wait for the table.
                 refused = ItemConflict((), None, None, str(error), "metastore-refuses")
@@ -331,6 +338,6 @@ def _ref_of(table: Table, repository: Repository) -> str:
 
 def _owner(change: Change) -> tuple[str, int]:
     """The merge or ref whose books a change keeps open."""
-    if isinstance(change, MergeTable | FinishMerge):
+    if isinstance(change, MergeTable | CopyStatistics | FinishMerge):
         return ("merge", change.merge_id)
     return ("ref", change.ref_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from metasync.engine.changed import ChangedPaths
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.tables import parallel
 from metasync.lakefs import LakeFS
@@ -75,23 +76,24 @@ class Discoverer:
                 found.append(view.logical)
         return found
 
-    def _ranges(self, sight: Sight, row: RefRow, head: str) -> list[tuple[str, str]]:
-        """Pairs of commits, before and after, between which data counts."""
+    def _ranges(self, sight: Sight, row: RefRow, head: str) -> list[ChangedPaths]:
+        """What differs between the commits whose data counts."""
+        name = sight.repository.name
         if row.discovered_head is None:
             return []
         if row.ref.name not in self._rules.canonical_branches(sight.repository):
-            return [(row.discovered_head, head)]
-        merges: list[tuple[str, str]] = []
-        for commit in self._lakefs.first_parents(sight.repository.name, head, _LONGEST_WALK):
+            return [ChangedPaths(self._lakefs, name, row.discovered_head, head)]
+        merges: list[ChangedPaths] = []
+        for commit in self._lakefs.first_parents(name, head, _LONGEST_WALK):
             if commit.id == row.discovered_head:
                 return merges
             if len(commit.parents) > 1 or commit.merge_strategy is not None:
-                merges.append((commit.parents[0], commit.id))
+                merges.append(ChangedPaths(self._lakefs, name, commit.parents[0], commit.id))
         # The old head is not in the history any more: a reset brings no data of its own.
         return []
 
     def _table(
-        self, repository: str, row: RefRow, head: str, logical: TableName, ranges: Sequence[tuple[str, str]]
+        self, repository: str, row: RefRow, head: str, logical: TableName, ranges: Sequence[ChangedPaths]
     ) -> DiscoveredTable | None:
         version = self._versions.in_force(row).get(logical)
         if version is None or version.definition is None:
@@ -101,9 +103,7 @@ class Discoverer:
         if not root:
             return None
         depth = len(header.partition_keys)
-        changed = sorted(
-            {path for before, after in ranges for path in self._below(repository, before, after, root, depth)}
-        )
+        changed = sorted({path for one in ranges for path in one.partitions(root, depth)})
         filled = parallel(_AT_ONCE, lambda path: self._lakefs.has_objects(repository, head, f"{root}/{path}"), changed)
         directories = tuple(Directory(path, has) for path, has in zip(changed, filled, strict=True))
         return self._again(row, DiscoveredTable(logical, version.id, (), directories))
@@ -118,12 +118,3 @@ class Discoverer:
         known = {p.values: p for p in partial.partitions.values()} if partial else {}
         changes = discovered(header, known, table.directories)
         return replace(table, version=version.id, partitions=changes) if changes else None
-
-    def _below(self, repository: str, before: str, after: str, root: str, depth: int, path: str = "") -> Iterator[str]:
-        """The directories of partitions that differ between two commits, level by level."""
-        if depth == 0:
-            yield path
-            return
-        for name in self._lakefs.changed_directories(repository, before, after, f"{root}/{path}".rstrip("/")):
-            if "=" in name:
-                yield from self._below(repository, before, after, root, depth - 1, f"{path}/{name}".lstrip("/"))

@@ -1,54 +1,39 @@
-"""The ledger: finding merges in the log of every watched branch, and what each of them merges."""
+"""Gathering what the planning of the open merges needs: both sides of every table, their bases, their data."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from metasync.engine.changed import ChangedPaths
+from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.scope import Scope
-from metasync.engine.tables import parallel
+from metasync.engine.tables import Reading, parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
-from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.model.marks import Marks
-from metasync.planning.formats import why_off_ref, why_skipped
+from metasync.planning.formats import real_location, why_off_ref, why_skipped
 from metasync.planning.graph import Parents, bases_needed
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.manifest import differing
 from metasync.planning.merge import MergeInput
 from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, MergeView, TableView
-from metasync.planning.plan import Notice
+from metasync.planning.plan import CopyStatistics, Notice
 from metasync.planning.rules import RuleSet
+from metasync.planning.table_merges import is_protected
 from metasync.planning.tree import Definition
 from metasync.settings.models import Rule
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
-_MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
-_HIDDEN = "tx-"
-_LONGEST_WALK = 10_000
 _AT_ONCE = 8
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What a merge was made from: as typed, the ref that it means, and whether that is known."""
-
-    typed: str
-    row: RefRow | None
-
-    @property
-    def name(self) -> str:
-        return str(self.row.ref) if self.row else self.typed
-
-
 class MergeBook:
-    """Enters merges into the ledger and gathers what their planning needs."""
+    """The open merges of a repository, as planning wants to see them."""
 
     def __init__(
         self,
@@ -58,6 +43,7 @@ class MergeBook:
         versions: VersionStore,
         ledger: Ledger,
         lineage: Lineage,
+        finder: MergeFinder,
         rules: RuleSet,
     ) -> None:
         self._lakefs = lakefs
@@ -66,123 +52,8 @@ class MergeBook:
         self._versions = versions
         self._ledger = ledger
         self._lineage = lineage
+        self._finder = finder
         self._rules = rules
-
-    # Finding
-
-    def walk(self, sight: Sight, row: RefRow, scope: Scope) -> None:
-        """Enters the merges between a branch's head and the last commit that the ledger has seen."""
-        head = sight.current[row.ref]
-        if row.ledger_head == head:
-            return
-        found, known = [], False
-        for commit in self._lakefs.first_parents(sight.repository.name, head, _LONGEST_WALK):
-            if commit.id == row.ledger_head:
-                known = True
-                break
-            found.append(commit)
-        if not known and row.ledger_head is not None:
-            # A hard reset: only what came after a commit at which we have looked is new.
-            seen = self._refs.at_commit(sight.repository_id, [commit.id for commit in found])
-            new: list[Commit] = []
-            for commit in found:
-                if any(ref_id == row.id for ref_id, _ in seen.get(commit.id, ())):
-                    break
-                new.append(commit)
-            found = new if len(new) < len(found) else []
-            sight.notices.append(
-                Notice(
-                    "history-rewritten",
-                    str(row.ref),
-                    f"was reset: {row.ledger_head[:12]} is not in its history any more; its tables stay as they are",
-                )
-            )
-        for commit in reversed(found):
-            self._enter(sight, row, commit, scope.events)
-        self._refs.update(row.id, ledger_head=head)
-
-    def _enter(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
-        if len(commit.parents) < 2 and commit.merge_strategy is None:
-            return
-        typed = self._typed_source(sight, row, commit, events)
-        squashed = len(commit.parents) < 2
-        hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
-        if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
-            # From a transaction's hidden branch, or an import: a commit on its destination and no merge.
-            return
-        source = self._source(sight, typed, commit)
-        if source.row is not None and source.row.id != row.id and source.row.ref not in sight.current and not squashed:
-            # Nobody can walk the log of a branch that is gone from its head any more; from here it still can be.
-            self._walk_from(sight, source.row, commit.parents[1], events)
-        known = source.row is not None
-        self._ledger.add_merge(
-            repository_id=sight.repository_id,
-            commit=commit.id,
-            destination_ref_id=row.id,
-            parents=list(commit.parents),
-            generation=commit.generation,
-            source=source.name,
-            source_ref_id=source.row.id if source.row else None,
-            source_commit=commit.parents[1] if not squashed else "",
-            strategy=commit.merge_strategy or "",
-            committer=commit.committer,
-            message=commit.message,
-            committed_at=float(commit.creation_date),
-            state="pending" if known else "source-unknown",
-        )
-
-    def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
-        """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""
-        found: list[Commit] = []
-        for commit in self._lakefs.first_parents(sight.repository.name, start, _LONGEST_WALK):
-            if commit.id == row.ledger_head:
-                for one in reversed(found):
-                    self._enter(sight, row, one, events)
-                self._refs.update(row.id, ledger_head=start)
-                return
-            found.append(commit)
-
-    def _is_import(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> bool:
-        """Whether a commit with one parent and a merge strategy is an import, which carries that metadata too."""
-        if any(e.type is EventType.COMMIT and e.commit_id == commit.id for e in events):
-            return True
-        if commit.message.startswith("Import"):
-            return True
-        return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None
-
-    def _typed_source(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
-        """What the user typed as the source: from the event, else the runs API, else a pull request."""
-        for event in events:
-            if event.type is EventType.MERGE and event.commit_id == commit.id and event.merge_source:
-                return event.merge_source
-        repository = sight.repository.name
-        payload = self._lakefs.payload_of_run(repository, commit.id, EventType.MERGE)
-        if payload is not None and payload.get("merge_source"):
-            return str(payload["merge_source"])
-        if source := self._lakefs.pull_request_source(repository, commit.id):
-            return source
-        if (match := _MESSAGE.fullmatch(commit.message)) and match.group(2) == row.ref.name:
-            # lakeFS's own words, which nobody has to write: the weakest witness, and still one.
-            return match.group(1)
-        return ""
-
-    def _source(self, sight: Sight, typed: str, commit: Commit) -> _Source:
-        name = re.sub(r"[~^@].*$", "", typed)
-        at = commit.parents[1] if len(commit.parents) > 1 else ""
-        holders = self._refs.at_commit(sight.repository_id, [at]).get(at, []) if at else []
-        rows = [self._refs.get(ref_id) for ref_id, _ in holders]
-        if name:
-            lives = [r for r in rows if r.ref.name == name]
-            if lives:
-                return _Source(typed, lives[-1])
-            for kind in (RefType.BRANCH, RefType.TAG):
-                newest = self._refs.newest(sight.repository_id, Ref(kind, name))
-                if newest is not None:
-                    return _Source(typed, newest)
-        destination_first = [r for r in rows if r.ref.type is RefType.BRANCH] or rows
-        return _Source(typed or at, destination_first[-1] if destination_first else None)
-
-    # Gathering
 
     def pending(self, sight: Sight) -> tuple[list[MergeView], list[MergeRow]]:
         """The oldest open merge of each destination, and those that wait for them."""
@@ -191,7 +62,7 @@ class MergeBook:
         taken: set[int | None] = set()
         for entered in self._ledger.open_merges(sight.repository_id):
             destination = self._refs.get(entered.destination_ref_id)
-            merge = self._found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
+            merge = self._finder.found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
             if merge.state == "source-unknown":
                 sight.notices.append(
                     Notice(
@@ -212,17 +83,6 @@ class MergeBook:
             taken.add(merge.destination_ref_id)
             views.append(self._view(sight, merge, destination))
         return views, behind
-
-    def _found_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
-        """The merge with its source, where a ref has been seen at the merged commit since."""
-        if not merge.source_commit:
-            return merge
-        holders = self._refs.at_commit(sight.repository_id, [merge.source_commit]).get(merge.source_commit, [])
-        if not holders:
-            return merge
-        row = self._refs.get(holders[-1][0])
-        self._ledger.update_merge(merge.id, source=str(row.ref), source_ref_id=row.id, state="pending")
-        return self._ledger.merge(merge.id)
 
     def _view(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
         view = MergeView(
@@ -255,7 +115,12 @@ class MergeBook:
             )
             is not None
         ]
-        return replace(view, tables=tuple(tables), note=note)
+        statistics = [
+            copy
+            for copy in self._statistics(sight, merge, source, reading)
+            if _writes(self.rule_for(sight, source, destination, copy.logical), copy.logical)
+        ]
+        return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
 
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
         """The source's tables as they were at the merge; a note where that had to be guessed."""
@@ -312,9 +177,8 @@ class MergeBook:
         versions = self._partials(theirs.id, bases, ours.id if ours else None)
         live = next((view for view in tables if view.logical == logical), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
-        data_changed = bool(
-            merge.strategy in ("source-wins", "dest-wins") and self._data_changed(sight, merge, versions)
-        )
+        decides = merge.strategy in ("source-wins", "dest-wins")
+        changed = ChangedPaths(self._lakefs, sight.repository.name, merge.parents[0], merge.commit)
         return MergeTableView(
             logical=logical,
             rule=rule.name,
@@ -322,7 +186,7 @@ class MergeBook:
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
             problem=self._problem(sight, destination, physical, live),
-            data_changed=data_changed,
+            data_changed=decides and self._data_changed(changed, versions),
             strict_columns=self._metastore.refuses_incompatible_columns(),
             emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),
         )
@@ -396,13 +260,30 @@ class MergeBook:
                 return version.id
         return None
 
-    def _data_changed(self, sight: Sight, merge: MergeRow, versions: dict[int, Definition]) -> bool:
+    def _data_changed(self, changed: ChangedPaths, versions: dict[int, Definition]) -> bool:
         paths = {path_on_ref(d.header.sd.location) for d in versions.values() if d and d.header.sd.location}
-        return any(
-            self._lakefs.changed_below(sight.repository.name, merge.parents[0], merge.commit, path)
-            for path in paths
-            if path
-        )
+        return any(changed.below(path) for path in paths if path)
+
+    def _statistics(self, sight: Sight, merge: MergeRow, source: RefRow, reading: Reading) -> list[CopyStatistics]:
+        """Tables whose data the merge changed to the source's very data, with the source still as it was merged."""
+        if merge.is_metadata or not merge.source_commit or sight.current.get(source.ref) != merge.source_commit:
+            return []
+        name = sight.repository.name
+        changed = ChangedPaths(self._lakefs, name, merge.parents[0], merge.commit)
+        mixed = ChangedPaths(self._lakefs, name, merge.source_commit, merge.commit)
+        theirs = {view.logical: view for view in self._lineage.read(sight, source, partitions=True).tables}
+        found = []
+        for view in reading.tables:
+            path = path_on_ref(real_location(view.table) or "")
+            other = theirs.get(view.logical)
+            if other is None or not path or not changed.below(path) or mixed.below(path):
+                continue
+            depth = len(view.table.partition_keys)
+            directories = tuple(changed.partitions(path, depth)) if depth else ()
+            if directories or not depth:
+                copy = CopyStatistics(merge.id, view.logical, other.physical, view.physical, directories)
+                found.append(copy)
+        return found
 
     def _partials(self, source: int, bases: frozenset[int], destination: int | None) -> dict[int, Definition]:
         """The definitions of both sides and the bases, with the partitions that the source may have changed."""
@@ -423,3 +304,8 @@ class MergeBook:
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
         return {v: self._versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}
+
+
+def _writes(rule: Rule | None, logical: TableName) -> bool:
+    """Whether a rule lets merges write a table without being asked."""
+    return rule is not None and rule.merge in ("additive", "full") and not is_protected(rule, logical)

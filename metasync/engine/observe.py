@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from metasync.engine.discovery import Discoverer
+from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.scope import Scope
@@ -36,6 +37,7 @@ class Observer:
         refs: RefStore,
         versions: VersionStore,
         lineage: Lineage,
+        finder: MergeFinder,
         merges: MergeBook,
         discoverer: Discoverer,
         rules: RuleSet,
@@ -47,6 +49,7 @@ class Observer:
         self._refs = refs
         self._versions = versions
         self._lineage = lineage
+        self._finder = finder
         self._merges = merges
         self._discoverer = discoverer
         self._rules = rules
@@ -62,7 +65,7 @@ class Observer:
         self._read_what_moved(sight, scope)
         for row in list(sight.rows):
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
-                self._merges.walk(sight, row, scope)
+                self._finder.walk(sight, row, scope)
         merges, behind = self._merges.pending(sight)
         unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
         unsettled |= {m.destination_ref_id for m in merges} | {m.destination_ref_id for m in behind}

@@ -141,17 +141,9 @@ class LakeFS:
             return None
         return str(answer.base_commit_id) or None
 
-    def changed_below(self, repository: str, before: str, after: str, prefix: str) -> bool:
-        """Whether any object below `prefix` (a path without slashes at its ends) differs between two commits."""
-        page = self.call(
-            "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs,
-            repository, before, after, prefix=f"{prefix}/", amount=1, type="two_dot",
-        )  # fmt: skip
-        return bool(page.results)
-
     def changed_directories(self, repository: str, before: str, after: str, path: str) -> Iterator[str]:
         """The names of the directories right below `path` in which any object differs between two commits."""
-        prefix, cursor = f"{path}/", ""
+        prefix, cursor = f"{path}/" if path else "", ""
         while True:
             page = self.call(
                 "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs, repository, before, after,

@@ -324,6 +324,8 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
             changes.append(change)
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
+    stopped = {change.logical for change in changes if change.conflicts}
+    draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped]
     draft.changes.append(_finish(merge))
 
 

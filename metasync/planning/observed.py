@@ -11,7 +11,7 @@ from metasync.model.lakefs import Ref, Repository
 from metasync.model.marks import Marks
 from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
-from metasync.planning.plan import MergeTable, Notice, PartitionChange
+from metasync.planning.plan import CopyStatistics, MergeTable, Notice, PartitionChange
 
 RefLife = Literal["new", "making", "live", "gone"]
 
@@ -128,7 +128,7 @@ class MergeView:
     """A merge of a watched branch that the ledger has not closed.
 
     `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone, which belongs to the
-    destination's `head`.
+    destination's `head`. `statistics` are to be copied: of tables whose data is the source's alone.
     """
 
     id: int
@@ -141,6 +141,7 @@ class MergeView:
     head: str = ""
     note: str = ""
     tables: tuple[MergeTableView, ...] = ()
+    statistics: tuple[CopyStatistics, ...] = ()
     unfinished: tuple[MergeTable, ...] = ()
     started: bool = False
 

@@ -100,6 +100,21 @@ class MergeTable:
 
 
 @dataclass(frozen=True)
+class CopyStatistics:
+    """Give a merge's destination the source's column statistics, as below the table its data is the source's alone.
+
+    `partitions` are the directories of those whose data the merge changed; none for a table without partitions.
+    """
+
+    merge_id: int
+    logical: TableName
+    source: TableName
+    physical: TableName
+    partitions: tuple[str, ...] = ()
+    kind: Literal["copy-statistics"] = "copy-statistics"
+
+
+@dataclass(frozen=True)
 class DiscoverPartitions:
     """Make partitions of directories that a ref's head filled, end those of directories that it emptied."""
 
@@ -158,7 +173,7 @@ class FinishMerge:
 
 
 Change = Annotated[
-    CreateMirror | MergeTable | DiscoverPartitions | DropTable | DropDatabase | EndRef | FinishMerge,
+    CreateMirror | MergeTable | CopyStatistics | DiscoverPartitions | DropTable | DropDatabase | EndRef | FinishMerge,
     Field(discriminator="kind"),
 ]
 
@@ -200,9 +215,8 @@ class Plan:
     @property
     def pending(self) -> bool:
         """Whether an apply would write to the metastore."""
-        return any(not isinstance(c, MergeTable | EndRef | FinishMerge) for c in self.changes) or any(
-            merge.writes for merge in self.merges
-        )
+        bookkeeping = MergeTable | CopyStatistics | EndRef | FinishMerge
+        return any(not isinstance(c, bookkeeping) for c in self.changes) or any(merge.writes for merge in self.merges)
 
     def counts(self) -> Mapping[str, int]:
         """How many of each, for the last line of a plan and for metrics."""

@@ -553,3 +553,33 @@ def test_keys_are_merged_and_refer_to_the_destinations_own_tables(world: World) 
         assert not built.resolver.apply_plan(plan.id).failures
     assert not store.get_constraints(main_child).foreign_keys
     assert store.get_constraints(main_parent).primary_key
+
+
+def test_a_merge_carries_statistics_where_the_data_is_the_sources_alone(world: World) -> None:
+    from hmsclient.genthrift.hive_metastore import ttypes
+
+    store = world.tables.metastore
+
+    def analysed(database: str, name: str, highest: int) -> None:
+        data = ttypes.ColumnStatisticsData(longStats=ttypes.LongColumnStatsData(1, highest, 0, 5))
+        found = [ttypes.ColumnStatisticsObj("id", "bigint", data)]
+        of_table = ttypes.ColumnStatistics(ttypes.ColumnStatisticsDesc(True, database, name), found)
+        store.write("update", name, lambda c: c.update_table_column_statistics(of_table))
+
+    def highest(name: str) -> int | None:
+        request = ttypes.TableStatsRequest(world.database, name, ["id"])
+        found = store.read("get", name, lambda c: c.get_table_statistics_req(request)).tableStats
+        return found[0].statsData.longStats.highValue if found else None
+
+    for name in ("alone", "mixed", "untouched"):
+        world.create_table(name)
+        analysed(world.database, name, 1)
+    world.branch("dev-1")
+    world.sync()
+    for name in ("alone", "mixed", "untouched"):
+        analysed(f"{world.database}__dev_1", name, 9)
+    world.lake.write("main", "wh/mixed/main")
+    world.lake.write("dev-1", "wh/alone/f", "wh/mixed/f")
+    world.lake.merge("dev-1")
+    assert not world.sync().failures
+    assert {name: highest(name) for name in ("alone", "mixed", "untouched")} == {"alone": 9, "mixed": 1, "untouched": 1}

@@ -80,7 +80,7 @@ def test_odd_partition_values_and_batches_that_are_too_large(world: World, monke
     assert sorted(values_of_name(n)[0] for n in names) == sorted(ODD)
     assert sorted(partition_name(keys, (value,)) for value in ODD) == sorted(names)
     sizes: list[int] = []
-    real = Metastore._write
+    real = Metastore.write
 
     def limited(self: Metastore, call: str, subject: str, do: object) -> object:
         if call == "alter_partitions":
@@ -91,7 +91,7 @@ def test_odd_partition_values_and_batches_that_are_too_large(world: World, monke
                 raise MetastoreError("too large")
         return real(self, call, subject, do)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Metastore, "_write", limited)
+    monkeypatch.setattr(Metastore, "write", limited)
     altered = [replace(p, parameters={"k": "v"}) for p in store.iter_partitions(name, keys)]
     store.alter_partitions(name, altered)
     monkeypatch.undo()
