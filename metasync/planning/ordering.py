@@ -29,12 +29,8 @@ def merged_order(
     there, here = by_source != common, by_destination != common
     take_source = there and not here
     first, second = (source, destination) if take_source else (destination, source)
-    order = [name for name in first if name in wanted]
-    renamed = renames(base, source)
-    for old, new in renamed:
-        if new in wanted and old not in wanted and new not in order and old in first:
-            before = [name for name in first[: first.index(old)] if name in order]
-            order.insert(order.index(before[-1]) + 1 if before else 0, new)
+    instead = {old: new for old, new in renames(base, source) if old not in wanted and new not in first}
+    order = [name for old in first if (name := instead.get(old, old)) in wanted]
     rest = [name for name in (*second, *names) if name in wanted and name not in order]
     cut = len(order) - last if last and not take_source else len(order)
     order = order[:cut] + list(dict.fromkeys(rest)) + order[cut:]
