@@ -1,0 +1,518 @@
+"""Normalising: what of a table counts, where its locations lie, and what comes back when it is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from metasync.model.hms import (
+    FieldSchema,
+    Order,
+    Partition,
+    SerDeInfo,
+    SkewedInfo,
+    StorageDescriptor,
+    Table,
+    TableName,
+    TableType,
+)
+from metasync.model.lakefs import Ref, RefType, Repository
+from metasync.planning import spark
+from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
+from metasync.planning.definition import (
+    ANY_TABLE,
+    IMPOSED,
+    Home,
+    as_external,
+    changed_table,
+    content_hash,
+    header_from_json,
+    header_json,
+    header_of,
+    is_volatile,
+    moved_storage,
+    partition_from,
+    partition_from_json,
+    partition_json,
+    partition_of,
+    table_from,
+)
+from metasync.planning.formats import real_location, why_header_off_ref, why_off_ref, why_skipped
+from metasync.planning.locations import (
+    absolute,
+    absolute_parameters,
+    is_relative,
+    on_ref,
+    path_on_ref,
+    ref_in,
+    ref_root,
+    relative,
+    relative_parameters,
+)
+from metasync.planning.names import database_may_match, logical_name, physical_name
+from metasync.planning.partition_names import partition_name, values_of_name
+from metasync.planning.patterns import compile_error, covers, matches
+from metasync.planning.rules import RuleSet, may_take_database, problems, takes_table
+from metasync.settings.models import Rule, Target
+
+MAIN, DEV = Home("lake", "main"), Home("lake", "dev")
+COLUMNS = (FieldSchema("id", "int", ""), FieldSchema("b", "string", "text"))
+SD = StorageDescriptor(
+    cols=COLUMNS,
+    location="s3a://lake/main/wh/t",
+    input_format="in",
+    output_format="out",
+    num_buckets=4,
+    serde_info=SerDeInfo("s", "lib", {"path": "s3a://lake/main/wh/t", "x": "s3a://lake/main/wh/t"}),
+    bucket_cols=("id",),
+    sort_cols=(Order("b", 1),),
+    skewed_info=SkewedInfo(("id",), (("1",),), ((("1",), "s3a://lake/main/wh/t/one"),)),
+)
+TABLE = Table(
+    "sales",
+    "t",
+    SD,
+    (FieldSchema("dt", "string", ""),),
+    {
+        "k": "v", "EXTERNAL": "TRUE", "numRows": "7", "transient_lastDdlTime": "9", "metasync.name": "x", "spark.sql.statistics.size": "1",
+        "avro.schema.url": "s3a://lake/main/schemas/t.avsc", spark.SCHEMA: '{"type": "struct", "fields": []}', "impala.events.x": "1",
+    },
+    TableType.EXTERNAL, "ana", 1, 100, 200, 30,
+)  # fmt: skip
+
+
+def test_a_header_is_a_table_without_what_does_not_count() -> None:
+    header = header_of(TABLE, MAIN, ["x"])
+    assert (header.database, header.name, header.table_type) == ("", "", ANY_TABLE)
+    assert (header.create_time, header.last_access_time) == (0, 0)
+    assert (header.owner, header.owner_type, header.retention) == ("ana", 1, 30)
+    assert header.parameters == {
+        "k": "v", "avro.schema.url": "s3a://lake/{ref}/schemas/t.avsc", spark.SCHEMA: '{"type":"struct","fields":[]}',
+    }  # fmt: skip
+    assert header.sd.location == "s3a://lake/{ref}/wh/t"
+    assert header.sd.cols == (FieldSchema("id", "int"), FieldSchema("b", "string", "text"))
+    assert header.partition_keys == (FieldSchema("dt", "string"),)
+    assert header.sd.serde_info.parameters == {"path": "s3a://lake/{ref}/wh/t", "x": "s3a://lake/main/wh/t"}
+    assert header.sd.skewed_info.locations == ((("1",), "s3a://lake/{ref}/wh/t/one"),)
+    assert header_of(replace(TABLE, table_type=TableType.MANAGED), MAIN) == header_of(TABLE, MAIN)
+    assert header_of(replace(TABLE, table_type=TableType.VIEW), MAIN).table_type == TableType.VIEW
+    assert "k" not in header_of(TABLE, MAIN, ["k*"]).parameters
+    nowhere = replace(TABLE, sd=replace(SD, location=None))
+    assert header_of(nowhere, MAIN).sd.location is None
+    assert header_from_json(header_json(header)) == header
+
+
+@pytest.mark.parametrize(
+    ("key", "volatile"),
+    [*((key, True) for key in IMPOSED), ("metasync.ref", True), ("numFiles", True), ("spark.sql.statistics.numRows", True),
+     ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
+)  # fmt: skip
+def test_what_is_volatile(key: str, volatile: bool) -> None:
+    assert is_volatile(key, ["etl.*"]) is volatile
+
+
+def test_a_table_of_a_header_lies_on_the_ref_that_it_is_made_for() -> None:
+    made = table_from(header_of(TABLE, MAIN), "sales__dev", "t", "dev")
+    assert (made.database, made.name) == ("sales__dev", "t")
+    assert made.sd.location == "s3a://lake/dev/wh/t"
+    assert made.sd.serde_info.parameters == {"path": "s3a://lake/dev/wh/t", "x": "s3a://lake/main/wh/t"}
+    assert made.sd.skewed_info.locations == ((("1",), "s3a://lake/dev/wh/t/one"),)
+    assert made.parameters["avro.schema.url"] == "s3a://lake/dev/schemas/t.avsc"
+    assert header_of(made, DEV) == header_of(TABLE, MAIN)
+    assert moved_storage(SD, MAIN, "dev").location == "s3a://lake/dev/wh/t"
+    assert moved_storage(replace(SD, location=None), MAIN, "dev").location is None
+
+
+def test_a_mirror_is_external_never_purged_and_carries_its_marks_alone() -> None:
+    managed = replace(
+        TABLE, parameters={"k": "v", "metasync.ref": "old", "TRANSLATED_TO_EXTERNAL": "TRUE", "EXTERNAL": "FALSE"}
+    )
+    made = as_external(managed, {"metasync.ref": "branch/dev"})
+    assert made.table_type == TableType.EXTERNAL
+    assert made.parameters == {
+        "k": "v", "metasync.ref": "branch/dev", "EXTERNAL": "TRUE", "external.table.purge": "FALSE", "discover.partitions": "false",
+    }  # fmt: skip
+
+
+def test_a_changed_table_keeps_what_nobody_merged() -> None:
+    before = header_of(TABLE, MAIN)
+    after = replace(before, parameters={**before.parameters, "k": "new"}, owner="bo")
+    live = replace(TABLE, table_type=TableType.MANAGED, parameters={**TABLE.parameters, "own": "kept"})
+    made = changed_table(live, before, after, "main")
+    assert made.parameters["k"] == "new" and made.owner == "bo"
+    assert (
+        made.parameters["own"] == "kept" and made.parameters["numRows"] == "7" and made.parameters["EXTERNAL"] == "TRUE"
+    )
+    assert made.parameters[spark.SCHEMA] == TABLE.parameters[spark.SCHEMA]
+    assert (made.database, made.name, made.table_type) == ("sales", "t", TableType.MANAGED)
+    assert (made.create_time, made.last_access_time) == (100, 200)
+    dropped = changed_table(live, before, replace(before, parameters={}), "main")
+    assert (
+        "k" not in dropped.parameters and spark.SCHEMA not in dropped.parameters and dropped.parameters["own"] == "kept"
+    )
+
+
+def test_a_schema_that_stays_is_written_as_its_writer_had_it() -> None:
+    whole = spark.dump(
+        {
+            "type": "struct",
+            "fields": [{"name": f"c{n}", "type": "long", "nullable": True, "metadata": {}} for n in range(90)],
+        }
+    )
+    parts = {
+        f"{spark.SCHEMA}.numParts": "2",
+        f"{spark.SCHEMA}.part.0": whole[:100],
+        f"{spark.SCHEMA}.part.1": whole[100:],
+    }
+    live = replace(TABLE, parameters=parts)
+    before = header_of(live, MAIN)
+    assert before.parameters == {spark.SCHEMA: whole}
+    assert changed_table(live, before, replace(before, owner="bo"), "main").parameters == parts
+    grown = spark.dump(
+        {"type": "struct", "fields": [{"name": "c" * 5000, "type": "long", "nullable": True, "metadata": {}}]}
+    )
+    changed = changed_table(live, before, replace(before, parameters={spark.SCHEMA: grown}), "main").parameters
+    assert changed[f"{spark.SCHEMA}.numParts"] == "2" and len(changed[f"{spark.SCHEMA}.part.0"]) == 4000
+    assert spark.joined(changed) == {spark.SCHEMA: grown}
+    incomplete = {f"{spark.SCHEMA}.numParts": "2", f"{spark.SCHEMA}.part.0": "{"}
+    assert spark.joined(incomplete) == incomplete
+    assert spark.split({"k": "v"}) == {"k": "v"} and spark.split({spark.SCHEMA: "x" * 4000}) == {
+        spark.SCHEMA: "x" * 4000
+    }
+    assert (
+        spark.is_schema(spark.SCHEMA)
+        and spark.is_schema(f"{spark.SCHEMA}.part.3")
+        and spark.is_schema(f"{spark.SCHEMA}.numParts")
+    )
+    assert not spark.is_schema(f"{spark.SCHEMA}.numPartCols")
+
+
+def test_a_partition_inherits_what_is_its_tables() -> None:
+    inherits = Partition(("1",), replace(SD, location="s3a://lake/main/wh/t/dt=1"), {"k": "v", "numRows": "1"}, 5, 6)
+    definition = partition_of(inherits, TABLE, MAIN)
+    assert definition.columns is None and definition.storage is None
+    assert (definition.values, definition.location, definition.parameters) == (
+        ("1",),
+        "s3a://lake/{ref}/wh/t/dt=1",
+        {"k": "v"},
+    )
+    assert "k" not in partition_of(inherits, TABLE, MAIN, ["k"]).parameters
+    own = replace(inherits, sd=replace(inherits.sd, cols=COLUMNS[:1], input_format="other"))
+    other = partition_of(own, TABLE, MAIN)
+    assert other.columns == (FieldSchema("id", "int"),) and other.storage is not None and other.storage.cols == ()
+    assert other.storage.location is None and other.storage.input_format == "other"
+    # Spark writes the table's path into the table's SerDe only.
+    pathless = replace(
+        inherits, sd=replace(inherits.sd, serde_info=SerDeInfo("s", "lib", {"x": "s3a://lake/main/wh/t"}))
+    )
+    assert partition_of(pathless, TABLE, MAIN).storage is None
+    for one in (definition, other):
+        assert partition_from_json(partition_json(one)) == one
+    table = table_from(header_of(TABLE, MAIN), "sales__dev", "t", "dev")
+    made = partition_from(definition, table, "dev")
+    assert (
+        made.sd.location == "s3a://lake/dev/wh/t/dt=1"
+        and made.sd.cols == table.sd.cols
+        and made.parameters == {"k": "v"}
+    )
+    assert partition_from(other, table, "dev").sd.cols == (FieldSchema("id", "int"),)
+    assert partition_from(other, table, "dev").sd.input_format == "other"
+    assert partition_from(replace(definition, location=None), table, "dev").sd.location is None
+
+
+def test_hashes_are_of_content() -> None:
+    assert content_hash({"a": 1, "b": [2]}) == content_hash({"b": [2], "a": 1}) != content_hash({"a": 1, "b": [3]})
+    assert (
+        content_hash("ü") == "f5d9a7e27dd2e0bdcc7bb4a1c5ec3c8d1a2ee7ab20f5f4f2d6a1f6ff8dd2e4d0"
+        or len(content_hash("ü")) == 64
+    )
+
+
+# Formats
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"table_type": TableType.VIEW}, "a view"),
+        ({"table_type": TableType.MATERIALIZED_VIEW}, "a view"),
+        ({"parameters": {"table_type": "iceberg"}}, "an Iceberg table"),
+        ({"parameters": {"TABLE_TYPE": "ICEBERG"}}, "an Iceberg table"),
+        ({"sd": replace(SD, serde_info=SerDeInfo("s", "org.apache.Iceberg.mr.hive.HiveIcebergSerDe"))}, "an Iceberg table"),
+        ({"parameters": {"transactional": "TRUE"}}, "a transactional"),
+        ({"parameters": {"transactional": "false"}}, None),
+        ({"parameters": {"storage_handler": "org.x.HBase"}}, "storage handler org.x.HBase"),
+        ({"sd": replace(SD, serde_info=SerDeInfo())}, None),
+        ({"parameters": {"table_type": "DELTA"}}, None),
+    ],
+)  # fmt: skip
+def test_what_is_never_mirrored(change: dict[str, Any], words: str | None) -> None:
+    found = why_skipped(replace(TABLE, **change))
+    assert (found is None) if words is None else (found is not None and words in found)
+
+
+def test_where_a_table_really_lies() -> None:
+    assert why_off_ref(TABLE, "lake", "main") is None
+    assert "is not on lake/dev" in (why_off_ref(TABLE, "lake", "dev") or "") and "wh/t" in (
+        why_off_ref(TABLE, "lake", "dev") or ""
+    )
+    placed = replace(TABLE, sd=replace(SD, location="file:/x-__PLACEHOLDER__"))
+    assert real_location(placed) == SD.location and why_off_ref(placed, "lake", "main") is None
+    bare = replace(placed, sd=replace(placed.sd, serde_info=SerDeInfo()))
+    assert real_location(bare) == "file:/x-__PLACEHOLDER__" and real_location(TABLE) == SD.location
+    assert real_location(replace(TABLE, sd=StorageDescriptor())) is None
+    elsewhere = replace(TABLE, parameters={"avro.schema.url": "s3a://lake/dev/t.avsc"})
+    assert "Avro schema s3a://lake/dev/t.avsc is not on lake/main" in (why_off_ref(elsewhere, "lake", "main") or "")
+    in_serde = replace(
+        TABLE, parameters={}, sd=replace(SD, serde_info=SerDeInfo(parameters={"avro.schema.url": "hdfs://x"}))
+    )
+    assert "Avro schema hdfs://x" in (why_off_ref(in_serde, "lake", "main") or "")
+    assert why_header_off_ref(header_of(TABLE, MAIN)) is None
+    assert "location s3a://lake/main/wh/t is not on the ref" in (why_header_off_ref(header_of(TABLE, DEV)) or "")
+    assert "Avro schema hdfs://x is not on the ref" in (why_header_off_ref(header_of(in_serde, MAIN)) or "")
+    assert "Avro schema" in (why_header_off_ref(header_of(elsewhere, MAIN)) or "")
+
+
+@pytest.mark.parametrize("scheme", ["s3a", "s3", "s3n", "lakefs"])
+def test_locations(scheme: str) -> None:
+    here, root = f"{scheme}://lake/main/wh/t", f"{scheme}://lake/main"
+    assert (
+        on_ref(here, "lake", "main")
+        and on_ref(root, "lake", "main")
+        and not on_ref(here, "lake", "mai")
+        and not on_ref(here, "lak", "main")
+    )
+    assert not on_ref(None, "lake", "main") and not on_ref("hdfs://lake/main/x", "lake", "main")
+    assert ref_in(here, "lake") == "main" and ref_in(here, "pond") is None and ref_in("x", "lake") is None
+    assert relative(here, "lake", "main") == f"{scheme}://lake/{{ref}}/wh/t" and relative(here, "lake", "dev") == here
+    assert relative(here, "pond", "main") == here
+    assert relative(f"{here}-__PLACEHOLDER__", "lake", "main") == f"{here}-__PLACEHOLDER__"
+    assert is_relative(relative(here, "lake", "main")) and not is_relative(here) and not is_relative(None)
+    assert (
+        absolute(relative(here, "lake", "main"), "dev") == f"{scheme}://lake/dev/wh/t" and absolute(here, "dev") == here
+    )
+    assert absolute("x", "dev") == "x"
+    assert path_on_ref(f"{here}/") == "wh/t" and path_on_ref(root) == "" and path_on_ref("x") is None
+    assert ref_root(here, "dev") == f"{scheme}://lake/dev/"
+    with pytest.raises(ValueError, match="'x' is not on lakeFS"):
+        ref_root("x", "dev")
+    parameters = {"path": here, "avro.schema.url": here, "other": here}
+    moved = relative_parameters(parameters, "lake", "main")
+    assert moved == {
+        "path": relative(here, "lake", "main"),
+        "avro.schema.url": relative(here, "lake", "main"),
+        "other": here,
+    }
+    assert absolute_parameters(moved, "main") == parameters
+    assert absolute("s3a://lake/{ref}/a\nb", "dev") == "s3a://lake/dev/a\nb"
+
+
+# Whose a table is
+
+
+def rule(**more: Any) -> Rule:
+    return Rule(**({"name": "dev", "repository": "lake", "branches": ["dev*"], "tables": ["sales.*"]} | more))
+
+
+REF = Ref(RefType.BRANCH, "dev")
+RULES = RuleSet((rule(),))
+ASKER = Asker("metasync", "lake", REF, 1, {TableName("old", "t"): TableName("sales", "was")})
+
+
+def marked(**more: str) -> dict[str, str]:
+    return {
+        "metasync.instance": "metasync", "metasync.repository": "lake", "metasync.ref": "branch/dev",
+        "metasync.incarnation": "1", "metasync.name": "sales__dev.t", "metasync.table": "sales.t",
+    } | {key.replace("_", ".", 1): value for key, value in more.items()}  # fmt: skip
+
+
+def test_canonical_tables() -> None:
+    found = as_canonical(TABLE, "lake", Ref(RefType.BRANCH, "main"))
+    assert found is not None and (found.physical, found.logical, found.kind) == (
+        TableName("sales", "t"),
+        TableName("sales", "t"),
+        "canonical",
+    )
+    assert as_canonical(TABLE, "lake", Ref(RefType.BRANCH, "dev")) is None
+    mirror = replace(TABLE, database="sales__dev", parameters=marked())
+    assert as_canonical(mirror, "lake", Ref(RefType.BRANCH, "main")) is None
+    assert (
+        as_canonical(replace(TABLE, parameters={"metasync.making": "birth-1"}), "lake", Ref(RefType.BRANCH, "main"))
+        is None
+    )
+    view = replace(TABLE, table_type=TableType.VIEW, sd=StorageDescriptor())
+    assert as_canonical(view, "lake", Ref(RefType.BRANCH, "main")) is not None
+    assert as_canonical(replace(TABLE, sd=StorageDescriptor()), "lake", Ref(RefType.BRANCH, "main")) is None
+
+
+def test_tables_of_a_mirrored_ref() -> None:
+    on_dev = replace(TABLE, database="sales__dev", sd=replace(SD, location="s3a://lake/dev/wh/t"), parameters={})
+    mine = as_of_ref(replace(on_dev, parameters=marked()), ASKER, RULES)
+    assert mine is not None and (mine.kind, mine.logical, mine.physical) == (
+        "mirror",
+        TableName("sales", "t"),
+        TableName("sales__dev", "t"),
+    )
+    assert mine.marks is not None and mine.marks.instance == "metasync"
+    making = as_of_ref(replace(on_dev, parameters=marked(metasync_making="birth-1")), ASKER, RULES)
+    assert making is not None and making.kind == "making"
+    for other in (
+        {"metasync_instance": "x"},
+        {"metasync_repository": "x"},
+        {"metasync_ref": "branch/x"},
+        {"metasync_incarnation": "2"},
+    ):
+        assert as_of_ref(replace(on_dev, parameters=marked(**other)), ASKER, RULES) is None
+    assert as_of_ref(replace(on_dev, parameters={"metasync.making": "x"}), ASKER, RULES) is None
+    users = as_of_ref(on_dev, ASKER, RULES)
+    assert (
+        users is not None
+        and users.kind == "belonging"
+        and users.logical == TableName("sales", "t")
+        and users.marks is None
+    )
+    assert as_of_ref(replace(on_dev, sd=SD), ASKER, RULES) is None
+    assert as_of_ref(replace(on_dev, database="hr__dev"), ASKER, RULES) is None
+    pinned = as_of_ref(replace(on_dev, database="old"), ASKER, RULES)
+    assert pinned is not None and pinned.logical == TableName("sales", "was")
+    hashing = RuleSet((rule(target={"on_collision": "hash"}),))
+    hashed = physical_name(hashing.rules[0].target, "lake", REF, TableName("sales", "t"), hashed=True)
+    apart = replace(on_dev, database=hashed.database, name=hashed.table)
+    found = as_of_ref(apart, ASKER, hashing)
+    assert found is not None and found.logical == TableName("sales", "t")
+    assert as_of_ref(apart, ASKER, RULES) is None
+
+
+def test_databases_worth_reading() -> None:
+    assert may_hold_tables("sales__dev", ASKER, RULES) and may_hold_tables("old", ASKER, RULES)
+    assert not may_hold_tables("sales", ASKER, RULES) and not may_hold_tables("sales__dev2", ASKER, RULES)
+    assert not may_hold_tables("sales__other", replace(ASKER, ref=Ref(RefType.BRANCH, "other")), RULES)
+    assert database_may_match(Target(), "lake", REF, "anything__dev") and not database_may_match(
+        Target(), "lake", REF, "anything"
+    )
+
+
+# Rules
+
+
+def test_which_rule_is_meant() -> None:
+    first, second = (
+        rule(tables=["sales.o*"]),
+        rule(name="all", repository="la*", tags=["v*"], ignore_parameters=["etl.*"], canonical_branch="prod"),
+    )
+    rules = RuleSet((first, second))
+    orders, items, tag = TableName("sales", "orders"), TableName("sales", "items"), Ref(RefType.TAG, "v1")
+    assert (
+        rules.of_repository("lake") == (first, second)
+        and rules.of_repository("lava") == (second,)
+        and rules.of_repository("x") == ()
+    )
+    assert rules.of_ref("lake", REF) == (first, second) and rules.of_ref("lake", tag) == (second,)
+    assert rules.of_table("lake", REF, orders) is first and rules.of_table("lake", REF, items) is second
+    assert rules.of_table("lake", Ref(RefType.BRANCH, "x"), orders) is None
+    lake = Repository("lake", 1, "", "main")
+    assert rules.canonical_branches(lake) == {"main": [first], "prod": [second]}
+    assert rules.is_watched(lake, Ref(RefType.BRANCH, "main")) and rules.is_watched(lake, Ref(RefType.BRANCH, "prod"))
+    assert (
+        rules.is_watched(lake, REF)
+        and not rules.is_watched(lake, tag)
+        and not rules.is_watched(lake, Ref(RefType.BRANCH, "x"))
+    )
+    assert rules.ignored_parameters("lake") == ["etl.*"] and rules.ignored_parameters("x") == []
+    assert rules.named("all") is second and rules.named("x") is None
+    assert rules.takes(first, orders) and not rules.takes(first, items)
+    assert takes_table(rule(tables=["SALES.*", "re:sales[.]x"]), orders)
+    assert not takes_table(rule(tables=["sales.*", "!sales.o*"]), orders)
+
+
+@pytest.mark.parametrize(
+    ("tables", "database", "may"),
+    [(["sales.*"], "sales", True), (["SALES.*"], "sales", True), (["sales.*"], "hr", False), (["re:x[.]y"], "hr", True), (["!hr.*"], "hr", True),
+     (["*.*", "!hr.*"], "hr", True), (["s*.t"], "sales", True)],
+)  # fmt: skip
+def test_databases_that_a_rule_may_take(tables: list[str], database: str, may: bool) -> None:
+    assert may_take_database(rule(tables=tables), database) is may
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ([rule()], []),
+        ([rule(branches=["re:("])], ["re:("]),
+        ([rule(tables=["re:("])], ["re:("]),
+        ([rule(repository="re:(")], ["re:("]),
+        ([rule(tags=["!re:("])], ["re:("]),
+        ([rule(target={"database": "{database}", "table": "{table}"})], ["has no {ref}"]),
+        ([rule(branches=["dev"], target={"database": "{database}_x", "table": "{table}"})], []),
+        ([rule(branches=["dev"], tags=["v"], target={"database": "x", "table": "{table}"})], ["has no {ref}"]),
+        ([rule(branches=["re:dev"], target={"database": "x", "table": "{table}"})], ["has no {ref}"]),
+        ([rule(branches=["dev?"], target={"database": "x", "table": "{table}"})], ["has no {ref}"]),
+        ([rule(target={"database": "x", "table": "{ref}_{table}"})], []),
+        ([rule(target={"database": "{ref}", "table": "t"})], ["has no {table}"]),
+        ([rule(target={"database": "{ref}_{table}", "table": "t"})], []),
+        ([rule(), rule(name="later", branches=["dev-1"])], ["'later' is shadowed by rule 'dev'"]),
+        ([rule(branches=["dev-1"]), rule(name="later")], []),
+        ([rule(), rule(name="later", repository="pond")], []),
+        ([rule(), rule(name="later", tags=["v*"])], []),
+        ([rule(), rule(name="later", tables=["hr.*"])], []),
+        ([rule(), rule(name="later", tables=["SALES.x"])], ["'later' is shadowed"]),
+    ],
+)  # fmt: skip
+def test_problems_of_rules(made: list[Rule], words: list[str]) -> None:
+    found = problems(made)
+    assert len(found) == len(words), found
+    assert all(word in one and "rule '" in one for word, one in zip(words, found, strict=True))
+
+
+def test_patterns_in_lists() -> None:
+    assert matches("a", ["a"]) and not matches("a", ["A"]) and matches("ab", ["a*"]) and not matches("ab", ["a"])
+    assert matches("x", ["!a"]) and not matches("a", ["!a"]) and not matches("a", ["*", "!a"]) and not matches("a", [])
+    assert (
+        matches("dev-12", ["re:dev-\\d+"])
+        and not matches("dev-12x", ["re:dev-\\d+"])
+        and not matches("dev-1", ["*", "!re:dev.*"])
+    )
+    assert (
+        compile_error("re:(") == "'re:(' is not a regular expression: missing ), unterminated subpattern at position 0"
+    )
+    assert compile_error("re:a+") is None and compile_error("!re:a") is None and compile_error("[") is None
+    assert covers(["*"], ["a"]) and covers(["a*"], ["ab*"]) and not covers(["a"], ["a*"]) and covers(["a?"], ["a?"])
+    assert (
+        not covers(["a?"], ["ab"])
+        and not covers(["re:.*"], ["a"])
+        and covers(["re:.*"], ["re:.*"])
+        and not covers(["*"], ["re:a"])
+    )
+    assert covers(["a"], []) and not covers([], ["a"]) and not covers(["*", "!a"], ["b"]) and covers(["*"], ["a", "!b"])
+    assert (
+        covers(["*"], ["!b"])
+        and not covers(["a*"], ["!b"])
+        and not covers(["a[b]"], ["ab"])
+        and covers(["a*"], ["a[b]"])
+    )
+    assert not covers(["a", "b"], ["a", "c"]) and covers(["a", "b"], ["b"])
+
+
+# Names
+
+
+def test_names_of_partitions() -> None:
+    keys = (FieldSchema("DT", "string"), FieldSchema("c", "string"))
+    assert partition_name(keys, ("2024:01", "")) == "dt=2024%3A01/c=__HIVE_DEFAULT_PARTITION__"
+    assert values_of_name("dt=2024%3A01/c=x") == ("2024:01", "x")
+    assert partition_name(keys[:1], ("a b=c/d%e{[^",)) == "dt=a b%3Dc%2Fd%25e%7B%5B%5E"
+    assert partition_name(keys[:1], ("\x01\x7f\"#'*?\\]",)) == "dt=%01%7F%22%23%27%2A%3F%5C%5D"
+    assert values_of_name("a=b=c") == ("b=c",)
+
+
+def test_names_parse_back() -> None:
+    target = Target(database="{repository}_{database}", table="{ref_type}_{ref}_{table}")
+    made = physical_name(target, "lake", REF, TableName("sales", "t"))
+    assert made == TableName("lake_sales", "branch_dev_t")
+    assert logical_name(target, "lake", REF, made, hashed=False) == TableName("sales", "t")
+    assert logical_name(target, "pond", REF, made, hashed=False) is None
+    assert logical_name(target, "lake", Ref(RefType.TAG, "dev"), made, hashed=False) is None
+    assert logical_name(target, "lake", Ref(RefType.BRANCH, "dev2"), made, hashed=False) is None
