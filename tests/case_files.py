@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 FOLDER = Path(__file__).parent / "merge_cases"
 _KEYS = {
     "title", "because", "scenario", "base", "source", "destination", "result", "policy", "rule", "strategy",
-    "conflicts", "withheld", "renames", "resolved", "real", "applied", "steps", "problem", "tables", "lax_metastore",
+    "conflicts", "withheld", "renames", "resolved", "real", "applied", "steps", "stuck", "tables", "column_check",
 }  # fmt: skip
 
 

@@ -187,7 +187,7 @@ class MergeBook:
             live=live,
             problem=self._problem(sight, destination, physical, live),
             data_changed=decides and self._data_changed(changed, versions),
-            strict_columns=self._metastore.refuses_incompatible_columns(),
+            column_check=self._metastore.column_check(),
             emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),
         )
 

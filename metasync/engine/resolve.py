@@ -14,7 +14,7 @@ from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
 from metasync.engine.scope import Scope
-from metasync.errors import ChangedMeanwhile, UsageError
+from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
@@ -105,6 +105,9 @@ class Resolver:
             raise UsageError(f"there is no plan {plan_id}; see: metasync status")
         if row.state != "waiting":
             raise UsageError(f"plan {plan_id} is {row.state} already")
+        if row.plan.conflicts:
+            found = ", ".join(sorted({f"{item_name(c.path)}: {c.reason}" for _, c in row.plan.conflicts}))
+            raise Incompatible(f"plan {plan_id} cannot be applied as it is ({found}); change the table by hand")
         observed = self._observer.observe(Scope(row.repository, full=True))
         plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
         result = self._controller.execute(observed, replace(plan, refusal=""), told)

@@ -54,8 +54,8 @@ class Undoer:
             whole = change.before is None or change.after is None
             touched = None if whole else {p.values for p in change.partitions}
             current = self._versions.partial(newest.definition if newest else None, touched)
-            strict = self._metastore.refuses_incompatible_columns()
-            turned = undo_change(change, current, newest.id if newest else None, strict_columns=strict)
+            check = self._metastore.column_check()
+            turned = undo_change(change, current, newest.id if newest else None, column_check=check)
             live = next((view for view in reading.tables if view.logical == change.logical), None)
             stamp = live.table.parameters.get("transient_lastDdlTime", "") if live else ""
             turned = replace(turned, commit=sight.current[destination.ref], stamp=stamp)

@@ -11,6 +11,7 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import MetastoreError, NotFound
+from metasync.metastore.capabilities import CapabilityCalls
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
@@ -34,11 +35,9 @@ from metasync.planning.partition_names import partition_name, values_of_name
 _TABLES_AT_ONCE = 200
 _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TEST_CAPABILITY, 2])
 """Without capability 2, a 3.1 metastore fails a whole bulk read for one insert-only table."""
-_COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"
-"""The setting's name on 2.3; 3.1 and later answer to it too."""
 
 
-class Metastore(ConstraintCalls, StatisticsCalls):
+class Metastore(CapabilityCalls, ConstraintCalls, StatisticsCalls):
     """Reads and writes of one Hive Metastore."""
 
     # Databases
@@ -112,16 +111,6 @@ class Metastore(ConstraintCalls, StatisticsCalls):
     def create_table(self, table: Table) -> None:
         """Creates a table as it is given. Raises AlreadyExists."""
         self.write("create_table", str(table.table_name), lambda c: c.create_table(table_to(table)))
-
-    def refuses_incompatible_columns(self) -> bool:
-        """Whether the server refuses columns whose types changed incompatibly by position; true unless it says not."""
-        try:
-            answer = self.read(
-                "get_config_value", "the server's settings", lambda c: c.get_config_value(_COLUMN_CHECK, "true")
-            )
-        except MetastoreError:
-            return True
-        return str(answer).strip().lower() != "false"
 
     def alter_table(self, table: Table, *, cascade: bool = False, expected: tuple[str, str] | None = None) -> None:
         """Writes a table's definition over the one that is there; with `cascade`, its columns to its partitions too.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from metasync.model.hms import Table
 from metasync.planning.graph import Parents, merge_bases
 from metasync.planning.kinds import kind_of
 from metasync.planning.kinds.columns import refused_positions
@@ -40,6 +41,7 @@ from metasync.planning.tree import (
     order_of,
     to_tree,
 )
+from metasync.planning.types import ColumnCheck
 from metasync.settings.models import MergePolicy
 
 Side = Literal["ours", "theirs"]
@@ -71,7 +73,7 @@ class MergeRules:
     """How a merge is judged.
 
     `choose` settles conflicts, but with `may_drop` false none that would drop something; `approved` applies what the
-    policy withholds. `strict_columns`: the metastore refuses columns whose types changed incompatibly, its default.
+    policy withholds. `column_check`: which changes of type the metastore refuses.
     `emptied`: the partitions below which the merged data has no object.
     """
 
@@ -81,7 +83,7 @@ class MergeRules:
     choose: Choice | None = None
     may_drop: bool = True
     approved: bool = False
-    strict_columns: bool = True
+    column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
 
     def allow(self, change: ItemChange, layout: Layout) -> bool:
@@ -314,9 +316,14 @@ def _refused(destination: Any, after: Any, rules: MergeRules) -> list[ItemConfli
         for path, name in dangling(after)
         if (path, name) not in before
     ]
-    refused = refused_positions(old.sd.cols, new.sd.cols) if rules.strict_columns else []
-    return broken + [
-        ItemConflict(("columns", now.name), None, was.type, now.type, "metastore-refuses") for was, now in refused
+    return broken + refused_columns(old, new, rules.column_check)
+
+
+def refused_columns(before: Table, after: Table, check: ColumnCheck) -> list[ItemConflict]:
+    """The columns for which the metastore would refuse to lead a table from one header to the other."""
+    return [
+        ItemConflict(("columns", now.name), None, was.type, now.type, "metastore-refuses")
+        for was, now in refused_positions(before.sd.cols, after.sd.cols, check)
     ]
 
 

@@ -12,6 +12,7 @@ from metasync.model.marks import Marks
 from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
 from metasync.planning.plan import CopyStatistics, MergeTable, Notice, PartitionChange
+from metasync.planning.types import ColumnCheck
 
 RefLife = Literal["new", "making", "live", "gone"]
 
@@ -107,7 +108,7 @@ class MergeTableView:
     """One logical table of a merge: both sides' versions, and the destination's table as it is now.
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
-    commit changed objects below it; `strict_columns`, whether the metastore refuses incompatible changes of type;
+    commit changed objects below it; `column_check`, which changes of type the metastore refuses;
     `emptied`, the partitions that the source dropped and below which the merge commit holds no object.
     """
 
@@ -119,7 +120,7 @@ class MergeTableView:
     problem: str | None = None
     skipped: str | None = None
     data_changed: bool = False
-    strict_columns: bool = True
+    column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
 
 

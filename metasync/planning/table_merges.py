@@ -13,11 +13,12 @@ from metasync.planning.graph import merge_bases
 from metasync.planning.kinds.constraints import parents
 from metasync.planning.kinds.partitions import partition_key, partition_values
 from metasync.planning.matrix import ItemChange, ItemConflict
-from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table
+from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table, refused_columns
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.patterns import matches
 from metasync.planning.plan import MergeTable, Notice, PartitionChange
 from metasync.planning.tree import Definition, Partial
+from metasync.planning.types import ColumnCheck
 from metasync.settings.models import Rule
 
 
@@ -33,7 +34,7 @@ def plan_table_merge(
         return change
     whole = _plan(merge, view, rule, choose, approved=True)
     assert whole is not None  # the source changed, or nothing would be withheld
-    return replace(change, waiting=_rest(whole, change))
+    return replace(change, waiting=_rest(whole, change, column_check=view.column_check))
 
 
 def _plan(
@@ -46,7 +47,7 @@ def _plan(
         choose=choose or (_by_strategy(merge) if view.data_changed else None),
         may_drop=choose is not None,
         approved=approved,
-        strict_columns=view.strict_columns,
+        column_check=view.column_check,
         emptied=view.emptied,
     )
     outcome = merge_table(view.input, judged)
@@ -126,15 +127,23 @@ def _by_strategy(merge: MergeView) -> Choice | None:
     return (lambda _: side) if side else None
 
 
-def _rest(whole: MergeTable, carried: MergeTable) -> MergeTable:
-    """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole."""
+def _rest(whole: MergeTable, carried: MergeTable, *, column_check: ColumnCheck) -> MergeTable:
+    """The change that `metasync apply` makes of what the policy withheld: from after the carried part to the whole.
+
+    A metastore may take the whole at once and refuse this second half of it; that is a conflict of the waiting plan.
+    """
     between = {p.values: p for p in carried.partitions}
     partitions = tuple(
         replace(p, before=between[p.values].after if p.values in between else p.before)
         for p in whole.partitions
         if p.values not in between or between[p.values].after != p.after
     )
-    return replace(whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=())
+    conflicts = whole.conflicts
+    if carried.after is not None and whole.after is not None and not conflicts:
+        conflicts = tuple(refused_columns(carried.after, whole.after, column_check))
+    return replace(
+        whole, before=carried.after, items=carried.withheld, partitions=partitions, withheld=(), conflicts=conflicts
+    )
 
 
 def parents_first(changes: Sequence[MergeTable]) -> list[MergeTable]:
@@ -174,7 +183,7 @@ def _fingerprint(header: Table | None) -> tuple[object, ...]:
     return (header.sd.location, header.sd.cols, header.partition_keys) if header is not None else ()
 
 
-def undo_change(done: MergeTable, current: Definition, version: int | None, *, strict_columns: bool) -> MergeTable:
+def undo_change(done: MergeTable, current: Definition, version: int | None, *, column_check: ColumnCheck) -> MergeTable:
     """The change that takes back what a merge or an applied plan did to a table: the same merge turned round.
 
     Base is what it left, source what it found, destination the table as it is now: `current`, of version `version`,
@@ -184,7 +193,7 @@ def undo_change(done: MergeTable, current: Definition, version: int | None, *, s
     base = _image(done.after, {p.values: p.after for p in done.partitions})
     source = _image(done.before, {p.values: p.before for p in done.partitions})
     turned = MergeInput({1: (), 2: (1,), 3: (1,)}, {1: base, 2: source, 3: current}, 2, 3)
-    outcome = merge_table(turned, MergeRules(policy="full", approved=True, strict_columns=strict_columns))
+    outcome = merge_table(turned, MergeRules(policy="full", approved=True, column_check=column_check))
     after = outcome.before if outcome.conflicts else outcome.after
     return replace(
         done,

@@ -14,6 +14,10 @@ from typing import Any, Literal
 Family = Literal["parquet", "orc", "avro", "text", "json", "other"]
 """How values are stored, as far as that decides which types can be read as which."""
 
+ColumnCheck = Literal["exact", "kinds", "none"]
+"""What a metastore holds against a changed type: `exact`, any change within a nested type (2.3.9 live); `kinds`, only
+those between kinds of type (3.1.3 to 4.2.1 live); `none`, where the server was told to allow all."""
+
 TypeTree = str | Mapping[str, Any]
 
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -146,16 +150,13 @@ def _sized(text: str) -> tuple[str, int, int]:
     return name, int(match.group(2) or default), int(match.group(3) or 0)
 
 
-def metastore_accepts(old: str, new: str) -> bool:
-    """Whether HMS lets a column change from `old` to `new` while it disallows incompatible changes.
-
-    Seen live on 2.3.9 to 4.2.1. Within one kind of array, map or struct it takes anything.
-    """
+def metastore_accepts(old: str, new: str, check: ColumnCheck = "kinds") -> bool:
+    """Whether HMS lets a column change from `old` to `new`. Seen live on 2.3.9 to 4.2.1."""
     one, other = _kind(old), _kind(new)
-    if old.strip().lower() == new.strip().lower():
+    if check == "none" or old.strip().lower() == new.strip().lower():
         return True
     if one in _COMPLEX or other in _COMPLEX:
-        return one == other
+        return one == other and check == "kinds"
     if one in ("float", "double") and other == "decimal":
         return False
     if one in _NUMERIC and other in _NUMERIC:

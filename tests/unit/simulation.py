@@ -97,6 +97,7 @@ class Lake:
     def approve(self, source: str, destination: str) -> MergeTable:
         """`metasync apply`: what the policy withheld."""
         kept = self.waiting.pop((source, destination))
+        assert not kept.conflicts, "the plan cannot be applied as it is"
         now = self[destination]
         assert (now.header if now else None) == kept.before, "the plan is stale"
         change = replace(kept, destination_version=self.refs[destination], edge=True)
@@ -108,7 +109,7 @@ class Lake:
         if current is not None and change.before is not None and change.after is not None:
             touched = {partition_key(p.values) for p in change.partitions}
             current = Partial(current.header, {k: p for k, p in current.partitions.items() if k in touched})
-        turned = undo_change(change, current, self.refs[destination], strict_columns=True)
+        turned = undo_change(change, current, self.refs[destination], column_check="kinds")
         if not turned.conflicts:
             self.record(turned, destination, destination)
         return turned

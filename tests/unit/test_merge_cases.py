@@ -40,8 +40,8 @@ def outcome(case: Case, key: str) -> Definition:
 
 def options(case: Case) -> dict[str, Any]:
     strategy = case.words.get("strategy", "")
-    strict = not case.words.get("lax_metastore", False)
-    return {"strategy": strategy, "data_changed": bool(strategy), "strict_columns": strict}
+    check = case.words.get("column_check", "kinds")
+    return {"strategy": strategy, "data_changed": bool(strategy), "column_check": check}
 
 
 @pytest.mark.parametrize("case", SIMPLE, ids=str)
@@ -62,6 +62,8 @@ def test_case(case: Case) -> None:
         assert dict(change.renames) == case.words.get("renames", {})
         again = lake.plan("dev", "main", rule, **options(case))
         assert again is None or (not again.items and again.withheld == change.withheld)
+    if change is not None and change.waiting is not None:
+        assert {item_name(c.path): c.reason for c in change.waiting.conflicts} == case.words.get("stuck", {})
     if "applied" in case.words:
         lake.approve("dev", "main")
         assert lake["main"] == outcome(case, "applied")
@@ -72,7 +74,7 @@ def test_case(case: Case) -> None:
 def test_a_choice_settles_it(case: Case) -> None:
     for side in case.words["resolved"]:
         lake, rule = lake_of(case), a_rule(**case.rule)
-        change = lake.merge("dev", "main", rule, choose=lambda _, side=side: side)
+        change = lake.merge("dev", "main", rule, choose=lambda _, side=side: side, **options(case))
         assert change is not None and not change.conflicts
         assert lake["main"] == outcome(
             replace(case, words={"result": case.words["resolved"][side], **_sides(case)}), "result"

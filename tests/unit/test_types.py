@@ -123,14 +123,20 @@ def test_what_a_metastore_takes() -> None:
         assert metastore_accepts(one, other), (one, other)
     for one, other in pairs(REFUSED):
         assert not metastore_accepts(one, other), (one, other)
+        assert not metastore_accepts(one, other, "exact"), (one, other)
+        assert metastore_accepts(one, other, "none"), (one, other)
+    nested = ("struct<", "array<", "map<")
+    for one, other in pairs(ACCEPTED):
+        assert metastore_accepts(one, other, "exact") is not one.startswith(nested), (one, other)
 
 
 def test_refused_positions_are_pairs() -> None:
     old = (FieldSchema("a", "bigint"), FieldSchema("b", "string"), FieldSchema("c", "int"))
-    assert refused_positions(old, old) == []
-    assert refused_positions(old, old[:2]) == []
-    assert refused_positions(old[:2], old) == []
-    assert refused_positions(old, old[1:]) == [(old[1], old[2])]
+    assert refused_positions(old, old, "exact") == []
+    assert refused_positions(old, old[:2], "kinds") == []
+    assert refused_positions(old[:2], old, "kinds") == []
+    assert refused_positions(old, old[1:], "kinds") == [(old[1], old[2])]
+    assert refused_positions(old, old[1:], "none") == []
 
 
 # Order

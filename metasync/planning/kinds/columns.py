@@ -15,7 +15,7 @@ from metasync.model.hms import FieldSchema, Table
 from metasync.planning.kinds.kind import Kind, Tree, present
 from metasync.planning.layout import Layout
 from metasync.planning.matrix import ItemChange
-from metasync.planning.types import TypeTree, is_widening, metastore_accepts, type_text, type_tree
+from metasync.planning.types import ColumnCheck, TypeTree, is_widening, metastore_accepts, type_text, type_tree
 
 ALL = "*"
 
@@ -87,9 +87,11 @@ def _widens(change: ItemChange, layout: Layout) -> bool:
     return is_widening(before, after, layout.family)
 
 
-def refused_positions(old: Sequence[FieldSchema], new: Sequence[FieldSchema]) -> list[tuple[FieldSchema, FieldSchema]]:
+def refused_positions(
+    old: Sequence[FieldSchema], new: Sequence[FieldSchema], check: ColumnCheck
+) -> list[tuple[FieldSchema, FieldSchema]]:
     """The pairs, by position, for which HMS would refuse to alter a table from `old` columns to `new` ones."""
-    return [(was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type)]
+    return [(was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type, check)]
 
 
 KIND = Kind(
