@@ -240,6 +240,8 @@ class Applier:
 
     def _mirror_of(self, repository: Repository, change: CreateMirror, parent: TableName) -> TableName | None:
         """The sibling mirror that a foreign key refers to; the canonical table where that has none."""
+        if parent == change.logical:
+            return change.physical
         rule = self._rules.named(change.rule)
         names = [physical_name(rule.target, repository.name, change.ref, parent)] if rule is not None else []
         return next((name for name in (*names, parent) if self._metastore.get_table(name) is not None), None)

@@ -35,6 +35,7 @@ from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
+from metasync.planning.tree import normalised
 
 _PARTITIONS_AT_ONCE = 500
 STAMP = "transient_lastDdlTime"
@@ -129,6 +130,8 @@ class MergeApplier:
         return _Constraints(names_gone(live, logical_of, after), moved_to(after, on_destination.get))
 
     def _parent(self, repository: Repository, change: MergeTable, parent: TableName) -> TableName | None:
+        if parent == change.logical:
+            return change.physical
         rule = self._rules.named(change.rule)
         names = [parent]
         if rule is not None and change.physical != change.logical:
@@ -266,8 +269,11 @@ def _waiting_room(definition: PartitionDefinition) -> str | None:
 
 
 def _hash(header: Table) -> str:
-    """The hash of all that comes with the table itself; constraints are compared where they are changed."""
-    return content_hash(header_json(replace(header, constraints=NO_CONSTRAINTS)))
+    """The hash of all that comes with the table itself, however it is written down.
+
+    Constraints are compared where they are changed.
+    """
+    return content_hash(header_json(normalised(replace(header, constraints=NO_CONSTRAINTS))))
 
 
 def _stamp(table: Table) -> str:

@@ -104,8 +104,13 @@ class Discoverer:
             return None
         depth = len(header.partition_keys)
         changed = sorted({path for one in ranges for path in one.partitions(root, depth)})
-        filled = parallel(_AT_ONCE, lambda path: self._lakefs.has_objects(repository, head, f"{root}/{path}"), changed)
-        directories = tuple(Directory(path, has) for path, has in zip(changed, filled, strict=True))
+
+        def look(path: str) -> Directory:
+            where = f"{root}/{path}"
+            filled = self._lakefs.has_data(repository, head, where)
+            return Directory(path, filled, not filled and not self._lakefs.has_objects(repository, head, where))
+
+        directories = tuple(parallel(_AT_ONCE, look, changed))
         return self._again(row, DiscoveredTable(logical, version.id, (), directories))
 
     def _again(self, row: RefRow, table: DiscoveredTable) -> DiscoveredTable | None:

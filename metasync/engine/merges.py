@@ -93,7 +93,8 @@ class MergeBook:
             destination=destination.ref,
             destination_ref_id=destination.id,
             strategy=merge.strategy,
-            head=merge.parents[0] if merge.is_metadata else "",
+            own_commit="" if merge.is_metadata else merge.commit,
+            head=sight.current.get(destination.ref, destination.head),
         )
         if merge.state == "started":
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))

@@ -120,7 +120,7 @@ class Recorder:
                 on_source = version.on == "source"
                 ref_id = change.source_ref_id if on_source else change.destination_ref_id
                 assert ref_id is not None  # new_versions adds none to a source that is no ref
-                tag = "" if on_source else change.commit
+                tag = "" if on_source else change.heads[-1]
                 if version.content == "newest" and newest is not None:
                     tag = newest.commit
                 made[version.content] = add_version(
@@ -132,8 +132,8 @@ class Recorder:
                     tag,
                     now,
                 )
-            if "after" in made and change.commit:
-                note_head(connection, change.destination_ref_id, change.commit, made["after"], now)
+            for head in change.heads if "after" in made else ():
+                note_head(connection, change.destination_ref_id, head, made["after"], now)
             if done and change.writes:
                 ledger_store.note(
                     connection,

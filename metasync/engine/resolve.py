@@ -233,7 +233,10 @@ class Resolver:
                 f"plan {row.id}: {stored.physical} has changed since the plan was made; "
                 "the next merge offers what is left anew"
             )
-        return replace(row.plan, changes=(replace(stored, destination_version=ours.id, edge=True),))
+        destination = self._refs.get(stored.destination_ref_id)
+        head = self._lakefs.get_ref(row.repository, destination.ref) or destination.head
+        current = replace(stored, destination_version=ours.id, edge=True, heads=(head,))
+        return replace(row.plan, changes=(current,))
 
     def _again(
         self, repository: str, merge_id: int, logical: TableName
@@ -261,7 +264,7 @@ class Resolver:
             destination.ref,
             destination.id,
             merge.strategy,
-            head=merge.parents[0] if merge.is_metadata else "",
+            head=sight.current.get(destination.ref, destination.head),
         )
         return merge_view, view, rule
 

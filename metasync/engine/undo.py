@@ -58,7 +58,7 @@ class Undoer:
             turned = undo_change(change, current, newest.id if newest else None, column_check=check)
             live = next((view for view in reading.tables if view.logical == change.logical), None)
             stamp = live.table.parameters.get("transient_lastDdlTime", "") if live else ""
-            turned = replace(turned, commit=sight.current[destination.ref], stamp=stamp)
+            turned = replace(turned, heads=(sight.current[destination.ref],), stamp=stamp)
             if turned.writes or turned.conflicts:
                 changes.append(turned)
         return sight.repository, Plan(repository, tuple(changes))
@@ -69,16 +69,14 @@ class Undoer:
         return self._controller.execute(Observed(repository, "", ""), plan, told)
 
     def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
-        if name.isdigit() and len(name) < 8:
-            row = self._ledger.plan(int(name))
-            if row is None:
-                raise UsageError(f"there is no plan {name}; see: metasync history")
+        row = self._ledger.plan(int(name)) if name.isdigit() and len(name) < 8 else None
+        if row is not None:
             if row.state != "applied" or not row.plan.merges:
                 raise UsageError(f"plan {name} is {row.state}; only an applied plan of a merge can be undone")
             return row.plan.merges, row.repository
         found = self._ledger.find_merges(name)
         if len(found) != 1:
-            what = "no merge" if not found else f"{len(found)} merges, say more of its commit:"
+            what = "there is no merge or plan" if not found else f"{len(found)} merges, say more of its commit:"
             raise UsageError(f"{what} {name!r}; see: metasync history")
         done = [change for change in self._ledger.merged_tables(found[0].id) if change.writes]
         repository = self._refs.repository(found[0].repository_id).name

@@ -156,6 +156,22 @@ class LakeFS:
                 return
             cursor = page.pagination.next_offset
 
+    def has_data(self, repository: str, ref: str, path: str) -> bool:
+        """Whether there is an object below a path that engines read: no part of its name begins with `_` or `.`."""
+        prefix, cursor = f"{path}/", ""
+        while True:
+            page = self.call(
+                "list_objects", f"{repository} {ref}", self.objects.list_objects,
+                repository, ref, prefix=prefix, after=cursor, amount=100,
+            )  # fmt: skip
+            for row in page.results:
+                names = row.path.removeprefix(prefix).split("/")
+                if names[-1] and not any(name.startswith(("_", ".")) for name in names):
+                    return True
+            if not page.pagination.has_more:
+                return False
+            cursor = page.pagination.next_offset
+
     def has_objects(self, repository: str, ref: str, path: str) -> bool:
         """Whether there is any object below a path (without slashes at its ends)."""
         page = self.call(

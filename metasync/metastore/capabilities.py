@@ -54,4 +54,4 @@ def _knows(client: Any, method: str) -> bool:
     error = TApplicationException()
     error.read(answer)
     answer.readMessageEnd()
-    return error.type != TApplicationException.UNKNOWN_METHOD
+    return bool(error.type != TApplicationException.UNKNOWN_METHOD)

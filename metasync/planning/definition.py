@@ -197,18 +197,29 @@ def changed_table(live: Table, before: Table, after: Table, ref: str) -> Table:
         for key, value in live.parameters.items()
         if key not in before.parameters and not spark.is_schema(key)
     }
-    written = target.parameters
+    written = dict(target.parameters)
     if before.parameters.get(spark.SCHEMA) == after.parameters.get(spark.SCHEMA):
         # The same schema stays as it was stored: whole, or in the pieces that its writer chose.
         schema = {key: value for key, value in live.parameters.items() if spark.is_schema(key)}
         written = {key: value for key, value in written.items() if not spark.is_schema(key)} | schema
+    same = _unchanged(before.parameters, after.parameters)
+    written |= {key: value for key, value in live.parameters.items() if key in same}
+    serde, live_serde = target.sd.serde_info, live.sd.serde_info.parameters
+    same = _unchanged(before.sd.serde_info.parameters, after.sd.serde_info.parameters)
+    serde = replace(serde, parameters={**serde.parameters, **{k: v for k, v in live_serde.items() if k in same}})
     return replace(
         target,
-        parameters=unmanaged | dict(written),
+        sd=replace(target.sd, serde_info=serde),
+        parameters=unmanaged | written,
         table_type=live.table_type,
         create_time=live.create_time,
         last_access_time=live.last_access_time,
     )
+
+
+def _unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """The keys whose values no merge changed: their text stays as its writer had it."""
+    return {key for key, value in before.items() if after.get(key) == value and not spark.is_schema(key)}
 
 
 def header_json(header: Table) -> dict[str, Any]:

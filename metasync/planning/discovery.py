@@ -13,10 +13,14 @@ from metasync.planning.plan import PartitionChange
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory below a table in which something changed: `dt=1/country=de`, and whether it holds an object now."""
+    """A directory below a table in which something changed: `dt=1/country=de`.
+
+    It is `filled` with data, or `empty` of any object, or neither: what is left are markers that readers pass over.
+    """
 
     path: str
     filled: bool
+    empty: bool
 
 
 def values_of(path: str, keys: Sequence[FieldSchema]) -> PartitionValues | None:
@@ -44,7 +48,7 @@ def discovered(
         there = known.get(values)
         if directory.filled and there is None:
             changes.append(PartitionChange(values, None, PartitionDefinition(values, place, {})))
-        elif not directory.filled and there is not None and (there.location or "").rstrip("/") == place:
+        elif directory.empty and there is not None and (there.location or "").rstrip("/") == place:
             changes.append(PartitionChange(values, there, None))
     return tuple(changes)
 

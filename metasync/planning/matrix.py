@@ -15,7 +15,8 @@ level, the table itself included, so creating a table, dropping a partition and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -65,15 +66,30 @@ class TreeMerge:
     conflicts: tuple[ItemConflict, ...]
 
 
-def merge_trees(base: Any, source: Any, destination: Any, *, additive_when_unknown: bool = False) -> TreeMerge:
-    """Three-way merge of trees; any of them may be ABSENT, the base UNKNOWN too."""
+class Variant(dict[str, Any]):
+    """A tree that is one of several things, told by its only key: items below two different ones are not the same."""
+
+
+def merge_trees(
+    base: Any,
+    source: Any,
+    destination: Any,
+    *,
+    additive_when_unknown: bool = False,
+    is_container: Callable[[Path], bool] = lambda path: not path,
+) -> TreeMerge:
+    """Three-way merge of trees; any of them may be ABSENT, the base UNKNOWN too.
+
+    Where both sides hold trees and the base holds none, what each of them made is one thing, and two different ones are
+    a conflict; but in a container, as which an empty one is the same as none, items are compared one by one.
+    """
     changes: list[ItemChange] = []
     conflicts: list[ItemConflict] = []
 
     def visit(path: Path, base: Any, source: Any, destination: Any) -> None:
         if source == destination or (base is not UNKNOWN and source == base):
             return
-        if isinstance(source, Mapping) and isinstance(destination, Mapping):
+        if _is_comparable(base, source, destination, is_container(path)):
             below = base if isinstance(base, Mapping) else {}
             missing = UNKNOWN if base is UNKNOWN else ABSENT
             for key in keys(source, destination, below):
@@ -99,13 +115,25 @@ def merge_trees(base: Any, source: Any, destination: Any, *, additive_when_unkno
     return TreeMerge(tuple(changes), tuple(conflicts))
 
 
+def _is_comparable(base: Any, source: Any, destination: Any, container: bool) -> bool:
+    """Whether the items below three values are the same items."""
+    if not isinstance(source, Mapping) or not isinstance(destination, Mapping):
+        return False
+    if not (isinstance(base, Mapping) or base is UNKNOWN or container):
+        return False
+    some = [side for side in (base, source, destination) if isinstance(side, Mapping)]
+    return not any(isinstance(side, Variant) for side in some) or len({tuple(side) for side in some}) == 1
+
+
 def keys(*trees: Iterable[str]) -> list[str]:
     """The keys of all, in the order of the first that has them."""
     return list(dict.fromkeys(key for tree in trees for key in tree))
 
 
 def plain(value: Any) -> Any:
-    """None for what is missing: plans and conflicts are stored as JSON."""
+    """None for what is missing, at any depth: plans and conflicts are stored as JSON."""
+    if isinstance(value, Mapping):
+        return {key: plain(below) for key, below in value.items()}
     return None if isinstance(value, Missing) else value
 
 
@@ -140,7 +168,7 @@ def put(tree: Any, values: Sequence[tuple[Path, Any]]) -> Any:
 def _put(tree: Any, path: Path, value: Any) -> Any:
     if not path:
         return ABSENT if value is None else value
-    below = dict(tree) if isinstance(tree, Mapping) else {}
+    below = copy(tree) if isinstance(tree, dict) else {}
     key, rest = path[0], path[1:]
     if not rest and (value is None or value is ABSENT):
         below.pop(key, None)

@@ -29,7 +29,7 @@ from metasync.planning.matrix import (
     put,
 )
 from metasync.planning.ordering import renames
-from metasync.planning.policy import allowed
+from metasync.planning.policy import allowed, is_destructive
 from metasync.planning.tree import (
     Definition,
     column_names,
@@ -37,8 +37,10 @@ from metasync.planning.tree import (
     from_tree,
     header_from_tree,
     in_merged_order,
+    is_container,
     merged_view,
     order_of,
+    ordered_names,
     to_tree,
 )
 from metasync.planning.types import ColumnCheck
@@ -72,16 +74,16 @@ class MergeInput:
 class MergeRules:
     """How a merge is judged.
 
-    `choose` settles conflicts, but with `may_drop` false none that would drop something; `approved` applies what the
-    policy withholds. `column_check`: which changes of type the metastore refuses.
-    `emptied`: the partitions below which the merged data has no object.
+    `choose` settles conflicts; `by_strategy`: it is no person who was asked, so it drops, narrows and repoints nothing,
+    and the policy holds for what it takes. `approved` applies what the policy withholds. `column_check`: which changes
+    of type the metastore refuses. `emptied`: the partitions below which the merged data has no object.
     """
 
     policy: MergePolicy = "additive"
     protected: bool = False
     additive_when_unknown: bool = False
     choose: Choice | None = None
-    may_drop: bool = True
+    by_strategy: bool = False
     approved: bool = False
     column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
@@ -122,24 +124,29 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
 
     sides = _Sides(_base(merge, tree), tree(merge.source), tree(merge.destination))
     changes, conflicts = _three_ways(sides, layout, rules)
-    settled = [(c, side) for c in conflicts if (side := _settled(c, rules)) is not None]
+    settled = [(c, side) for c in conflicts if (side := _settled(c, layout, rules)) is not None]
     conflicts = [c for c in conflicts if all(c is not one for one, _ in settled)]
+    chosen = [ItemChange(c.path, c.ours, c.theirs) for c, side in settled if side == "theirs" and c.ours != c.theirs]
+    if rules.by_strategy:
+        changes = chosen + changes
+        chosen = []
     # What somebody chose item by item is carried; what they were not asked about stays with the policy.
-    carried = [ItemChange(c.path, c.ours, c.theirs) for c, side in settled if side == "theirs" and c.ours != c.theirs]
-    carried += [c for c in changes if rules.allow(c, layout)]
+    carried = chosen + [c for c in changes if rules.allow(c, layout)]
     after, reordered = _apply(sides, carried, rules)
     refused = _refused(sides.destination, after, rules)
     if refused and all(_choice(c, rules) == "ours" for c in refused):
-        # The destination keeps its columns as they are; all else is merged.
+        # The destination keeps its columns as they are; all else is merged, but for what needs the source's columns.
         carried = [c for c in carried if c.path[:1] not in _COLUMNS]
-        after, reordered, refused = put(sides.destination, _pairs(carried)), [], []
         changes = [c for c in changes if c.path[:1] not in _COLUMNS]
+        after, reordered = put(sides.destination, _pairs(carried)), []
+        refused = _refused(sides.destination, after, rules)
     conflicts += reordered + refused
     withheld = [c for c in changes if c not in carried]
     order = _order_change(sides.destination, after)
     if order and not rules.allow(order[0], layout):
         withheld += order
-        after, order = put(sides.destination, _pairs(carried)), ()
+        after = put(sides.destination, _pairs(carried))
+        after, order = in_merged_order(after, sides.base, sides.base, sides.destination)[0], ()
     if conflicts:
         carried, withheld, order, after = [], [], (), sides.destination
     if rules.policy == "ignore":
@@ -169,7 +176,7 @@ def diff(before: Definition, after: Definition) -> tuple[ItemChange, ...]:
     """What leads from one definition to another, item by item."""
     layout = layout_of(d.header for d in (before, after) if d is not None)
     old, new = to_tree(before, layout), to_tree(after, layout)
-    changes = merge_trees(merged_view(old), merged_view(new), merged_view(old)).changes
+    changes = merge_trees(*map(merged_view, (old, new, old)), is_container=is_container).changes
     return (*changes, *_order_change(old, new))
 
 
@@ -179,10 +186,10 @@ def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[
     views = map(merged_view, (base, source, destination))
     if base is ABSENT and ABSENT not in (source, destination):
         # Two tables of one name: where they differ, neither of them is an addition to the other.
-        merged = merge_trees(UNKNOWN, *list(views)[1:])
+        merged = merge_trees(UNKNOWN, *list(views)[1:], is_container=is_container)
         merged = replace(merged, conflicts=tuple(replace(c, reason="added-on-both") for c in merged.conflicts))
     else:
-        merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown)
+        merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown, is_container=is_container)
     conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
     changes: list[ItemChange] = []
     for found in merged.changes:
@@ -205,13 +212,16 @@ def _refusal(change: ItemChange, layout: Layout) -> str | None:
     return kind_of(change.path).refusal(change, layout)
 
 
-def _settled(conflict: ItemConflict, rules: MergeRules) -> Side | None:
+def _settled(conflict: ItemConflict, layout: Layout, rules: MergeRules) -> Side | None:
+    """The side that a choice settles a conflict for; None where none was made, or cannot be taken."""
     side = _choice(conflict, rules)
-    if side == "theirs" and conflict.reason in UNSETTLED:
+    if side != "theirs":
+        return side
+    change = ItemChange(conflict.path, conflict.ours, conflict.theirs)
+    if {conflict.reason, _refusal(change, layout)} & set(UNSETTLED):
         return None
-    if not rules.may_drop and (conflict.theirs is None or conflict.reason == "type-not-widened"):
-        return None
-    return side
+    unasked = conflict.reason == "type-not-widened" or _refusal(change, layout) or is_destructive(change, layout)
+    return None if rules.by_strategy and unasked else side
 
 
 def _choice(conflict: ItemConflict, rules: MergeRules) -> Side | None:
@@ -241,7 +251,7 @@ def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, righ
     for other in bases[1:]:
         below = _common(parents, tree, bases[0], other)
         ours = tree(other)
-        result: TreeMerge = merge_trees(*map(merged_view, (below, merged, ours)))
+        result: TreeMerge = merge_trees(*map(merged_view, (below, merged, ours)), is_container=is_container)
         joint = put(ours, [(c.path, c.after) for c in result.changes])
         for conflict in result.conflicts:
             if not conflict.path:
@@ -297,12 +307,11 @@ def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
 
 
 def _order_change(destination: Any, after: Any) -> tuple[ItemChange, ...]:
-    """A change of order that shows: columns that stay changed their places."""
-    before, now = column_names(destination), column_names(after)
-    kept = [name for name in before if name in now]
-    if not kept or [name for name in now if name in before] == kept:
-        return ()
-    return (ItemChange(("column_order",), before, now),)
+    """A change of order that shows: columns, or fields within them, that stay changed their places."""
+    before, now = ordered_names(destination), ordered_names(after)
+    stayed = set(before) & set(now)
+    kept, moved = [n for n in before if n in stayed], [n for n in now if n in stayed]
+    return () if kept == moved else (ItemChange(("column_order",), kept, moved),)
 
 
 def _refused(destination: Any, after: Any, rules: MergeRules) -> list[ItemConflict]:
@@ -330,4 +339,9 @@ def refused_columns(before: Table, after: Table, check: ColumnCheck) -> list[Ite
 def _probable_renames(base: Any, source: Any) -> tuple[tuple[str, str], ...]:
     """Columns that went, each with a new one of the same type in its place."""
     pairs = renames(column_names(base), column_names(source))
-    return tuple((o, n) for o, n in pairs if base["columns"][o].get("type") == source["columns"][n].get("type"))
+    types = (
+        [{n: c.get("type") for n, c in t["columns"].items() if isinstance(c, Mapping)} for t in (base, source)]
+        if pairs
+        else []
+    )
+    return tuple((o, n) for o, n in pairs if o in types[0] and types[0][o] == types[1].get(n))

@@ -128,8 +128,9 @@ class MergeTableView:
 class MergeView:
     """A merge of a watched branch that the ledger has not closed.
 
-    `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone, which belongs to the
-    destination's `head`. `statistics` are to be copied: of tables whose data is the source's alone.
+    `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone. `head` is the
+    destination's by now, `own_commit` the merge commit itself where what is written holds from there on. `statistics`
+    are to be copied: of tables whose data is the source's alone.
     """
 
     id: int
@@ -139,6 +140,7 @@ class MergeView:
     destination: Ref
     destination_ref_id: int
     strategy: str = ""
+    own_commit: str = ""
     head: str = ""
     note: str = ""
     tables: tuple[MergeTableView, ...] = ()

@@ -75,7 +75,7 @@ def arrange(
         last=last,
     )
     conflicts: list[Path] = [()] if both else []
-    arranged = {}
+    arranged: dict[str, Any] = type(after)() if isinstance(after, dict) else {}
     for name in order:
         below = [side.get(name) if isinstance(side, Mapping) else None for side in (base, source, destination)]
         arranged[name], found = arrange(after[name], *below, prefer_source=prefer_source)

@@ -55,7 +55,7 @@ class PartitionChange:
 class MergeTable:
     """Bring one table of a merge's destination from `before` to `after`; both None-able headers.
 
-    `merge_commit` names the merge; `commit` is the head of the destination that the new version belongs to.
+    `merge_commit` names the merge; `heads` are the destination's commits at which the new version holds, newest last.
 
     Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
     with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
@@ -66,7 +66,7 @@ class MergeTable:
 
     merge_id: int
     merge_commit: str
-    commit: str
+    heads: tuple[str, ...]
     source: str
     source_ref_id: int | None
     destination: Ref

@@ -46,15 +46,30 @@ def split(parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse(text: str | None) -> dict[str, Any] | None:
-    """The schema as JSON, or None where it is not a struct whose fields have different names."""
+    """The schema as JSON, or None where it is not a struct as Spark writes it, its fields named apart."""
     if text is None:
         return None
     try:
         schema = json.loads(text)
         names = [field["name"].lower() for field in schema["fields"]]
+        sound = set(schema) == {"type", "fields"} and _is_type(schema)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return schema if schema.get("type") == "struct" and len(set(names)) == len(names) else None
+    return schema if sound and schema["type"] == "struct" and len(set(names)) == len(names) else None
+
+
+def _is_type(kind: Any) -> bool:
+    """Whether a type is one that Spark writes, all the way down. Raises KeyError or TypeError where it is not."""
+    if isinstance(kind, str):
+        return True
+    match kind["type"]:
+        case "struct":
+            return all(isinstance(f["name"], str) and _is_type(f["type"]) for f in kind["fields"])
+        case "array":
+            return _is_type(kind["elementType"])
+        case "map":
+            return _is_type(kind["keyType"]) and _is_type(kind["valueType"])
+    return isinstance(kind["type"], str)
 
 
 def dump(schema: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def _plan(
         protected=is_protected(rule, view.logical),
         additive_when_unknown=rule.on_missing_base == "additive",
         choose=choose or (_by_strategy(merge) if view.data_changed else None),
-        may_drop=choose is not None,
+        by_strategy=choose is None,
         approved=approved,
         column_check=view.column_check,
         emptied=view.emptied,
@@ -77,7 +77,7 @@ def _merge_change(
     return MergeTable(
         merge_id=merge.id,
         merge_commit=merge.commit,
-        commit=merge.head or merge.commit,
+        heads=tuple(dict.fromkeys(filter(None, (merge.own_commit, merge.head)))),
         source=merge.source,
         source_ref_id=merge.source_ref_id,
         destination=merge.destination,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metasync.model.hms import StorageDescriptor, Table
@@ -13,8 +13,8 @@ from metasync.planning.kinds.bucketing import columns_used as bucketing_columns
 from metasync.planning.kinds.kind import Tree
 from metasync.planning.kinds.partitions import partition_from_items, partition_items
 from metasync.planning.kinds.spark_schema import partition_columns
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ABSENT, Path
+from metasync.planning.layout import Layout, layout_of
+from metasync.planning.matrix import ABSENT, Path, Variant
 from metasync.planning.ordering import arrange, in_order
 
 _ORDERED = ("columns", "spark_schema", "avro_schema")
@@ -47,8 +47,10 @@ def from_tree(tree: Any) -> Definition:
     header = header_from_tree(tree)
     if header is None:
         return None
-    partitions = {key: partition_from_items(key, value) for key, value in tree.get("partitions", {}).items()}
-    return Partial(header, partitions)
+    found = {key: partition_from_items(key, value) for key, value in tree.get("partitions", {}).items()}
+    # A partition whose own columns are the table's inherits them: the metastore cannot tell these apart.
+    same = {key: replace(p, columns=None) for key, p in found.items() if p.columns == header.sd.cols}
+    return Partial(header, found | same)
 
 
 def header_from_tree(tree: Any) -> Table | None:
@@ -77,6 +79,47 @@ def column_names(tree: Any) -> list[str]:
 def order_of(tree: Any) -> Any:
     """The order of everything in a tree that has one, to compare."""
     return [in_order(tree.get(key)) for key in _ORDERED] if isinstance(tree, Mapping) else None
+
+
+def ordered_names(tree: Any) -> list[str]:
+    """The names of columns and of the fields within them, in order, each with those that it stands below."""
+    found: list[str] = []
+    for key in _ORDERED:
+        below = tree.get(key) if isinstance(tree, Mapping) else None
+        found += _names_below(below, () if key == "columns" else (key,))
+    return found
+
+
+def _names_below(tree: Any, above: Path) -> list[str]:
+    """The names of a tree whose names have an order: those of columns, and of the fields of structs below them."""
+    found: list[str] = []
+    for name, value in tree.items() if isinstance(tree, Mapping) else ():
+        found.append(".".join((*above, name)))
+        pending = [value]
+        while pending:
+            one = pending.pop(0)
+            if isinstance(one, Variant) and "struct" in one:
+                found += _names_below(one["struct"], (*above, name))
+            elif isinstance(one, Mapping):
+                pending += one.values()
+    return found
+
+
+def is_container(path: Path) -> bool:
+    """Whether a tree without the items at this path is the same as one with none there."""
+    match path:
+        case () | (_,) | ("partitions", _, "parameters") | ("avro_schema", _, "fields"):
+            return True
+        case ("constraints", kind):
+            return kind != "primary_key"
+    return False
+
+
+def normalised(header: Table) -> Table:
+    """A header as it comes back from its items, so that texts which say the same are the same."""
+    again = header_from_tree(to_tree(Partial(header), layout_of([header])))
+    assert again is not None
+    return again
 
 
 def in_merged_order(

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from metasync.planning.matrix import Variant
+
 Family = Literal["parquet", "orc", "avro", "text", "json", "other"]
 """How values are stored, as far as that decides which types can be read as which."""
 
@@ -49,13 +51,13 @@ def _parse(tokens: list[str]) -> TypeTree:
     inner: TypeTree
     match word:
         case "array":
-            inner = {"array": _parse(tokens)}
+            inner = Variant(array=_parse(tokens))
         case "map":
             key = _parse(tokens)
             _expect(tokens, ",")
-            inner = {"map": {"key": key, "value": _parse(tokens)}}
+            inner = Variant(map={"key": key, "value": _parse(tokens)})
         case "struct":
-            inner = {"struct": _fields(tokens)}
+            inner = Variant(struct=_fields(tokens))
         case _:
             raise ValueError(word)
     _expect(tokens, ">")
@@ -136,7 +138,7 @@ def _primitive_widens(old: str, new: str, family: Family) -> bool:
     if family in ("text", "json") and one in _INTEGERS and other == "decimal":
         return new_size - new_scale >= _DIGITS[one]
     if family == "text" and other == "string":
-        return one != "binary"
+        return one != "binary" and not old.strip().lower().startswith(_COMPLEX)
     return old.strip().lower() == new.strip().lower()
 
 

@@ -76,7 +76,7 @@ def test_undo_stops_where_somebody_went_on(world: World) -> None:
         assert result.conflicts == 1
         assert world.tables.table(main).parameters["k"] == "later"
         assert built.ledger.conflicts() == ()
-        with pytest.raises(UsageError, match="no merge 'ffff'"):
+        with pytest.raises(UsageError, match="there is no merge or plan 'ffff'"):
             built.undoer.plan("ffff")
 
 

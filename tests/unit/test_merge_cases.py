@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metasync.planning.tree import Definition
+from metasync.planning.tree import Definition, normalised
 from metasync.planning.words import describe_item, item_name
 from tests.case_files import Case, cases
 from tests.described import definition
@@ -38,6 +38,13 @@ def outcome(case: Case, key: str) -> Definition:
     return definition({**(case.side("destination") or {}), **said})
 
 
+def alike(one: Definition, other: Definition) -> bool:
+    """Equal, however the schemas in them are written down."""
+    if one is None or other is None:
+        return one is other
+    return normalised(one.header) == normalised(other.header) and one.partitions == other.partitions
+
+
 def options(case: Case) -> dict[str, Any]:
     strategy = case.words.get("strategy", "")
     check = case.words.get("column_check", "kinds")
@@ -57,7 +64,7 @@ def test_case(case: Case) -> None:
         assert lake["main"] == before
     else:
         kept = case.side("destination") is None and "result" not in case.words
-        assert lake["main"] == (None if kept else outcome(case, "result"))
+        assert alike(lake["main"], None if kept else outcome(case, "result"))
     if change is not None and not conflicts:
         assert dict(change.renames) == case.words.get("renames", {})
         again = lake.plan("dev", "main", rule, **options(case))
@@ -66,7 +73,7 @@ def test_case(case: Case) -> None:
         assert {item_name(c.path): c.reason for c in change.waiting.conflicts} == case.words.get("stuck", {})
     if "applied" in case.words:
         lake.approve("dev", "main")
-        assert lake["main"] == outcome(case, "applied")
+        assert alike(lake["main"], outcome(case, "applied"))
         assert lake.plan("dev", "main", rule) is None
 
 
@@ -76,8 +83,9 @@ def test_a_choice_settles_it(case: Case) -> None:
         lake, rule = lake_of(case), a_rule(**case.rule)
         change = lake.merge("dev", "main", rule, choose=lambda _, side=side: side, **options(case))
         assert change is not None and not change.conflicts
-        assert lake["main"] == outcome(
-            replace(case, words={"result": case.words["resolved"][side], **_sides(case)}), "result"
+        assert alike(
+            lake["main"],
+            outcome(replace(case, words={"result": case.words["resolved"][side], **_sides(case)}), "result"),
         )
         assert lake.plan("dev", "main", rule) is None or change.withheld
 

@@ -352,15 +352,15 @@ BEFORE, AFTER = {"columns": "id int"}, {"columns": "id int, a int"}
 def test_a_merge_carries_what_the_source_changed() -> None:
     live = TableView(ORDERS, ORDERS, replace(HEADER, parameters={"transient_lastDdlTime": "9"}), "canonical")
     copy = CopyStatistics(5, ORDERS, MIRROR, ORDERS)
-    view = merging(table(AFTER, BEFORE, live=live), note="guessed", statistics=(copy,))
+    view = merging(table(AFTER, BEFORE, live=live), note="guessed", statistics=(copy,), own_commit="c0ffee", head="d4")
     plan = make_plan(observed(merges=(view,)), rules(), SAFE)
     change, copied, finish = plan.changes
     assert isinstance(change, MergeTable) and copied == copy
     assert finish == FinishMerge(5, "c0ffee", "branch/dev-1", Ref(RefType.BRANCH, "main"), 1)
-    assert (change.merge_id, change.merge_commit, change.commit, change.source) == (
+    assert (change.merge_id, change.merge_commit, change.heads, change.source) == (
         5,
         "c0ffee",
-        "c0ffee",
+        ("c0ffee", "d4"),
         "branch/dev-1",
     )
     assert (change.source_ref_id, change.destination_ref_id, change.stamp, change.edge) == (2, 1, "9", True)
@@ -371,7 +371,8 @@ def test_a_merge_carries_what_the_source_changed() -> None:
     assert plan.notices == (Notice("merge-note", "branch/dev-1 -> branch/main", "guessed"),)
     assert plan.merges == (change,) and plan.conflicts == () and plan.pending
     assert plan.counts() == {"create": 0, "alter": 1, "drop": 0, "withheld": 0, "conflict": 0, "refused": 0}
-    assert make_plan(observed(merges=(replace(view, head="d4"),)), rules(), SAFE).merges[0].commit == "d4"
+    assert make_plan(observed(merges=(replace(view, head="c0ffee"),)), rules(), SAFE).merges[0].heads == ("c0ffee",)
+    assert make_plan(observed(merges=(replace(view, own_commit=""),)), rules(), SAFE).merges[0].heads == ("d4",)
 
 
 def test_a_merge_that_changes_nothing_is_only_closed() -> None:
@@ -540,16 +541,16 @@ def test_what_directories_make_of_partitions() -> None:
     assert found is not None
     known = {p.values: p for p in found.partitions.values()}
     looked = [
-        Directory(f"dt={name}", filled)
+        Directory(f"dt={name}", filled, not filled)
         for name, filled in (("new", True), ("old", False), ("moved", False), ("kept", True), ("never", False))
     ]
-    changes = discovered(found.header, known, [*looked, Directory("odd", True)])
+    changes = discovered(found.header, known, [*looked, Directory("odd", True, False)])
     assert [(c.values, c.before is None, c.after is None) for c in changes] == [
         (("new",), True, False), (("old",), False, True),
     ]  # fmt: skip
     assert changes[0].after is not None and changes[0].after.location == "s3a://lake/{ref}/wh/t/dt=new"
     assert changes[1].before == known[("old",)]
-    assert wanted_values(found.header, [*looked, Directory("odd", True)]) == {
+    assert wanted_values(found.header, [*looked, Directory("odd", True, False)]) == {
         (n,) for n in ("new", "old", "moved", "kept", "never")
     }
     nowhere = replace(found.header, sd=replace(found.header.sd, location=None))

@@ -75,10 +75,20 @@ def columns_refusal(change: ItemChange, path: Sequence[str], layout: Layout) -> 
             fits = all(is_widening(was["type"], now["type"], layout.family) for was, now in pairs)
             return None if fits else "type-not-widened"
         case (_, "type", *rest):
-            gone = change.after is None and not (rest and rest[-2:-1] == ["struct"])
+            gone = change.after is None and not _names_field(rest)
             if gone or (change.before is not None and change.after is not None and not _widens(change, layout)):
                 return "type-not-widened"
     return None
+
+
+def _names_field(rest: Sequence[str]) -> bool:
+    """Whether a path below a type ends at a field of a struct."""
+    match rest:
+        case ["struct", _]:
+            return True
+        case ["struct", _, *below] | ["map", _, *below] | ["array", *below]:
+            return _names_field(below)
+    return False
 
 
 def _widens(change: ItemChange, layout: Layout) -> bool:

@@ -13,6 +13,12 @@ from metasync.planning.layout import Layout
 from metasync.planning.locations import LOCATION_PARAMETERS, is_relative
 from metasync.planning.matrix import ItemChange
 
+_READS = (
+    "skip.header.line.count", "skip.footer.line.count", "serialization.null.format", "spark.sql.sources.provider",
+    "orc.force.positional.evolution", "parquet.column.index.access",
+)  # fmt: skip
+"""Parameters that decide how files become rows."""
+
 
 def _items(header: Table, layout: Layout) -> Tree:
     taken = spark_schema.keys_taken(header, layout) | avro_schema.keys_taken(header.parameters)
@@ -35,6 +41,6 @@ KIND = Kind(
     names=("parameters",),
     items=_items,
     restore=_restore,
-    is_destructive=lambda change, _: change.path[-1] in LOCATION_PARAMETERS,
+    is_destructive=lambda change, _: change.path[-1] in (*LOCATION_PARAMETERS, *_READS),
     refusal=_refusal,
 )

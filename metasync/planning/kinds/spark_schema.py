@@ -16,7 +16,7 @@ from metasync.model.hms import Table
 from metasync.planning import spark
 from metasync.planning.kinds.kind import Kind, Tree
 from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
+from metasync.planning.matrix import ItemChange, Variant
 from metasync.planning.types import is_widening
 
 _LAYOUT = {
@@ -66,12 +66,12 @@ def _type_tree(kind: Any) -> Any:
     if isinstance(kind, Mapping):
         match kind.get("type"):
             case "struct" if _named_apart(kind.get("fields")):
-                return {"struct": _fields(kind["fields"])}
+                return Variant(struct=_fields(kind["fields"]))
             case "array":
-                return {"array": {**kind, "elementType": _type_tree(kind.get("elementType"))}}
+                return Variant(array={**kind, "elementType": _type_tree(kind.get("elementType"))})
             case "map":
                 inner = {"keyType": _type_tree(kind.get("keyType")), "valueType": _type_tree(kind.get("valueType"))}
-                return {"map": {**kind, **inner}}
+                return Variant(map={**kind, **inner})
         # A user-defined type, or fields that differ in case only: one leaf.
         return [kind]
     return kind
@@ -115,28 +115,46 @@ def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
 
 def partition_columns(tree: Mapping[str, Any]) -> int:
     """How many of the last fields are partition columns: Spark keeps these at the end."""
-    fields = tree.get("spark_schema", {})
-    return sum(1 for key in tree.get("partition_keys", ()) if key["name"].lower() in fields)
+    fields, keys = tree.get("spark_schema", {}), tree.get("partition_keys", ())
+    return sum(1 for key in keys if key["name"].lower() in fields) if isinstance(keys, list) else 0
+
+
+def _place(path: Sequence[str]) -> str:
+    """What a path below `spark_schema` ends at: `field`, `type`, or something else of a field."""
+    match path:
+        case [_]:
+            return "field"
+        case [_, "type"]:
+            return "type"
+        case [_, "type", *below]:
+            return _place_in_type(below)
+    return "other"
+
+
+def _place_in_type(path: Sequence[str]) -> str:
+    match path:
+        case ["struct", *below]:
+            return _place(below)
+        case ["array" | "map", "elementType" | "keyType" | "valueType", *below]:
+            return _place_in_type(below) if below else "type"
+    return "other"
 
 
 def _is_destructive(change: ItemChange, _layout: Layout) -> bool:
-    match change.path:
-        case ("spark_layout", _):
-            return True
-        case ("spark_schema", "*"):
-            return not _grows(change.before or [], change.after or [])
-        case (*_, "type" | "elementType" | "keyType" | "valueType"):
-            return not _widens(change.before, change.after)
-        case ("spark_schema", _) | (*_, "struct", _):
-            return change.after is None
-    return False
+    if change.path[0] == "spark_layout":
+        return True
+    if change.path[1:] == (ALL,):
+        return not _grows(change.before or [], change.after or [])
+    place = _place(change.path[1:])
+    if place == "type":
+        return not _widens(change.before, change.after)
+    return place == "field" and change.after is None
 
 
 def _refusal(change: ItemChange, _layout: Layout) -> str | None:
-    match change.path:
-        case (*_, "type" | "elementType" | "keyType" | "valueType") if change.before is not None:
-            return None if _widens(change.before, change.after) else "type-not-widened"
-    return None
+    if change.path[0] != "spark_schema" or _place(change.path[1:]) != "type" or change.before is None:
+        return None
+    return None if _widens(change.before, change.after) else "type-not-widened"
 
 
 def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> bool:

@@ -13,7 +13,20 @@ from metasync.planning.layout import Layout
 from metasync.planning.locations import LOCATION_PARAMETERS, PLACEHOLDER_SUFFIX, is_relative
 from metasync.planning.matrix import ItemChange
 
-_READS = (".delim", "separatorchar", "quotechar", "escapechar", "input.regex", "sep", "delimiter", "header", "escape")
+_READS = (
+    ".delim",
+    "separatorchar",
+    "quotechar",
+    "escapechar",
+    "input.regex",
+    "sep",
+    "delimiter",
+    "header",
+    "escape",
+    "null.format",
+    "orc.force.positional.evolution",
+    "parquet.column.index.access",
+)
 """SerDe parameters that decide how bytes become rows."""
 
 
