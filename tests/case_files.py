@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent / "merge_cases"
 _KEYS = {
     "title", "because", "scenario", "base", "source", "destination", "result", "policy", "rule", "strategy",
     "conflicts", "withheld", "renames", "resolved", "real", "applied", "steps", "stuck", "tables", "column_check",
+    "safety",
 }  # fmt: skip
 
 

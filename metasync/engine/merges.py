@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from metasync.engine.changed import ChangedPaths
@@ -14,7 +14,7 @@ from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.marks import Marks
 from metasync.planning.formats import real_location, why_off_ref, why_skipped
-from metasync.planning.graph import Parents, bases_needed
+from metasync.planning.graph import Parents, bases_needed, entry, merge_bases
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.manifest import differing
 from metasync.planning.merge import MergeInput
@@ -175,7 +175,9 @@ class MergeBook:
             bases = frozenset({fallback})
         else:
             fallback = None
-        versions = self._partials(theirs.id, bases, ours.id if ours else None)
+        found = merge_bases(parents, theirs.id, ours.id) if ours is not None else ()
+        began = {entry(parents, found[0], tip.id) for tip in (theirs, ours) if tip is not None and found}
+        versions = self._partials(theirs.id, bases, ours.id if ours else None, began)
         live = next((view for view in tables if view.logical == logical), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
         decides = merge.strategy in ("source-wins", "dest-wins")
@@ -286,10 +288,12 @@ class MergeBook:
                 found.append(copy)
         return found
 
-    def _partials(self, source: int, bases: frozenset[int], destination: int | None) -> dict[int, Definition]:
+    def _partials(
+        self, source: int, bases: frozenset[int], destination: int | None, began: Collection[int]
+    ) -> dict[int, Definition]:
         """The definitions of both sides and the bases, with the partitions that the source may have changed."""
         stored = {}
-        for version_id in {source, *bases, *([destination] if destination is not None else ())}:
+        for version_id in {source, *bases, *began, *([destination] if destination is not None else ())}:
             definition = self._versions.get(version_id).definition
             stored[version_id] = self._versions.definition(definition) if definition else None
         there = {v: s for v, s in stored.items() if s is not None}

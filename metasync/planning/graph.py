@@ -45,6 +45,20 @@ def is_ancestor(parents: Parents, old: int, new: int) -> bool:
     return merge_bases(parents, old, new) == (old,)
 
 
+def entry(parents: Parents, base: int, tip: int) -> int:
+    """The oldest version on the own line of `tip` that knows `base`: the base itself, or the merge that brought it.
+
+    What differs between base and entry was not done on this side after the base; it is how the merge left it.
+    """
+    knows = {base}
+    for version in sorted(v for v in parents if v > base):
+        if any(parent in knows for parent in parents[version]):
+            knows.add(version)
+    while tip != base and (above := parents.get(tip, ())[:1]) and above[0] in knows:
+        tip = above[0]
+    return tip
+
+
 def bases_needed(parents: Parents, left: int, right: int) -> frozenset[int]:
     """Every version whose definition the merge of `left` and `right` needs as a base, bases of bases included."""
     needed: set[int] = set()

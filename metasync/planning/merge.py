@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from metasync.model.hms import Table
-from metasync.planning.graph import Parents, merge_bases
+from metasync.planning.graph import Parents, entry, merge_bases
 from metasync.planning.kinds import kind_of
 from metasync.planning.kinds.columns import refused_positions
 from metasync.planning.kinds.storage import off_ref
@@ -122,7 +122,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     def tree(version: int | None) -> Any:
         return to_tree(merge.versions.get(version) if version is not None else None, layout)
 
-    sides = _Sides(_base(merge, tree), tree(merge.source), tree(merge.destination))
+    sides = _sides(merge, tree)
     changes, conflicts = _three_ways(sides, layout, rules)
     settled = [(c, side) for c in conflicts if (side := _settled(c, layout, rules)) is not None]
     conflicts = [c for c in conflicts if all(c is not one for one, _ in settled)]
@@ -146,20 +146,23 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     if order and not rules.allow(order[0], layout):
         withheld += order
         after = put(sides.destination, _pairs(carried))
-        after, order = in_merged_order(after, sides.base, sides.base, sides.destination)[0], ()
+        after, order = (
+            in_merged_order(after, sides.began_there, sides.began_here, sides.began_there, sides.destination)[0],
+            (),
+        )
     if conflicts:
         carried, withheld, order, after = [], [], (), sides.destination
     if rules.policy == "ignore":
         withheld = []
     return TableMerge(
-        source_changed=_differs(sides.base, sides.source),
+        source_changed=_differs(sides),
         carried=(*carried, *order),
         withheld=tuple(withheld),
         conflicts=tuple(conflicts),
         before=from_tree(sides.destination),
         after=from_tree(after),
         remainder=from_tree(_put_back(sides, withheld)),
-        renames=_probable_renames(sides.base, sides.source),
+        renames=_probable_renames(sides.began_there, sides.source),
     )
 
 
@@ -170,6 +173,9 @@ class _Sides:
     base: Any
     source: Any
     destination: Any
+    began_there: Any
+    began_here: Any
+    """How source and destination stood once they knew the base: their order of columns is compared with that."""
 
 
 def diff(before: Definition, after: Definition) -> tuple[ItemChange, ...]:
@@ -228,18 +234,28 @@ def _choice(conflict: ItemConflict, rules: MergeRules) -> Side | None:
     return rules.choose(conflict) if rules.choose is not None else None
 
 
-def _differs(base: Any, source: Any) -> bool:
-    return base is UNKNOWN or merged_view(source) != merged_view(base) or order_of(source) != order_of(base)
+def _differs(sides: _Sides) -> bool:
+    base, source = sides.base, sides.source
+    if base is UNKNOWN or merged_view(source) != merged_view(base):
+        return True
+    return bool(order_of(source) != order_of(sides.began_there))
 
 
-def _base(merge: MergeInput, tree: Callable[[int | None], Any]) -> Any:
+def _sides(merge: MergeInput, tree: Callable[[int | None], Any]) -> _Sides:
+    source, destination = tree(merge.source), tree(merge.destination)
     if merge.source is None or merge.destination is None:
         # A side that was never seen: without it there is no history to share, and absent is what it was.
-        return ABSENT
+        return _Sides(ABSENT, source, destination, ABSENT, ABSENT)
+    bases = merge_bases(merge.parents, merge.source, merge.destination)
     base = _common(merge.parents, tree, merge.source, merge.destination)
-    if base is UNKNOWN and merge.fallback_base is not None:
-        return tree(merge.fallback_base)
-    return base
+    if not bases and merge.fallback_base is not None:
+        base = tree(merge.fallback_base)
+    began = [
+        tree(version) if (version := entry(merge.parents, bases[0], tip)) in merge.versions else base
+        for tip in (merge.source, merge.destination)
+        if bases
+    ]
+    return _Sides(base, source, destination, *(began or (base, base)))
 
 
 def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, right: int) -> Any:
@@ -257,7 +273,7 @@ def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, righ
             if not conflict.path:
                 return UNKNOWN
             joint = put(joint, [(conflict.path, UNKNOWN)])
-        merged, _ = in_merged_order(joint, below, merged, ours)
+        merged, _ = in_merged_order(joint, below, below, merged, ours)
     return merged
 
 
@@ -291,7 +307,7 @@ def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple
     question = ItemConflict(("column_order",), names[0], names[1], names[2], "changed-on-both")
     side = _choice(question, rules)
     ordered, conflicts = in_merged_order(
-        after, sides.base, sides.source, sides.destination, prefer_source=side == "theirs"
+        after, sides.began_there, sides.began_here, sides.source, sides.destination, prefer_source=side == "theirs"
     )
     asked = side is None and any(path[:1] == ("columns",) for path in conflicts)
     return ordered, [question] if asked else []
@@ -299,11 +315,12 @@ def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple
 
 def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
     """The source less what is withheld."""
-    base, source = sides.base, sides.source
+    base, source, began = sides.base, sides.source, sides.began_there
     items = [c for c in withheld if c.path != ("column_order",)]
     remainder = put(source, [(change.path, plain(get(base, change.path))) for change in items])
     reordered = len(items) < len(withheld)
-    return in_merged_order(remainder, base, base if reordered else source, base if reordered else source)[0]
+    kept = began if reordered else source
+    return in_merged_order(remainder, began, began, kept, kept)[0]
 
 
 def _order_change(destination: Any, after: Any) -> tuple[ItemChange, ...]:

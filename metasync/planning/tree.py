@@ -123,16 +123,19 @@ def normalised(header: Table) -> Table:
 
 
 def in_merged_order(
-    after: Any, base: Any, source: Any, destination: Any, *, prefer_source: bool = False
+    after: Any, base: Any, here: Any, source: Any, destination: Any, *, prefer_source: bool = False
 ) -> tuple[Any, list[Path]]:
-    """A merged tree with its columns in order; and where both sides reordered differently."""
+    """A merged tree with its columns in order; and where both sides reordered differently.
+
+    `base` and `here` are how source and destination began.
+    """
     if not isinstance(after, Mapping) or not isinstance(source, Mapping):
         return after, []
     tree, conflicts = dict(after), []
     for key in _ORDERED:
         if key not in tree:
             continue
-        sides = [side.get(key) if isinstance(side, Mapping) else None for side in (base, source, destination)]
+        sides = [side.get(key) if isinstance(side, Mapping) else None for side in (base, here, source, destination)]
         last = partition_columns(tree) if key == "spark_schema" else 0
         tree[key], found = arrange(tree[key], *sides, last=last, prefer_source=prefer_source)
         conflicts += [(key, *path) for path in found]

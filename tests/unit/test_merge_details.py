@@ -9,7 +9,7 @@ import pytest
 
 from metasync.model.hms import FieldSchema, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.graph import bases_needed, is_ancestor, merge_bases
+from metasync.planning.graph import bases_needed, entry, is_ancestor, merge_bases
 from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
 from metasync.planning.matrix import ABSENT, UNKNOWN, Variant, get, merge_trees, plain, put
 from metasync.planning.merge import MergeInput, MergeRules, merge_table
@@ -216,15 +216,35 @@ def test_the_remainder_is_the_source_without_what_was_withheld() -> None:
     assert columns(planned.remainder) == "a:int b:int"
     ignored = merged(base, source, base, MergeRules(policy="ignore"))
     assert ignored.withheld == () and ignored.carried == () and ignored.source_changed
-    kept = merged(
-        {"columns": "a int, b int"},
-        {"columns": "b int, a int"},
-        {"columns": "a int, b int, d int"},
-        MergeRules(protected=True),
+    both = {"columns": "a int, b int"}
+    kept = merged(both, {"columns": "b int, a int"}, {"columns": "a int, b int, d int"}, MergeRules(protected=True))
+    assert columns(kept.after) == "a:int b:int d:int"
+    assert [(c.before, c.after) for c in kept.withheld] == [(["a", "b", "d"], ["b", "a", "d"])]
+
+
+def test_what_a_merge_left_in_another_order_is_no_reordering() -> None:
+    """dev -> main, main -> dev: both have all columns, each its own first."""
+    base, left, right = {"columns": "id int"}, {"columns": "id int, d int"}, {"columns": "id int, m int"}
+    main, dev = {"columns": "id int, m int, d int"}, {"columns": "id int, d int, m int"}
+    graph = {1: (), 2: (1,), 3: (1,), 4: (3, 2), 5: (2, 4), 6: (5,), 7: (4,)}
+    contents = (
+        base,
+        left,
+        right,
+        main,
+        dev,
+        {"columns": "id int, d int, m int, x int"},
+        {"columns": "id int, m int, d int, y int"},
     )
-    assert columns(kept.after) == "a:int b:int d:int" and [(c.before, c.after) for c in kept.withheld] == [
-        (["a", "b"], ["b", "a"])
+    versions = {n: definition(words) for n, words in enumerate(contents, 1)}
+    outcome = merge_table(MergeInput(graph, versions, 6, 7), FULL)
+    assert columns(outcome.after) == "id:int m:int d:int y:int x:int" and [c.path for c in outcome.carried] == [
+        ("columns", "x")
     ]
+    assert not merge_table(MergeInput(graph, versions, 5, 7), FULL).source_changed
+    assert [entry(graph, 4, tip) for tip in (6, 7, 4)] == [5, 4, 4] and entry(graph, 1, 6) == 1
+    turned = {**versions, 6: definition({"columns": "m int, d int, id int"})}
+    assert columns(merge_table(MergeInput(graph, turned, 6, 7), FULL).after) == "m:int d:int id:int y:int"
 
 
 def test_spark_keeps_partition_columns_last_where_a_reordering_waits() -> None:

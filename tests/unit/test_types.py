@@ -194,14 +194,14 @@ def test_renames_stand_in_one_place() -> None:
 def test_arranging_goes_down() -> None:
     base = {"s": {"x": 1, "y": 1}, "t": 1}
     source = {"s": {"y": 1, "x": 1}, "t": 1}
-    after, conflicts = arrange({"t": 1, "s": {"x": 1, "y": 1}}, base, source, base)
+    after, conflicts = arrange({"t": 1, "s": {"x": 1, "y": 1}}, base, base, source, base)
     assert in_order(after) == [["s", [["y", 1], ["x", 1]]], ["t", 1]] and conflicts == []
     other = {"s": {"x": 1, "z": 1, "y": 1}, "t": 1}
     three = {"s": {"x": 1, "y": 1, "z": 1}, "t": 1}
     turned = {"s": {"y": 1, "x": 1, "z": 1}, "t": 1}
-    after, conflicts = arrange(other, three, turned, other)
+    after, conflicts = arrange(other, three, three, turned, other)
     assert conflicts == [("s",)] and list(after["s"]) == ["x", "z", "y"]
-    after, conflicts = arrange(other, three, turned, other, prefer_source=True)
+    after, conflicts = arrange(other, three, three, turned, other, prefer_source=True)
     assert conflicts == [] and list(after["s"]) == ["y", "x", "z"]
-    assert arrange(1, None, None, None) == (1, [])
+    assert arrange(1, None, None, None, None) == (1, [])
     assert names_in(None) == [] and names_in({"a": 1}) == ["a"]
