@@ -13,7 +13,8 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.planning.names import physical_name
 from metasync.planning.rules import RuleSet, ref_patterns, takes_table
-from metasync.service import parts
+from metasync.planning.words import describe
+from metasync.service import Parts, parts
 
 
 @click.command()
@@ -128,9 +129,14 @@ def explain(context: Context, repository: str, ref: str, table: str) -> None:
 @output_option
 @pass_context
 def history(context: Context, repository: str | None, table: str | None, limit: int) -> None:
-    """What was done, the newest first."""
+    """What was done, the newest first; with --table, that table's log on every ref: who changed what, from where."""
+    if table and not repository:
+        raise UsageError("say the REPOSITORY too: metasync history REPOSITORY --table DATABASE.TABLE")
     with parts(context.settings) as built:
-        found = built.ledger.history(repository, table.lower() if table else None, limit)
+        if table and repository:
+            context.output.rows("log", _log(built, repository, table, limit), empty=f"{table} was never seen")
+            return
+        found = built.ledger.history(repository, None, limit)
     rows = [
         {
             "at": when(h.at),
@@ -144,6 +150,25 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
         for h in found
     ]
     context.output.rows("history", rows, empty="nothing was done yet")
+
+
+def _log(built: Parts, repository: str, table: str, limit: int) -> list[dict[str, Any]]:
+    try:
+        logical = TableName.parse(table)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return [
+        {
+            "version": entry.version,
+            "at": when(entry.seen_at),
+            "ref": entry.ref,
+            "commit": entry.commit[:12],
+            "changes": describe(entry.items) or "the same on both",
+            "merged_from": entry.merged_from,
+            "by": entry.by,
+        }
+        for entry in built.comparer.log(repository, logical, limit)
+    ]
 
 
 @click.group()

@@ -12,6 +12,7 @@ from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import summary
 from metasync.cli.running import report
 from metasync.errors import UsageError
+from metasync.planning.conflicts import REASONS
 from metasync.planning.merge import Side
 from metasync.planning.plan import Plan, plan_to_json
 from metasync.planning.words import describe_item, item_name
@@ -108,6 +109,8 @@ def conflicts(context: Context, every: bool) -> None:
     ]
     context.output.rows("conflicts", rows, empty="no conflicts")
     if rows and not context.output.is_json:
+        for reason in sorted({c.reason for c in found}):
+            context.output.say(f"{reason}: {REASONS.get(reason, 'see docs/merging.md')}")
         context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
 
 

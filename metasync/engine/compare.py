@@ -15,8 +15,8 @@ from metasync.planning.merge import diff
 from metasync.planning.observed import MergeView
 from metasync.planning.plan import Plan
 from metasync.planning.table_merges import plan_table_merge
-from metasync.store.ledger import MergeRow
-from metasync.store.refs import RefRow
+from metasync.store.ledger import Ledger, MergeRow
+from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
 
@@ -28,10 +28,36 @@ class TableDiff:
     items: tuple[ItemChange, ...]
 
 
+@dataclass(frozen=True)
+class LogEntry:
+    """One version of a table: when and on which ref it was seen, what it changed, and what it was merged from, by whom.
+
+    `seen_at` is in Unix seconds; `by` is the committer of the merge, empty for DDL, whose author no server tells.
+    """
+
+    version: int
+    seen_at: float
+    ref: str
+    commit: str
+    items: tuple[ItemChange, ...]
+    merged_from: str = ""
+    by: str = ""
+
+
 class Comparer:
     """Reads both refs anew and compares their newest versions; writes nothing to the metastore."""
 
-    def __init__(self, observer: Observer, lineage: Lineage, merges: MergeBook, versions: VersionStore) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        lineage: Lineage,
+        merges: MergeBook,
+        refs: RefStore,
+        versions: VersionStore,
+        ledger: Ledger,
+    ) -> None:
+        self._refs = refs
+        self._ledger = ledger
         self._observer = observer
         self._lineage = lineage
         self._merges = merges
@@ -49,6 +75,30 @@ class Comparer:
             if items:
                 found.append(TableDiff(logical, items))
         return tuple(found)
+
+    def log(self, repository: str, logical: TableName, limit: int) -> tuple[LogEntry, ...]:
+        """Who changed a table, where and from where, the newest first; the books alone are asked."""
+        sight = self._lineage.known(repository)
+        found = {version.id: version for version in self._versions.log(sight.repository_id, logical)}
+        entries = []
+        for version in list(found.values())[:limit]:
+            before = found.get(version.parents[0]) if version.parents else None
+            ref = self._refs.get(version.ref_id).ref
+            other = found.get(version.parents[1]) if len(version.parents) > 1 else None
+            merges = self._ledger.find_merges(version.commit, sight.repository_id) if other and version.commit else ()
+            merge = next((m for m in merges if m.destination_ref_id == version.ref_id), None)
+            if other is not None and other.ref_id == version.ref_id:
+                # The source once more, after what was withheld of it: nobody changed anything.
+                continue
+            if not version.commit and version.parents:
+                continue
+            items = self._items(before, version)
+            if not items and other is None:
+                continue
+            source = str(self._refs.get(other.ref_id).ref) if other is not None else ""
+            by = merge.committer if merge else ""
+            entries.append(LogEntry(version.id, version.seen_at, str(ref), version.commit, items, source, by))
+        return tuple(entries)
 
     def merge(self, repository: str, source: str, destination: str) -> Plan:
         """The plan of merging `source` into `destination`, as it would be made now."""

@@ -15,6 +15,7 @@ from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 
 _MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
+_REVERT = re.compile(r"Revert (\S+)")
 _HIDDEN = "tx-"
 _LONGEST_WALK = 10_000
 
@@ -64,10 +65,12 @@ class MergeFinder:
                     "history-rewritten",
                     str(row.ref),
                     f"was reset: {row.ledger_head[:12]} is not in its history any more; its tables stay as they are",
+                    "to take back a merge that the reset took away: metasync history, then metasync undo MERGE",
                 )
             )
         for commit in reversed(found):
             self._enter(sight, row, commit, scope.events)
+            self._tell(sight, row, commit, scope.events)
         self._refs.update(row.id, ledger_head=head)
 
     def _enter(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
@@ -99,6 +102,40 @@ class MergeFinder:
             committed_at=float(commit.creation_date),
             state="pending" if known else "source-unknown",
         )
+
+    def _tell(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
+        """Says what moved data and left definitions alone, with the command that moves these too.
+
+        A cherry-pick carries its origin in its metadata, a revert only lakeFS's own message (recorded: revert.json).
+        """
+        name, subject = sight.repository.name, f"{row.ref} {commit.id[:12]}"
+        if origin := commit.metadata.get("cherry-pick-origin"):
+            found = Notice(
+                "cherry-picked", subject, f"brought the data of {origin[:12]} alone; no definition changed",
+                f"metasync diff {name} SOURCE {row.ref.name} --merge, then metasync merge {name} SOURCE {row.ref.name}",
+            )  # fmt: skip
+        elif reverted := self._reverted(sight, commit, events):
+            merges = [m for m in self._ledger.find_merges(reverted, sight.repository_id) if m.commit == reverted]
+            what = f"the merge of {merges[0].source}" if merges else reverted[:12]
+            undo = f"metasync undo {reverted[:12]}" if merges else f"metasync history {name}"
+            found = Notice("reverted", subject, f"took back the data of {what} alone; no definition changed", undo)
+        else:
+            return
+        sight.notices.append(found)
+        self._ledger.note(name, str(row.ref), "", "", found.kind, found.message, found.help)
+
+    def _reverted(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
+        """The commit that this one reverts; empty where it is no revert."""
+        told = any(e.type is EventType.REVERT and e.commit_id == commit.id for e in events)
+        match = _REVERT.fullmatch(commit.message)
+        if len(commit.parents) != 1 or (match is None and not told):
+            return ""
+        # `Revert main` was typed when the branch stood at this commit's parent.
+        typed = match.group(1) if match else ""
+        known = (
+            self._lakefs.get_commit(sight.repository.name, typed) if re.fullmatch(r"[0-9a-f]{6,64}", typed) else None
+        )
+        return known.id if known is not None else commit.parents[0]
 
     def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
         """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""

@@ -91,6 +91,14 @@ class LakeUser:
         merge = self.lakefs.refs.merge_into_branch
         return str(self._do("merge", merge, self.repository, source, destination, merge=body).reference)
 
+    def revert(self, branch: str, ref: str, parent: int = 0) -> None:
+        creation = lakefs_sdk.RevertCreation(ref=ref, parent_number=parent)
+        self._do("revert", self.lakefs.branches.revert_branch, self.repository, branch, creation)
+
+    def cherry_pick(self, branch: str, ref: str) -> None:
+        creation = lakefs_sdk.CherryPickCreation(ref=ref)
+        self._do("cherry_pick", self.lakefs.branches.cherry_pick, self.repository, branch, creation)
+
     def hard_reset(self, branch: str, ref: str) -> None:
         reset = lakefs_sdk.ExperimentalApi(self.lakefs.branches.api_client).hard_reset_branch
         self._do("hard_reset", reset, self.repository, branch, ref)

@@ -170,6 +170,18 @@ class VersionStore:
             ).all()
         return {row.id: tuple(p for p in (row.parent1, row.parent2) if p is not None) for row in rows}
 
+    def log(self, repository_id: int, logical: TableName, limit: int = 1000) -> tuple[Version, ...]:
+        """Every version of a table on any ref of a repository, the newest first."""
+        query = (
+            select(versions)
+            .join(refs, refs.c.id == versions.c.ref_id)
+            .where(refs.c.repository_id == repository_id, versions.c.logical == str(logical))
+            .order_by(versions.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.transaction() as connection:
+            return tuple(_version(row) for row in connection.execute(query))
+
     def own(self, ref_id: int) -> dict[TableName, Version]:
         """The newest version of each table that has one on this very ref."""
         newest = select(func.max(versions.c.id)).where(versions.c.ref_id == ref_id).group_by(versions.c.logical)

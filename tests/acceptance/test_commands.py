@@ -84,7 +84,7 @@ def test_from_plan_to_history(world: World) -> None:
     run(world, "resolve", str(conflict["id"]), "--theirs")
     assert world.tables.table(world.name("t")).parameters["comment"] == "dev again"
     assert run_json(world, "conflicts")["items"] == []
-    actions = [row["action"] for row in run_json(world, "history", "--table", world.name("t"))["items"]]
+    actions = [row["action"] for row in run_json(world, "history", world.repository)["items"]]
     assert actions.count("merged") == 3 and actions.count("created") == 1
     run(world, "resolve", "99", "--ours", code=2)
     run(world, "apply", "99", code=2)

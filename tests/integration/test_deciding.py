@@ -150,3 +150,41 @@ def test_refs_are_compared(world: World) -> None:
             f"{world.database}.only_main": ["-table"],
         }
         assert built.comparer.diff(world.repository, "main", "main") == ()
+
+
+def test_a_tables_log_says_who_changed_what_and_from_where(world: World) -> None:
+    from metasync.model.hms import TableName
+
+    mirror = branched(world, "id:bigint old:int")
+    world.tables.add_column(mirror, "b", "int")
+    world.tables.drop_column(mirror, "old")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    world.sync()
+    with parts(world.settings()) as built:
+        log = built.comparer.log(world.repository, TableName(world.database, "t"), 10)
+    lines = [(e.ref, [describe_item(i) for i in e.items], e.merged_from, bool(e.by)) for e in log]
+    assert lines == [
+        ("branch/main", ["+column b int"], "branch/dev-1", True),
+        ("branch/dev-1", ["+column b int", "-column old"], "", False),
+        ("branch/main", ["+table"], "", False),
+    ]
+
+
+def test_reverts_and_cherry_picks_are_told_with_the_command_that_helps(world: World) -> None:
+    mirror = branched(world)
+    world.tables.add_column(mirror, "b", "int")
+    picked = world.lake.write("dev-1", "wh/t/f")
+    merge = world.lake.merge("dev-1")
+    world.sync()
+    world.lake.revert("main", "main", parent=1)
+    reverted = world.sync()
+    (notice,) = (n for plan in reverted.plans for n in plan.notices if n.kind == "reverted")
+    assert notice.help == f"metasync undo {merge[:12]}" and "branch/dev-1" in notice.message
+    assert world.tables.columns(world.name("t")) == ["id", "b"]
+    world.lake.cherry_pick("main", picked)
+    told = world.sync()
+    (notice,) = (n for plan in told.plans for n in plan.notices if n.kind == "cherry-picked")
+    assert picked[:12] in notice.message and notice.help.startswith(f"metasync diff {world.repository}")
+    with parts(world.settings()) as built:
+        assert {row.action for row in built.ledger.history(world.repository)} >= {"reverted", "cherry-picked"}

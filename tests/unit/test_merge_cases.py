@@ -53,6 +53,11 @@ def options(case: Case) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", SIMPLE, ids=str)
 def test_case(case: Case) -> None:
+    check(case)
+
+
+def check(case: Case) -> None:
+    """Plays a case and compares all that it says."""
     lake, rule = lake_of(case), a_rule(**case.rule)
     before = lake["main"]
     change = lake.merge("dev", "main", rule, **options(case))

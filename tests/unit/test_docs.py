@@ -1,0 +1,39 @@
+"""docs/merging.md: its examples run, and every conflict has its name there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from metasync.planning.conflicts import REASONS
+from tests.case_files import Case, cases
+from tests.unit.test_merge_cases import check
+
+TEXT = (Path(__file__).parents[2] / "docs" / "merging.md").read_text(encoding="utf-8")
+EXAMPLES = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
+
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=lambda words: words["title"])
+def test_examples_of_the_page_run(words: dict[str, object]) -> None:
+    check(Case(0, "docs", words))
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 6
+
+
+def test_every_conflict_has_its_name_and_its_help_on_the_page() -> None:
+    rows = set(re.findall(r"^\| `([a-z-]+)` \|", TEXT, re.M)) - {"additive", "full", "plan", "ignore"}
+    assert rows == set(REASONS)
+    named = {reason for case in cases() for reason in _reasons(case)}
+    assert named <= set(REASONS)
+    source = "\n".join(path.read_text(encoding="utf-8") for path in Path("metasync").rglob("*.py"))
+    assert all(f'"{reason}"' in source.replace("planning/conflicts.py", "") for reason in REASONS)
+
+
+def _reasons(case: Case) -> list[str]:
+    said = case.words.get("conflicts", {})
+    return [reason for reason in said.values() if isinstance(reason, str)]
