@@ -120,7 +120,7 @@ class Recorder:
                 on_source = version.on == "source"
                 ref_id = change.source_ref_id if on_source else change.destination_ref_id
                 assert ref_id is not None  # new_versions adds none to a source that is no ref
-                tag = "" if on_source else change.heads[-1]
+                tag = "" if on_source else change.heads[-1] if change.undoes else change.merge_commit
                 if version.content == "newest" and newest is not None:
                     tag = newest.commit
                 made[version.content] = add_version(

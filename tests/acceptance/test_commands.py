@@ -273,3 +273,60 @@ def test_the_sandbox_says_how_to_reach_it_and_ends_both(tmp_path: Path) -> None:
     process.stdout.close()
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_people_compare_merge_and_take_back(world: World) -> None:
+    world.create_table("t", "id:bigint old:int")
+    world.branch("dev-1")
+    run(world, "reconcile")
+    mirror, main = world.name("t", "dev-1"), world.name("t")
+    world.tables.add_column(mirror, "b", "int")
+    world.tables.set_parameter(mirror, "k", "dev")
+    shown = run(world, "diff", world.repository, "main", "dev-1")
+    assert f"~ {main}" in shown and "+     column b int" in shown and "1 tables differ" in shown
+    would = run(world, "diff", world.repository, "dev-1", "main", "--merge")
+    assert "+column b int" in would and "1 to alter" in would
+    assert (
+        run_json(world, "diff", world.repository, "main", "dev-1")["items"][0]["items"][0]["words"] == "+column b int"
+    )
+    run(world, "merge", world.repository, "dev-1", "main")
+    assert world.tables.columns(main) == ["id", "old", "b"]
+    log = run_json(world, "history", world.repository, "--table", main)["items"]
+    assert [row["changes"] for row in log][0] == "+column b int, +parameter k" and log[0][
+        "merged_from"
+    ] == "branch/dev-1"
+    assert "say the REPOSITORY too" in run(world, "history", "--table", main, code=2)
+    merge = log[0]["by"] and next(row for row in run_json(world, "history")["items"] if row["action"] == "merged")
+    commit = merge["cause"].split()[1]
+    assert "undo of merge" in run(world, "undo", commit, "--dry-run") and world.tables.columns(main) == [
+        "id",
+        "old",
+        "b",
+    ]
+    run(world, "undo", commit)
+    assert world.tables.columns(main) == ["id", "old"]
+    run(world, "undo", "no-such-merge", code=2)
+    run(world, "merge", world.repository, "dev-1", code=2)
+    run(world, "diff", world.repository, "main", "nowhere", code=2)
+
+
+def test_conflicts_are_settled_item_by_item(world: World) -> None:
+    world.create_table("t", k="1", j="1")
+    world.branch("dev-1")
+    run(world, "reconcile")
+    for name, ref in ((world.name("t"), "main"), (world.name("t", "dev-1"), "dev")):
+        world.tables.set_parameter(name, "k", ref)
+        world.tables.set_parameter(name, "j", ref)
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    run(world, "reconcile", code=4)
+    listed = run(world, "conflicts")
+    assert "parameter k" in listed and "changed-on-both: both sides changed it differently" in listed
+    number = str(run_json(world, "conflicts")["items"][0]["id"])
+    assert "is not in conflict; these are: 'parameter j', 'parameter k'" in run(
+        world, "resolve", number, "--ours", "--item", "column x", code=2
+    )
+    assert "1 items have no choice yet" in run(world, "resolve", number, "--theirs", "--item", "parameter k")
+    run(world, "resolve", number, "--ours")
+    parameters = world.tables.table(world.name("t")).parameters
+    assert (parameters["k"], parameters["j"]) == ("dev", "main")
