@@ -8,7 +8,7 @@ REASONS: Mapping[str, str] = {
     "changed-on-both": "both sides changed it differently: resolve it for a side",
     "added-on-both": "both sides made it, differently: resolve it for a side",
     "dropped-here-changed-there": "the source dropped what the destination changed: resolve it; --theirs drops",
-    "changed-here-dropped-there": "the source changed what the destination dropped: resolve it; --ours keeps it dropped",
+    "changed-here-dropped-there": "the source changed what the destination dropped: resolve it; --ours keeps it so",
     "base-unknown": "the refs share no version that metasync saw: compare them, then resolve it for a side",
     "type-not-widened": "readers may fail on files of the old type: resolve --theirs only if the data fits",
     "partition-keys-changed": "no metastore changes partition keys in place: make the table anew, then resolve --ours",
