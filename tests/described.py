@@ -2,7 +2,7 @@
 
 columns: id bigint, addr struct<city:string>, note string 'free text'
 keys: dt string
-partitions: ["1", "2"]               or {"1": {location: wh/t/x, columns: ..., parameters: {...}}}
+partitions: ["1", "2"]               or {"1": {location: wh/t/x, columns: ..., serde: {...}, parameters: {...}}}
 format: parquet                      text, csv, orc, avro, json, delta, hudi
 parameters: {comment: orders}        serde: {...}    owner: ana    location: wh/t
 buckets: id into 4 sorted by id      skew: id = 1
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from metasync.model.hms import (
@@ -149,13 +150,14 @@ def definition(words: Mapping[str, Any] | None, name: str = "t", at: str = "s3a:
     )
     listed = words.get("partitions", [])
     described = listed if isinstance(listed, Mapping) else {value: {} for value in listed}
-    made = [_partition(value, more or {}, location, keys, at) for value, more in described.items()]
+    made = [_partition(value, more or {}, header.sd, keys, at) for value, more in described.items()]
     return Partial(header, {partition_key(p.values): p for p in made})
 
 
 def _partition(
-    value: str, words: Mapping[str, Any], location: str, keys: tuple[FieldSchema, ...], at: str
+    value: str, words: Mapping[str, Any], sd: StorageDescriptor, keys: tuple[FieldSchema, ...], at: str
 ) -> PartitionDefinition:
+    location = sd.location
     values = tuple(str(value).split("/")) if len(keys) > 1 else (str(value),)
     path = "/".join(f"{key.name}={one}" for key, one in zip(keys, values, strict=True))
     where = words.get("location", f"{location}/{path}")
@@ -164,6 +166,9 @@ def _partition(
         where if "://" in where else f"{at}/{where}",
         {key: str(item) for key, item in words.get("parameters", {}).items()},
         fields(words["columns"]) if "columns" in words else None,
+        replace(sd, cols=(), location=None, serde_info=replace(sd.serde_info, parameters=words["serde"]))
+        if "serde" in words
+        else None,
     )
 
 

@@ -14,6 +14,7 @@ from metasync.model.hms import Table
 from metasync.planning.graph import Parents, entry, merge_bases
 from metasync.planning.kinds import kind_of
 from metasync.planning.kinds.columns import refused_positions
+from metasync.planning.kinds.partitions import keeps_former_storage
 from metasync.planning.kinds.storage import off_ref
 from metasync.planning.layout import Layout, layout_of
 from metasync.planning.matrix import (
@@ -198,7 +199,10 @@ def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[
         merged = merge_trees(*views, additive_when_unknown=rules.additive_when_unknown, is_container=is_container)
     conflicts = [c if c.path or c.theirs is None else replace(c, theirs=source) for c in merged.conflicts]
     changes: list[ItemChange] = []
+    former = header_from_tree(sides.began_there) if isinstance(sides.began_there, Mapping) else None
     for found in merged.changes:
+        if keeps_former_storage(found, former):
+            continue
         # A whole table comes with what no merge looks at.
         whole = not found.path and found.after is not None
         change = replace(found, after=source) if whole else _with_inherited_columns(found, base, destination)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -81,6 +81,23 @@ def _refusal(change: ItemChange, layout: Layout) -> str | None:
         case ("partitions", _, "columns", *rest) if rest:
             return columns_refusal(change, rest, layout)
     return None
+
+
+def keeps_former_storage(change: ItemChange, base: Table | None) -> bool:
+    """Whether a partition only kept its storage when its table got another.
+
+    No metastore carries a table's SerDe to its partitions, so on the source every partition that inherited has one of
+    its own by then; the destination's will have theirs as soon as the table is changed.
+    """
+    match change.path:
+        case ("partitions", _, "storage") if change.before is None and change.after is not None and base is not None:
+            return _bare(_STORAGE.validate_json(change.after)) == _bare(base.sd)
+    return False
+
+
+def _bare(sd: StorageDescriptor) -> StorageDescriptor:
+    parameters = {key: value for key, value in sd.serde_info.parameters.items() if key != "path"}
+    return replace(sd, cols=(), location=None, serde_info=replace(sd.serde_info, parameters=parameters))
 
 
 def _no_items(_header: Table, _layout: Layout) -> Tree:
