@@ -255,7 +255,7 @@ def _sides(merge: MergeInput, tree: Callable[[int | None], Any]) -> _Sides:
     if not bases and merge.fallback_base is not None:
         base = tree(merge.fallback_base)
     began = [
-        tree(version) if (version := entry(merge.parents, bases[0], tip)) in merge.versions else base
+        tree(version) if (version := entry(merge.parents, bases[0], tip)) in merge.versions else tree(bases[0])
         for tip in (merge.source, merge.destination)
         if bases
     ]
