@@ -16,7 +16,7 @@ from metasync.errors import AlreadyExists, ForeignTable
 from metasync.metastore.client import Metastore
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
-from metasync.planning.kinds.constraints import foreign_keys
+from metasync.planning.kinds.constraints import foreign_keys, unique_keys
 from metasync.planning.partition_names import partition_name
 
 _UNREADABLE = "metasync is building this table"
@@ -110,6 +110,14 @@ class TableBuilder:
         for key in foreign_keys(wanted):
             if tuple((k.column, k.parent) for k in key) not in present:
                 self._metastore.add_foreign_key(name, key)
+        known = {tuple(k.column for k in key) for key in unique_keys(there)}
+        for unique in unique_keys(wanted):
+            if tuple(k.column for k in unique) not in known:
+                self._metastore.add_constraints(name, "unique", unique)
+        for kind in ("not_null", "default", "check"):
+            have = {replace(one, name="") for one in getattr(there, kind)}
+            missing = [one for one in getattr(wanted, kind) if replace(one, name="") not in have]
+            self._metastore.add_constraints(name, kind, missing)
 
 
 def _ours(found: Table, blueprint: Blueprint) -> bool:

@@ -28,10 +28,10 @@ class CapabilityCalls(Calls):
             answer = "true"
         if str(answer).strip().lower() == "false":
             return "none"
-        return "kinds" if self._has_catalogs else "exact"
+        return "kinds" if self.has_catalogs else "exact"
 
     @cached_property
-    def _has_catalogs(self) -> bool:
+    def has_catalogs(self) -> bool:
         """Whether it is 3.1 or later; `getVersion` cannot tell."""
         return bool(self.read("get_catalogs", "the server's version", lambda c: _knows(c, "get_catalogs")))
 

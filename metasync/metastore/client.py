@@ -11,7 +11,6 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import MetastoreError, NotFound
-from metasync.metastore.capabilities import CapabilityCalls
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
@@ -37,7 +36,7 @@ _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TE
 """Without capability 2, a 3.1 metastore fails a whole bulk read for one insert-only table."""
 
 
-class Metastore(CapabilityCalls, ConstraintCalls, StatisticsCalls):
+class Metastore(ConstraintCalls, StatisticsCalls):
     """Reads and writes of one Hive Metastore."""
 
     # Databases

@@ -1,18 +1,21 @@
-"""Constraints: primary and foreign keys, which every metastore since 2.3 has."""
+"""Constraints: keys, which every metastore since 2.3 has, and the others, where it is 3.1 or later."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import NotFound
-from metasync.metastore.calls import Calls
+from metasync.metastore.capabilities import CapabilityCalls
+from metasync.metastore.newer import add_newer, get_newer
 from metasync.model.hms import Constraints, ForeignKeyColumn, PrimaryKeyColumn, TableName
 
 
-class ConstraintCalls(Calls):
+class ConstraintCalls(CapabilityCalls):
     """Reads and writes of constraints."""
 
     def get_constraints(self, name: TableName) -> Constraints:
@@ -20,7 +23,11 @@ class ConstraintCalls(Calls):
         foreign = ttypes.ForeignKeysRequest(foreign_db_name=name.database, foreign_tbl_name=name.table)
         keys = self.read("get_primary_keys", str(name), lambda c: c.get_primary_keys(primary)).primaryKeys
         fks = self.read("get_foreign_keys", str(name), lambda c: c.get_foreign_keys(foreign)).foreignKeys
-        return Constraints(
+        newer = Constraints()
+        if self.has_catalogs:
+            newer = self.read("get_unique_constraints", str(name), lambda c: get_newer(c, name))
+        return replace(
+            newer,
             primary_key=tuple(
                 PrimaryKeyColumn(
                     k.column_name, k.key_seq, k.pk_name, bool(k.enable_cstr), bool(k.validate_cstr), bool(k.rely_cstr)
@@ -44,6 +51,11 @@ class ConstraintCalls(Calls):
                 for k in fks or ()
             ),
         )
+
+    def add_constraints(self, name: TableName, kind: str, some: Sequence[Any]) -> None:
+        """Adds `not_null`, `default` or `check` constraints, or the columns of one `unique` one; 2.3 has none."""
+        if some and self.has_catalogs:
+            self.write(f"add_{kind}_constraint", str(name), lambda c: add_newer(c, name, kind, some))
 
     def drop_constraint(self, name: TableName, constraint: str) -> None:
         """Drops a constraint by the name that the server gave it; one that is gone already is no error."""

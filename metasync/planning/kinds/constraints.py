@@ -45,7 +45,7 @@ def at_home(found: Constraints, logical_of: Mapping[TableName, TableName]) -> Co
     keys = [
         tuple(replace(k, name="", pk_name=None, parent=parent(k.parent)) for k in key) for key in foreign_keys(found)
     ]
-    unique = [tuple(replace(k, name="") for k in key) for key in _unique_keys(found)]
+    unique = [tuple(replace(k, name="") for k in key) for key in unique_keys(found)]
     return Constraints(
         primary_key=tuple(replace(k, name="") for k in sorted(found.primary_key, key=lambda k: k.key_seq)),
         foreign_keys=tuple(
@@ -108,7 +108,8 @@ def foreign_keys(constraints: Constraints) -> list[tuple[ForeignKeyColumn, ...]]
     return [tuple(columns) for _, columns in groupby(ordered, key=lambda k: k.name)]
 
 
-def _unique_keys(constraints: Constraints) -> list[tuple[UniqueColumn, ...]]:
+def unique_keys(constraints: Constraints) -> list[tuple[UniqueColumn, ...]]:
+    """The columns of all unique constraints, one by one."""
     ordered = sorted(constraints.unique, key=lambda k: (k.name, k.key_seq))
     return [tuple(columns) for _, columns in groupby(ordered, key=lambda k: k.name)]
 
@@ -139,7 +140,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     if c.primary_key:
         tree["primary_key"] = {"columns": _columns(c.primary_key), **_flags(c.primary_key[0])}
     tree["foreign_keys"] = {_foreign_name(key): _flags(key[0]) | _rules(key[0]) for key in foreign_keys(c)}
-    tree["unique"] = {json.dumps(_columns(key)): _flags(key[0]) for key in _unique_keys(c)}
+    tree["unique"] = {json.dumps(_columns(key)): _flags(key[0]) for key in unique_keys(c)}
     tree["not_null"] = {one.column: _flags(one) for one in c.not_null}
     tree["default"] = {one.column: {"value": one.value, **_flags(one)} for one in c.default}
     tree["check"] = {one.expression: {"column": one.column, **_flags(one)} for one in c.check}

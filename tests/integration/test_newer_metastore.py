@@ -1,0 +1,115 @@
+"""What a metastore of 3.1 or later has that 2.3 has not; runs where one is named.
+
+METASYNC_TEST_METASTORE=thrift://127.0.0.1:9083 names it; tables are made in a database of the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from metasync.errors import ChangedMeanwhile, Incompatible
+from metasync.metastore import ConnectionPool, Metastore, TableBuilder
+from metasync.metastore.builder import Blueprint
+from metasync.model.hms import (
+    CheckConstraint,
+    Constraints,
+    Database,
+    DefaultConstraint,
+    FieldSchema,
+    NotNullConstraint,
+    PrimaryKeyColumn,
+    SerDeInfo,
+    StorageDescriptor,
+    Table,
+    TableName,
+    TableType,
+    UniqueColumn,
+)
+from metasync.planning.kinds.constraints import at_home
+from metasync.planning.types import metastore_accepts
+from metasync.settings.models import Metastore as MetastoreSettings
+
+URI = os.environ.get("METASYNC_TEST_METASTORE", "")
+pytestmark = pytest.mark.skipif(not URI, reason="needs a metastore of 3.1 or later in METASYNC_TEST_METASTORE")
+WHERE = os.environ.get("METASYNC_TEST_LOCATION", "file:/tmp/metasync-newer")
+
+
+@pytest.fixture
+def store() -> Iterator[Metastore]:
+    found = Metastore(ConnectionPool(MetastoreSettings(uris=[URI])))
+    if found.get_database("newer") is None:
+        found.create_database(Database("newer", WHERE), WHERE)
+    for name in found.get_all_tables("newer"):
+        found.drop_table(TableName("newer", name))
+    yield found
+    found.close()
+
+
+def table(name: str, kind: str = "bigint") -> Table:
+    sd = StorageDescriptor(
+        cols=(FieldSchema("id", "bigint"), FieldSchema("a", kind)), location=f"{WHERE}/{name}",
+        input_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+        output_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+        serde_info=SerDeInfo(serialization_lib="org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"),
+    )  # fmt: skip
+    return Table("newer", name, sd, parameters={"EXTERNAL": "TRUE"}, table_type=TableType.EXTERNAL)
+
+
+CONSTRAINTS = Constraints(
+    primary_key=(PrimaryKeyColumn("id", 1, "", rely=True),),
+    unique=(UniqueColumn("a", 1, "1"), UniqueColumn("id", 1, "2"), UniqueColumn("a", 2, "2")),
+    not_null=(NotNullConstraint("a", "", enable=True), NotNullConstraint("id", "")),
+    default=(DefaultConstraint("a", "7", ""),),
+    check=(CheckConstraint("a", "a > 1", "", rely=True),),
+)
+
+
+def test_constraints_of_every_kind_are_built_read_and_dropped(store: Metastore) -> None:
+    made = table("t")
+    TableBuilder(store).build(Blueprint(made, lambda: iter(()), "test", {}, CONSTRAINTS))
+    found = store.get_constraints(made.table_name)
+    assert at_home(found, {}) == CONSTRAINTS
+    TableBuilder(store).add_constraints(made.table_name, CONSTRAINTS)
+    assert store.get_constraints(made.table_name) == found
+    for kind in (found.not_null, found.default, found.check):
+        store.drop_constraint(made.table_name, kind[0].name)
+    left = at_home(store.get_constraints(made.table_name), {})
+    assert (len(left.unique), len(left.not_null), len(left.default), len(left.check)) == (3, 1, 0, 0)
+    assert store.get_constraints(TableName("newer", "t")).primary_key
+
+
+def test_changes_within_nested_types_are_taken_and_others_are_not(store: Metastore) -> None:
+    assert store.column_check() == "kinds" and store.has_catalogs
+    pairs = [
+        ("struct<a:int>", "struct<b:string>"),
+        ("array<int>", "array<string>"),
+        ("struct<a:int>", "array<int>"),
+        ("int", "bigint"),
+        ("bigint", "int"),
+    ]
+    for number, (old, new) in enumerate(pairs):
+        made = table(f"n{number}", old)
+        store.create_table(made)
+        try:
+            store.alter_table(replace(made, sd=table(made.name, new).sd))
+            accepted = True
+        except Incompatible:
+            accepted = False
+        assert accepted is metastore_accepts(old, new, "kinds"), (old, new)
+
+
+def test_a_table_that_somebody_changed_is_not_written_over(store: Metastore) -> None:
+    """Compare and set is 4.0's; 3.1 does not look."""
+    made = table("cas")
+    store.create_table(made)
+    live = store.get_table(made.table_name)
+    assert live is not None
+    stamp = live.parameters["transient_lastDdlTime"]
+    store.alter_table(replace(live, owner="bo"), expected=("transient_lastDdlTime", stamp))
+    if store.ping().startswith("4"):
+        with pytest.raises(ChangedMeanwhile):
+            store.alter_table(replace(live, owner="cy"), expected=("transient_lastDdlTime", "1"))
