@@ -128,9 +128,11 @@ def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[s
     with parts(context.settings) as built:
         chosen: Side = "ours" if side == "ours" else "theirs"
         result = built.resolver.resolve(conflict_id, chosen, items, context.output.outcome)
-        if not result.plans:
-            left = sum(c.choice is None for c in built.ledger.conflicts())
-            context.output.say(f"noted; {left} items have no choice yet; a table is merged once all of its have one")
+        left = [item_name(c.path) for c in built.ledger.conflicts() if c.choice is None]
+    if not result.plans and left:
+        context.output.rows("open", [{"item": name} for name in left], empty="")
+        context.output.say("noted; the table is merged once each of its items has a choice")
+        return
     sys.exit(report(context, [result]))
 
 

@@ -316,12 +316,12 @@ def test_conflicts_are_settled_item_by_item(world: World) -> None:
     world.lake.merge("dev-1")
     run(world, "reconcile", code=4)
     listed = run(world, "conflicts")
-    assert "parameter k" in listed and "changed-on-both: both sides changed it differently" in listed
+    assert "parameter k" in listed and "changed-on-both" in listed
     number = str(run_json(world, "conflicts")["items"][0]["id"])
     assert "is not in conflict; these are: 'parameter j', 'parameter k'" in run(
         world, "resolve", number, "--ours", "--item", "column x", code=2
     )
-    assert "1 items have no choice yet" in run(world, "resolve", number, "--theirs", "--item", "parameter k")
+    assert "parameter j" in run(world, "resolve", number, "--theirs", "--item", "parameter k")
     run(world, "resolve", number, "--ours")
     parameters = world.tables.table(world.name("t")).parameters
     assert (parameters["k"], parameters["j"]) == ("dev", "main")

@@ -23,7 +23,7 @@ from metasync.store.events import EventQueue
 
 def die_after(number: int) -> None:
     """Patches the adapter so that the process is killed once `number` calls have been answered."""
-    real, lock, count = Metastore._call, threading.Lock(), [0]
+    real, lock, count = Metastore.call, threading.Lock(), [0]
 
     def counting(self: Metastore, *arguments: object, **options: object) -> object:
         result = real(self, *arguments, **options)  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def die_after(number: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    Metastore._call = counting  # type: ignore[assignment, method-assign]
+    Metastore.call = counting  # type: ignore[assignment, method-assign]
 
 
 def stop_when_settled(config: Path) -> None:
