@@ -150,20 +150,18 @@ class Ledger:
             connection.execute(update(merges).where(merges.c.id == merge_id).values(state="started"))
 
     def unfinished(self, merge_id: int) -> tuple[MergeTable, ...]:
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                select(merge_tables.c.change)
-                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == "planned")
-                .order_by(merge_tables.c.logical)
-            ).all()
-        return tuple(_MERGE_TABLE.validate_json(row.change) for row in rows)
+        """What of a merge was planned and is not done."""
+        return self._tables(merge_id, "planned")
 
     def merged_tables(self, merge_id: int) -> tuple[MergeTable, ...]:
         """What a merge has done, table by table."""
+        return self._tables(merge_id, "done")
+
+    def _tables(self, merge_id: int, state: str) -> tuple[MergeTable, ...]:
         with self._database.transaction() as connection:
             rows = connection.execute(
                 select(merge_tables.c.change)
-                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == "done")
+                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == state)
                 .order_by(merge_tables.c.logical)
             ).all()
         return tuple(_MERGE_TABLE.validate_json(row.change) for row in rows)
