@@ -66,7 +66,6 @@ class MergeTable:
 
     merge_id: int
     merge_commit: str
-    heads: tuple[str, ...]
     source: str
     source_ref_id: int | None
     destination: Ref
@@ -86,6 +85,7 @@ class MergeTable:
     remainder: Table | None = None
     remainder_partitions: tuple[PartitionChange, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    heads: tuple[str, ...] = ()
     edge: bool = True
     undoes: bool = False
     stamp: str = ""
