@@ -94,7 +94,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
     undoer = Undoer(controller, lineage, refs, versions, ledger, metastore)
-    comparer = Comparer(observer, lineage, merges, refs, versions, ledger)
+    comparer = Comparer(settings, rules, observer, lineage, merges, refs, versions, ledger)
     try:
         yield Parts(
             settings, rules, database, EventQueue(database), refs, versions, ledger, lakefs, metastore, controller,

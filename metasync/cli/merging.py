@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from getpass import getuser
 from typing import Any
 
 import click
@@ -79,7 +80,9 @@ def merge(
             return
         if not source or not destination or commit or told:
             raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT --source REF")
-        result = built.resolver.merge_metadata(repository, source, destination, context.output.outcome)
+        result = built.resolver.merge_metadata(
+            repository, source, destination, by=_person(), told=context.output.outcome
+        )
     sys.exit(report(context, [result]))
 
 
@@ -128,8 +131,10 @@ def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[s
     with parts(context.settings) as built:
         chosen: Side = "ours" if side == "ours" else "theirs"
         result = built.resolver.resolve(conflict_id, chosen, items, context.output.outcome)
-        left = [item_name(c.path) for c in built.ledger.conflicts() if c.choice is None]
-    if not result.plans and left:
+        still = built.ledger.conflicts()
+    table = next(((c.merge_id, c.logical) for c in still if c.id == conflict_id), None)
+    left = [item_name(c.path) for c in still if (c.merge_id, c.logical) == table and c.choice is None]
+    if left and not result.plans:
         context.output.rows("open", [{"item": name} for name in left], empty="")
         context.output.say("noted; the table is merged once each of its items has a choice")
         return
@@ -160,6 +165,14 @@ def _show(context: Context, plan: Plan) -> None:
         return
     context.output.plan(plan)
     context.output.print(f"{plan.repository}: {summary(plan.counts())}")
+
+
+def _person() -> str:
+    """Who types this, as far as the system knows: a container's user may have no name."""
+    try:
+        return getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"
 
 
 def _text(value: Any) -> str:

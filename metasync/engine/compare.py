@@ -8,14 +8,17 @@ from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
 from metasync.engine.scope import Scope
+from metasync.errors import UsageError
 from metasync.model.hms import TableName
+from metasync.planning.decide import make_plan
 from metasync.planning.manifest import differing
 from metasync.planning.matrix import ItemChange
 from metasync.planning.merge import diff
-from metasync.planning.observed import MergeView
+from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
-from metasync.planning.table_merges import plan_table_merge
-from metasync.store.ledger import Ledger, MergeRow
+from metasync.planning.rules import RuleSet
+from metasync.settings import Settings
+from metasync.store.ledger import METADATA, Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
@@ -49,6 +52,8 @@ class Comparer:
 
     def __init__(
         self,
+        settings: Settings,
+        rules: RuleSet,
         observer: Observer,
         lineage: Lineage,
         merges: MergeBook,
@@ -56,12 +61,14 @@ class Comparer:
         versions: VersionStore,
         ledger: Ledger,
     ) -> None:
-        self._refs = refs
-        self._ledger = ledger
+        self._safety = settings.safety
+        self._rules = rules
         self._observer = observer
         self._lineage = lineage
         self._merges = merges
+        self._refs = refs
         self._versions = versions
+        self._ledger = ledger
 
     def diff(self, repository: str, one: str, other: str) -> tuple[TableDiff, ...]:
         """What leads from the tables of ref `one` to those of ref `other`."""
@@ -78,14 +85,17 @@ class Comparer:
 
     def log(self, repository: str, logical: TableName, limit: int) -> tuple[LogEntry, ...]:
         """Who changed a table, where and from where, the newest first; the books alone are asked."""
-        sight = self._lineage.known(repository)
-        found = {version.id: version for version in self._versions.log(sight.repository_id, logical)}
+        known = self._refs.identities(repository)
+        if not known:
+            raise UsageError(f"metasync has never seen a repository {repository!r}")
+        repository_id = self._refs.repository_id(known[-1])
+        found = {version.id: version for version in self._versions.log(repository_id, logical)}
         entries = []
         for version in list(found.values())[:limit]:
             before = found.get(version.parents[0]) if version.parents else None
             ref = self._refs.get(version.ref_id).ref
             other = found.get(version.parents[1]) if len(version.parents) > 1 else None
-            merges = self._ledger.find_merges(version.commit, sight.repository_id) if other and version.commit else ()
+            merges = self._ledger.find_merges(version.commit, repository_id) if other and version.commit else ()
             merge = next((m for m in merges if m.destination_ref_id == version.ref_id), None)
             if other is not None and other.ref_id == version.ref_id:
                 # The source once more, after what was withheld of it: nobody changed anything.
@@ -102,26 +112,15 @@ class Comparer:
 
     def merge(self, repository: str, source: str, destination: str) -> Plan:
         """The plan of merging `source` into `destination`, as it would be made now."""
-        sight, (theirs, ours), there, here = self._sides(repository, source, destination)
+        sight, (theirs, ours), _, _ = self._sides(repository, source, destination)
         heads = (sight.current[ours.ref], sight.current[theirs.ref])
         row = MergeRow(
-            0, sight.repository_id, "", ours.id, heads, 0, str(theirs.ref), theirs.id, heads[1], "", "", "", "pending",
-            "", 0.0,
+            id=0, repository_id=sight.repository_id, commit=METADATA, destination_ref_id=ours.id, parents=heads,
+            generation=0, source=str(theirs.ref), source_ref_id=theirs.id, source_commit=heads[1], strategy="",
+            committer="", message="", state="pending", note="", seen_at=0.0,
         )  # fmt: skip
-        view = MergeView(0, "", str(theirs.ref), theirs.id, ours.ref, ours.id, head=heads[0])
-        reading = self._lineage.read(sight, ours, partitions=True)
-        changes = []
-        for logical in sorted({*there, *here}):
-            rule = self._merges.rule_for(sight, theirs, ours, logical)
-            if rule is None or rule.merge == "ignore":
-                continue
-            table = self._merges.table_view(
-                sight, row, ours, logical, rule, there.get(logical), here.get(logical), reading.tables
-            )
-            change = plan_table_merge(view, table, rule) if table is not None else None
-            if change is not None:
-                changes.append(change)
-        return Plan(repository, tuple(changes))
+        observed = Observed(sight.repository, "", "", merges=(self._merges.view(sight, row, ours),))
+        return make_plan(observed, self._rules, self._safety)
 
     def _sides(
         self, repository: str, one: str, other: str

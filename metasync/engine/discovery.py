@@ -13,7 +13,7 @@ from metasync.model.hms import TableName
 from metasync.planning.discovery import Directory, discovered, wanted_values
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.observed import DiscoveredTable
-from metasync.planning.rules import RuleSet
+from metasync.planning.rules import RuleSet, takes_table
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -45,8 +45,8 @@ class Discoverer:
         tables = self._tables(sight, row)
         found: list[DiscoveredTable] = []
         ranges = self._ranges(sight, row, head) if tables else []
-        for logical in tables if ranges else ():
-            table = self._table(repository, row, head, logical, ranges)
+        for logical, rule in tables if ranges else ():
+            table = self._table(repository, row, head, logical, rule, ranges)
             if table is not None:
                 found.append(table)
         if found:
@@ -57,8 +57,8 @@ class Discoverer:
             self._refs.update(row.id, discovered_head=head)
         return tuple(found)
 
-    def _tables(self, sight: Sight, row: RefRow) -> list[TableName]:
-        """The partitioned tables of the ref whose rule discovers."""
+    def _tables(self, sight: Sight, row: RefRow) -> list[tuple[TableName, str]]:
+        """The partitioned tables of the ref whose rule discovers, each with that rule's name."""
         name = sight.repository.name
         rules = [rule for rule in self._rules.of_repository(name) if rule.partitions == "discover"]
         if not rules:
@@ -71,9 +71,9 @@ class Discoverer:
                 continue
             rule = self._rules.of_table(name, row.ref, view.logical)
             if rule is None and canonical:
-                rule = next((one for one in rules if self._rules.takes(one, view.logical)), None)
+                rule = next((one for one in rules if takes_table(one, view.logical)), None)
             if rule is not None and rule.partitions == "discover" and rule.merge != "ignore":
-                found.append(view.logical)
+                found.append((view.logical, rule.name))
         return found
 
     def _ranges(self, sight: Sight, row: RefRow, head: str) -> list[ChangedPaths]:
@@ -93,7 +93,13 @@ class Discoverer:
         return []
 
     def _table(
-        self, repository: str, row: RefRow, head: str, logical: TableName, ranges: Sequence[ChangedPaths]
+        self,
+        repository: str,
+        row: RefRow,
+        head: str,
+        logical: TableName,
+        rule: str,
+        ranges: Sequence[ChangedPaths],
     ) -> DiscoveredTable | None:
         version = self._versions.in_force(row).get(logical)
         if version is None or version.definition is None:
@@ -111,7 +117,7 @@ class Discoverer:
             return Directory(path, filled, not filled and not self._lakefs.has_objects(repository, head, where))
 
         directories = tuple(parallel(_AT_ONCE, look, changed))
-        return self._again(row, DiscoveredTable(logical, version.id, (), directories))
+        return self._again(row, DiscoveredTable(logical, rule, (), directories))
 
     def _again(self, row: RefRow, table: DiscoveredTable) -> DiscoveredTable | None:
         """What the directories make of the table's newest version; None where that is nothing."""
@@ -122,4 +128,4 @@ class Discoverer:
         partial = self._versions.partial(version.definition, wanted_values(header, table.directories))
         known = {p.values: p for p in partial.partitions.values()} if partial else {}
         changes = discovered(header, known, table.directories)
-        return replace(table, version=version.id, partitions=changes) if changes else None
+        return replace(table, partitions=changes) if changes else None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from metasync.engine.changed import ChangedPaths
 from metasync.engine.scope import Scope
 from metasync.engine.tables import Reading, TableReader
 from metasync.errors import UsageError
@@ -14,6 +15,7 @@ from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
 from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
 from metasync.planning.plan import Notice
 from metasync.planning.rules import UNADDRESSABLE, RuleSet
+from metasync.planning.types import ColumnCheck
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -23,7 +25,10 @@ _ANCESTORS = 1000
 
 @dataclass
 class Sight:
-    """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live."""
+    """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
+
+    `changed` and `column_check` are what was asked once and holds for the look.
+    """
 
     repository: Repository
     repository_id: int
@@ -33,6 +38,8 @@ class Sight:
     readings: dict[int, Reading] = field(default_factory=dict)
     partitions_read: set[int] = field(default_factory=set)
     notices: list[Notice] = field(default_factory=list)
+    changed: dict[tuple[str, str], ChangedPaths] = field(default_factory=dict)
+    column_check: ColumnCheck | None = None
 
     def row(self, ref: Ref) -> RefRow | None:
         """The ref's present life."""

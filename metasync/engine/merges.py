@@ -22,8 +22,8 @@ from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, MergeView, TableView
 from metasync.planning.plan import CopyStatistics, Notice
 from metasync.planning.rules import RuleSet
-from metasync.planning.table_merges import is_protected
 from metasync.planning.tree import Definition
+from metasync.planning.types import ColumnCheck
 from metasync.settings.models import Rule
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
@@ -69,7 +69,7 @@ class MergeBook:
                         "source-unknown",
                         f"{destination.ref} {merge.commit[:12]}",
                         f"the merge {merge.message!r} waits: nobody can tell what it was made from",
-                        f"metasync merge --commit {merge.commit} --source REF",
+                        f"metasync merge {sight.repository.name} --commit {merge.commit} --source REF",
                     )
                 )
                 continue
@@ -81,11 +81,12 @@ class MergeBook:
                 taken.add(merge.destination_ref_id)
                 continue
             taken.add(merge.destination_ref_id)
-            views.append(self._view(sight, merge, destination))
+            views.append(self.view(sight, merge, destination))
         return views, behind
 
-    def _view(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
-        view = MergeView(
+    def outline(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
+        """A merge without its tables."""
+        return MergeView(
             id=merge.id,
             commit=merge.commit,
             source=merge.source,
@@ -96,6 +97,10 @@ class MergeBook:
             own_commit="" if merge.is_metadata else merge.commit,
             head=sight.current.get(destination.ref, destination.head),
         )
+
+    def view(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
+        """A merge with all that planning it needs."""
+        view = self.outline(sight, merge, destination)
         if merge.state == "started":
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
         if destination.life == "gone":
@@ -116,11 +121,7 @@ class MergeBook:
             )
             is not None
         ]
-        statistics = [
-            copy
-            for copy in self._statistics(sight, merge, source, reading)
-            if _writes(self.rule_for(sight, source, destination, copy.logical), copy.logical)
-        ]
+        statistics = self._statistics(sight, merge, source, destination, reading)
         return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
 
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
@@ -181,7 +182,6 @@ class MergeBook:
         live = next((view for view in tables if view.logical == logical), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
         decides = merge.strategy in ("source-wins", "dest-wins")
-        changed = ChangedPaths(self._lakefs, sight.repository.name, merge.parents[0], merge.commit)
         return MergeTableView(
             logical=logical,
             rule=rule.name,
@@ -189,10 +189,15 @@ class MergeBook:
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
             problem=self._problem(sight, destination, physical, live),
-            data_changed=decides and self._data_changed(changed, versions),
-            column_check=self._metastore.column_check(),
+            data_changed=decides and self._data_changed(sight, merge, versions),
+            column_check=self._column_check(sight),
             emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),
         )
+
+    def _column_check(self, sight: Sight) -> ColumnCheck:
+        if sight.column_check is None:
+            sight.column_check = self._metastore.column_check()
+        return sight.column_check
 
     def _emptied(self, sight: Sight, merge: MergeRow, source: Definition, destination: Definition) -> frozenset[str]:
         """The partitions that the source has no more and below which the merged data holds no object."""
@@ -263,29 +268,40 @@ class MergeBook:
                 return version.id
         return None
 
-    def _data_changed(self, changed: ChangedPaths, versions: dict[int, Definition]) -> bool:
+    def _changed(self, sight: Sight, before: str, after: str) -> ChangedPaths:
+        """The differences between two commits, asked once in a pass whatever the number of tables."""
+        key = (before, after)
+        if key not in sight.changed:
+            sight.changed[key] = ChangedPaths(self._lakefs, sight.repository.name, before, after)
+        return sight.changed[key]
+
+    def _data_changed(self, sight: Sight, merge: MergeRow, versions: dict[int, Definition]) -> bool:
+        changed = self._changed(sight, merge.parents[0], merge.commit)
         paths = {path_on_ref(d.header.sd.location) for d in versions.values() if d and d.header.sd.location}
         return any(changed.below(path) for path in paths if path)
 
-    def _statistics(self, sight: Sight, merge: MergeRow, source: RefRow, reading: Reading) -> list[CopyStatistics]:
+    def _statistics(
+        self, sight: Sight, merge: MergeRow, source: RefRow, destination: RefRow, reading: Reading
+    ) -> list[CopyStatistics]:
         """Tables whose data the merge changed to the source's very data, with the source still as it was merged."""
         if merge.is_metadata or not merge.source_commit or sight.current.get(source.ref) != merge.source_commit:
             return []
-        name = sight.repository.name
-        changed = ChangedPaths(self._lakefs, name, merge.parents[0], merge.commit)
-        mixed = ChangedPaths(self._lakefs, name, merge.source_commit, merge.commit)
+        changed = self._changed(sight, merge.parents[0], merge.commit)
+        mixed = self._changed(sight, merge.source_commit, merge.commit)
         theirs = {view.logical: view for view in self._lineage.read(sight, source, partitions=True).tables}
         found = []
         for view in reading.tables:
             path = path_on_ref(real_location(view.table) or "")
             other = theirs.get(view.logical)
-            if other is None or not path or not changed.below(path) or mixed.below(path):
+            rule = self.rule_for(sight, source, destination, view.logical)
+            if other is None or rule is None or not path or not changed.below(path) or mixed.below(path):
                 continue
             depth = len(view.table.partition_keys)
             directories = tuple(changed.partitions(path, depth)) if depth else ()
             if directories or not depth:
-                copy = CopyStatistics(merge.id, view.logical, other.physical, view.physical, directories)
-                found.append(copy)
+                found.append(
+                    CopyStatistics(merge.id, view.logical, rule.name, other.physical, view.physical, directories)
+                )
         return found
 
     def _partials(
@@ -309,8 +325,3 @@ class MergeBook:
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
         return {v: self._versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}
-
-
-def _writes(rule: Rule | None, logical: TableName) -> bool:
-    """Whether a rule lets merges write a table without being asked."""
-    return rule is not None and rule.merge in ("additive", "full") and not is_protected(rule, logical)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from getpass import getuser
-from time import time
 from uuid import uuid4
 
 from metasync.engine.controller import Controller, Result
@@ -120,10 +118,7 @@ class Resolver:
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits as "source unknown"."""
-        identity = self._lakefs.get_repository(repository)
-        if identity is None:
-            raise UsageError(f"lakeFS has no repository {repository!r}")
-        repository_id = self._refs.repository_id(identity)
+        repository_id = self._lineage.known(repository).repository_id
         merge = next((m for m in self._ledger.open_merges(repository_id) if m.commit.startswith(commit)), None)
         if merge is None or merge.state != "source-unknown":
             raise UsageError(f"no merge {commit!r} of {repository} waits for its source")
@@ -134,8 +129,13 @@ class Resolver:
                 return
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
 
-    def merge_metadata(self, repository: str, source: str, destination: str, told: Told | None = None) -> Result:
-        """Merges the metadata of one ref into another without a merge of data, through the same ledger."""
+    def merge_metadata(
+        self, repository: str, source: str, destination: str, *, by: str = "", told: Told | None = None
+    ) -> Result:
+        """Merges the metadata of one ref into another without a merge of data, through the same ledger.
+
+        `by` is who asked for it.
+        """
         self._observer.observe(Scope(repository, full=True))
         sight = self._lineage.known(repository)
         theirs, ours = self._lineage.named(sight, source), self._lineage.named(sight, destination)
@@ -154,9 +154,8 @@ class Resolver:
             source=str(theirs.ref),
             source_ref_id=theirs.id,
             source_commit=heads[1],
-            committer=getuser(),
+            committer=by,
             message=f"metadata of {theirs.ref} into {ours.ref}",
-            committed_at=time(),
             state="pending",
         )
         return self._controller.sync(Scope(repository), told=told)
@@ -256,17 +255,9 @@ class Resolver:
         view = self._merges.table_view(
             sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
         )
-        merge_view = MergeView(
-            merge.id,
-            merge.commit,
-            merge.source,
-            merge.source_ref_id,
-            destination.ref,
-            destination.id,
-            merge.strategy,
-            head=sight.current.get(destination.ref, destination.head),
-        )
-        return merge_view, view, rule
+        # What is decided now holds from now on, and not for tags of the merge commit.
+        outline = replace(self._merges.outline(sight, merge, destination), own_commit="")
+        return outline, view, rule
 
 
 def _named(rows: Sequence[ConflictRow], items: Sequence[str]) -> list[ConflictRow]:

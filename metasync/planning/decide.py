@@ -9,6 +9,7 @@ from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeView, Observed, Pinned, RefView
 from metasync.planning.plan import (
     Change,
+    CopyStatistics,
     CreateMirror,
     DiscoverPartitions,
     DropDatabase,
@@ -44,7 +45,7 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     for merge in observed.merges:
         _plan_merge(draft, merge, rules)
     for view in observed.refs:
-        _plan_discovery(draft, view, observed, rules)
+        _plan_discovery(draft, view, rules)
     for view in observed.refs:
         if view.life in ("new", "making") and not view.ended:
             _plan_birth(draft, view, observed, rules, safety)
@@ -325,16 +326,20 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
     stopped = {change.logical for change in changes if change.conflicts}
-    draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped]
+    draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped and _may_copy(copy, rules)]
     draft.changes.append(_finish(merge))
 
 
-def _plan_discovery(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet) -> None:
+def _may_copy(copy: CopyStatistics, rules: RuleSet) -> bool:
+    """Whether the table's rule lets merges write without being asked."""
+    rule = rules.named(copy.rule)
+    return rule is not None and rule.merge in ("additive", "full") and not is_protected(rule, copy.logical)
+
+
+def _plan_discovery(draft: _Draft, view: RefView, rules: RuleSet) -> None:
     for table in view.discovered:
         physical = next((t.physical for t in view.tables if t.logical == table.logical), None)
-        rule = rules.of_table(observed.repository.name, view.ref, table.logical) or next(
-            (one for one in rules.of_repository(observed.repository.name) if rules.takes(one, table.logical)), None
-        )
+        rule = rules.named(table.rule)
         if physical is None or rule is None:
             continue
         if rule.merge == "plan" or is_protected(rule, table.logical):
@@ -349,7 +354,7 @@ def _plan_discovery(draft: _Draft, view: RefView, observed: Observed, rules: Rul
             )
             continue
         draft.changes.append(
-            DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.version, table.partitions)
+            DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.partitions)
         )
 
 

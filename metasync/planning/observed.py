@@ -63,10 +63,10 @@ class BirthTable:
 
 @dataclass(frozen=True)
 class DiscoveredTable:
-    """What filled and emptied directories make of the partitions of a table, of version `version`."""
+    """What filled and emptied directories make of the partitions of a table; `rule` is the one that discovers."""
 
     logical: TableName
-    version: int
+    rule: str
     partitions: tuple[PartitionChange, ...]
     directories: tuple[Directory, ...] = ()
 

@@ -108,6 +108,7 @@ class CopyStatistics:
 
     merge_id: int
     logical: TableName
+    rule: str
     source: TableName
     physical: TableName
     partitions: tuple[str, ...] = ()
@@ -123,7 +124,6 @@ class DiscoverPartitions:
     commit: str
     logical: TableName
     physical: TableName
-    version: int
     partitions: tuple[PartitionChange, ...]
     kind: Literal["discover-partitions"] = "discover-partitions"
 
@@ -214,7 +214,7 @@ class Plan:
 
     @property
     def pending(self) -> bool:
-        """Whether an apply would write to the metastore."""
+        """Whether an apply would change a definition in the metastore; statistics are no change that waits."""
         bookkeeping = MergeTable | CopyStatistics | EndRef | FinishMerge
         return any(not isinstance(c, bookkeeping) for c in self.changes) or any(merge.writes for merge in self.merges)
 

@@ -52,10 +52,6 @@ class RuleSet:
         """Parameters that are compared on no ref of the repository: refs of two rules are merged with each other."""
         return [pattern for rule in self.of_repository(repository) for pattern in rule.ignore_parameters]
 
-    def takes(self, rule: Rule, table: TableName) -> bool:
-        """Whether a rule speaks of a table, whatever the ref."""
-        return takes_table(rule, table)
-
     def named(self, name: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.name == name), None)
 

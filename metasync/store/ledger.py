@@ -111,8 +111,9 @@ class Ledger:
                 )
             ).one_or_none()
             if known is None:
-                values["parents"] = json.dumps(values["parents"])
-                connection.execute(insert(merges).values(seen_at=self._database.now(), **values))
+                now = self._database.now()
+                row = {"committed_at": now, **values, "parents": json.dumps(values["parents"]), "seen_at": now}
+                connection.execute(insert(merges).values(row))
 
     def update_merge(self, merge_id: int, **values: Any) -> None:
         with self._database.transaction() as connection:

@@ -423,7 +423,7 @@ def test_which_rule_is_meant() -> None:
     )
     assert rules.ignored_parameters("lake") == ["etl.*"] and rules.ignored_parameters("x") == []
     assert rules.named("all") is second and rules.named("x") is None
-    assert rules.takes(first, orders) and not rules.takes(first, items)
+    assert takes_table(first, orders) and not takes_table(first, items)
     assert takes_table(rule(tables=["SALES.*", "re:sales[.]x"]), orders)
     assert not takes_table(rule(tables=["sales.*", "!sales.o*"]), orders)
 

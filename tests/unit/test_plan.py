@@ -351,7 +351,7 @@ BEFORE, AFTER = {"columns": "id int"}, {"columns": "id int, a int"}
 
 def test_a_merge_carries_what_the_source_changed() -> None:
     live = TableView(ORDERS, ORDERS, replace(HEADER, parameters={"transient_lastDdlTime": "9"}), "canonical")
-    copy = CopyStatistics(5, ORDERS, MIRROR, ORDERS)
+    copy = CopyStatistics(5, ORDERS, "dev", MIRROR, ORDERS)
     view = merging(table(AFTER, BEFORE, live=live), note="guessed", statistics=(copy,), own_commit="c0ffee", head="d4")
     plan = make_plan(observed(merges=(view,)), rules(), SAFE)
     change, copied, finish = plan.changes
@@ -422,7 +422,7 @@ def test_nothing_carried_leaves_no_edge() -> None:
 
 @pytest.mark.parametrize("problem", ["foreign-table", "destination-off-ref"])
 def test_a_problem_at_the_destination_stops_its_table_and_its_statistics(problem: str) -> None:
-    copies = (CopyStatistics(5, ORDERS, MIRROR, ORDERS), CopyStatistics(5, ITEMS, MIRROR, ITEMS))
+    copies = (CopyStatistics(5, ORDERS, "dev", MIRROR, ORDERS), CopyStatistics(5, ITEMS, "dev", MIRROR, ITEMS))
     view = merging(table(AFTER, BEFORE, problem=problem), table(AFTER, BEFORE, name=ITEMS), statistics=copies)
     plan = make_plan(observed(merges=(view,)), rules(), SAFE)
     stopped, other = sorted(plan.merges, key=lambda m: m.logical == ITEMS)
@@ -475,6 +475,33 @@ def test_protected_tables_wait() -> None:
     assert not make_plan(observed(merges=(view,)), rules(protected=["hr.*"]), SAFE).merges[0].withheld
 
 
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [({}, True), ({"merge": "full"}, True), ({"merge": "plan"}, False), ({"merge": "ignore"}, False), ({"protected": ["*.*"]}, False), ({"name": "other"}, False)],
+)  # fmt: skip
+def test_statistics_are_copied_where_the_rule_lets_merges_write(options: dict[str, Any], copied: bool) -> None:
+    copy = CopyStatistics(5, ORDERS, "dev", MIRROR, ORDERS)
+    plan = make_plan(observed(merges=(merging(statistics=(copy,)),)), rules(**options), SAFE)
+    assert (copy in plan.changes) is copied and not plan.pending
+
+
+def test_the_rule_that_discovers_decides() -> None:
+    view = new(
+        Ref(RefType.BRANCH, "main"),
+        life="live",
+        tables=(standing(),),
+        discovered=(DiscoveredTable(ORDERS, "second", (FOUND,)),),
+    )
+    second = {
+        "name": "second",
+        "repository": "lake",
+        "branches": ["x*"],
+        "tables": ["sales.*"],
+        "partitions": "discover",
+    }
+    assert kinds(make_plan(observed(view), rules(second, merge="plan"), SAFE)) == ["discover-partitions"]
+
+
 def test_tables_come_after_those_that_their_keys_refer_to() -> None:
     parent, child = TableName("sales", "z_parent"), TableName("sales", "a_child")
     keyed = {**AFTER, "foreign_key": "id references sales.z_parent.id"}
@@ -507,9 +534,9 @@ FOUND = PartitionChange(("1",), None, None)
 
 
 def test_discovered_partitions_are_planned_unless_the_rule_only_plans() -> None:
-    view = new(DEV, life="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, 4, (FOUND,)),))
+    view = new(DEV, life="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),))
     plan = make_plan(observed(view), rules(partitions="discover"), SAFE)
-    assert plan.changes == (DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, 4, (FOUND,)),)
+    assert plan.changes == (DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,)),)
     assert plan.counts()["alter"] == 1 and plan.pending
     for more in ({"merge": "plan"}, {"protected": ["sales.orders"]}):
         held = make_plan(observed(view), rules(partitions="discover", **more), SAFE)
@@ -570,10 +597,10 @@ def test_a_plan_survives_being_stored() -> None:
             id=4,
             life="live",
             tables=(standing(),),
-            discovered=(DiscoveredTable(ORDERS, 4, (FOUND,)),),
+            discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),),
         ),
     )
-    copy = CopyStatistics(5, TableName("sales", "x"), MIRROR, ORDERS, ("dt=1",))
+    copy = CopyStatistics(5, TableName("sales", "x"), "dev", MIRROR, ORDERS, ("dt=1",))
     view = merging(
         table(BEFORE, wide),
         table({"parameters": {"k": "1"}}, {"parameters": {"k": "2"}}, BEFORE, ITEMS),
