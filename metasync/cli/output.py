@@ -117,12 +117,7 @@ def change_lines(change: Change) -> list[tuple[str, str]]:
         case DropDatabase():
             return [("-", f"database {change.name}, if it is empty")]
         case CopyStatistics():
-            return [
-                (
-                    " ",
-                    f"{change.physical}: column statistics of {change.source}, whose data it has, where there are any",
-                )
-            ]
+            return [(" ", f"{change.physical}: the column statistics, if any, of {change.source}, whose data it has")]
         case DiscoverPartitions():
             made = sum(p.after is not None for p in change.partitions)
             counts = f"+{made} -{len(change.partitions) - made} partitions"

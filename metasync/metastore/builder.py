@@ -14,6 +14,7 @@ from itertools import islice
 
 from metasync.errors import AlreadyExists, ForeignTable
 from metasync.metastore.client import Metastore
+from metasync.metastore.newer import NewerKind
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import foreign_keys, unique_keys
@@ -114,7 +115,8 @@ class TableBuilder:
         for unique in unique_keys(wanted):
             if tuple(k.column for k in unique) not in known:
                 self._metastore.add_constraints(name, "unique", unique)
-        for kind in ("not_null", "default", "check"):
+        kinds: tuple[NewerKind, ...] = ("not_null", "default", "check")
+        for kind in kinds:
             have = {replace(one, name="") for one in getattr(there, kind)}
             missing = [one for one in getattr(wanted, kind) if replace(one, name="") not in have]
             self._metastore.add_constraints(name, kind, missing)

@@ -1,14 +1,15 @@
-"""What a metastore can and will do that others cannot: asked of it, once."""
+"""What a metastore can and will do that others cannot: asked of it."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
 
-from thrift.Thrift import TApplicationException, TMessageType, TType
+from thrift.Thrift import TApplicationException
 
 from metasync.errors import MetastoreError
 from metasync.metastore.calls import Calls
+from metasync.metastore.raw import call
 from metasync.planning.types import ColumnCheck
 
 _COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"
@@ -32,26 +33,15 @@ class CapabilityCalls(Calls):
 
     @cached_property
     def has_catalogs(self) -> bool:
-        """Whether it is 3.1 or later; `getVersion` cannot tell."""
-        return bool(self.read("get_catalogs", "the server's version", lambda c: _knows(c, "get_catalogs")))
+        """Whether it is 3.1 or later, asked once: `getVersion` cannot tell, and an unknown method does no harm."""
 
+        def probe(client: Any) -> bool:
+            try:
+                call(client, "get_catalogs")
+            except TApplicationException as error:
+                if error.type != TApplicationException.UNKNOWN_METHOD:
+                    raise
+                return False
+            return True
 
-def _knows(client: Any, method: str) -> bool:
-    """Whether a server knows a method that takes nothing; an unknown one leaves the connection usable (seen live)."""
-    protocol = client._oprot
-    protocol.writeMessageBegin(method, TMessageType.CALL, client._seqid)
-    protocol.writeStructBegin(f"{method}_args")
-    protocol.writeFieldStop()
-    protocol.writeStructEnd()
-    protocol.writeMessageEnd()
-    protocol.trans.flush()
-    answer = client._iprot
-    _, kind, _ = answer.readMessageBegin()
-    if kind != TMessageType.EXCEPTION:
-        answer.skip(TType.STRUCT)
-        answer.readMessageEnd()
-        return True
-    error = TApplicationException()
-    error.read(answer)
-    answer.readMessageEnd()
-    return bool(error.type != TApplicationException.UNKNOWN_METHOD)
+        return bool(self.read("get_catalogs", "the server's version", probe))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import NotFound
 from metasync.metastore.capabilities import CapabilityCalls
-from metasync.metastore.newer import add_newer, get_newer
+from metasync.metastore.newer import NEWER, NewerKind, add_newer, get_newer
 from metasync.model.hms import Constraints, ForeignKeyColumn, PrimaryKeyColumn, TableName
 
 
@@ -23,11 +22,9 @@ class ConstraintCalls(CapabilityCalls):
         foreign = ttypes.ForeignKeysRequest(foreign_db_name=name.database, foreign_tbl_name=name.table)
         keys = self.read("get_primary_keys", str(name), lambda c: c.get_primary_keys(primary)).primaryKeys
         fks = self.read("get_foreign_keys", str(name), lambda c: c.get_foreign_keys(foreign)).foreignKeys
-        newer = Constraints()
-        if self.has_catalogs:
-            newer = self.read("get_unique_constraints", str(name), lambda c: get_newer(c, name))
-        return replace(
-            newer,
+        newer = {kind: self._newer(name, kind) for kind in NEWER} if self.has_catalogs else {}
+        return Constraints(
+            **newer,
             primary_key=tuple(
                 PrimaryKeyColumn(
                     k.column_name, k.key_seq, k.pk_name, bool(k.enable_cstr), bool(k.validate_cstr), bool(k.rely_cstr)
@@ -52,7 +49,10 @@ class ConstraintCalls(CapabilityCalls):
             ),
         )
 
-    def add_constraints(self, name: TableName, kind: str, some: Sequence[Any]) -> None:
+    def _newer(self, name: TableName, kind: NewerKind) -> tuple[Any, ...]:
+        return self.read(f"get_{kind}_constraints", str(name), lambda c: get_newer(c, name, kind))
+
+    def add_constraints(self, name: TableName, kind: NewerKind, some: Sequence[Any]) -> None:
         """Adds `not_null`, `default` or `check` constraints, or the columns of one `unique` one; 2.3 has none."""
         if some and self.has_catalogs:
             self.write(f"add_{kind}_constraint", str(name), lambda c: add_newer(c, name, kind, some))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from metasync.model.hms import Table
+from metasync.planning.locations import LOCATION_PARAMETERS
 from metasync.planning.types import Family
 
 _FAMILIES: tuple[tuple[str, Family], ...] = (
@@ -30,6 +31,10 @@ _BY_POSITION = (
     "org.apache.hadoop.hive.serde2.lazybinary.LazyBinarySerDe",
 )
 _POSITION_SETTINGS = ("orc.force.positional.evolution", "parquet.column.index.access")
+_READ = (
+    ".delim", "separatorchar", "quotechar", "escapechar", "input.regex", "sep", "delimiter", "header", "escape",
+    "null.format", "header.line.count", "footer.line.count", "sources.provider", *_POSITION_SETTINGS,
+)  # fmt: skip
 _SCHEMA_IN_DATA = ("delta", "hudi")
 
 
@@ -51,6 +56,11 @@ def layout_of(headers: Iterable[Table]) -> Layout:
         by_position=any(_by_position(header) for header in every),
         schema_in_data=any(keeps_schema_in_data(header) for header in every),
     )
+
+
+def decides_reading(key: str) -> bool:
+    """Whether a parameter, of a table or of its SerDe, decides how files become rows, or which files."""
+    return key in LOCATION_PARAMETERS or key.lower().endswith(_READ)
 
 
 def keeps_schema_in_data(header: Table) -> bool:

@@ -146,11 +146,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     order = _order_change(sides.destination, after)
     if order and not rules.allow(order[0], layout):
         withheld += order
-        after = put(sides.destination, _pairs(carried))
-        after, order = (
-            in_merged_order(after, sides.began_there, sides.began_here, sides.began_there, sides.destination)[0],
-            (),
-        )
+        after, order = _in_own_order(sides, put(sides.destination, _pairs(carried))), ()
     if conflicts:
         carried, withheld, order, after = [], [], (), sides.destination
     if rules.policy == "ignore":
@@ -317,6 +313,11 @@ def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple
     return ordered, [question] if asked else []
 
 
+def _in_own_order(sides: _Sides, after: Any) -> Any:
+    """A merged tree in the order that the destination gives it, as if nobody had reordered on the source."""
+    return in_merged_order(after, sides.began_there, sides.began_here, sides.began_there, sides.destination)[0]
+
+
 def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
     """The source less what is withheld."""
     base, source, began = sides.base, sides.source, sides.began_there
@@ -360,9 +361,5 @@ def refused_columns(before: Table, after: Table, check: ColumnCheck) -> list[Ite
 def _probable_renames(base: Any, source: Any) -> tuple[tuple[str, str], ...]:
     """Columns that went, each with a new one of the same type in its place."""
     pairs = renames(column_names(base), column_names(source))
-    types = (
-        [{n: c.get("type") for n, c in t["columns"].items() if isinstance(c, Mapping)} for t in (base, source)]
-        if pairs
-        else []
-    )
-    return tuple((o, n) for o, n in pairs if o in types[0] and types[0][o] == types[1].get(n))
+    same = [get(base, ("columns", old, "type")) == get(source, ("columns", new, "type")) for old, new in pairs]
+    return tuple(pair for pair, alike in zip(pairs, same, strict=True) if alike)

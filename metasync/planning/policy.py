@@ -13,9 +13,9 @@ from metasync.settings.models import MergePolicy
 def is_destructive(change: ItemChange, layout: Layout) -> bool:
     """Whether a change makes rows or columns that queries see today disappear, or repoints them.
 
-    Dropped tables, columns, fields and partitions; types that do not merely widen; locations, formats, SerDe, bucketing
-    and skew; columns that are read by position. Parameters, comments, owners and constraints are not: no row depends on
-    them.
+    Dropped tables, columns, fields and partitions; types that do not merely widen; locations, formats, SerDe and what
+    else decides how files become rows; bucketing and skew; columns that are read by position. A dropped constraint too:
+    engines plan by it. Other parameters, comments, owners and added constraints are not: no row depends on them.
     """
     if not change.path:
         return change.after is None

@@ -1,4 +1,4 @@
-"""Laws of merging over random histories: branches off branches, squashes, criss-crosses, drops, DDL without commits."""
+"""Laws of merging over random histories: branches off branches, criss-crosses, drops, partial merges."""
 
 from __future__ import annotations
 
@@ -191,8 +191,7 @@ def test_disjoint_edits_commute(history: list[Any], one: Any, other: Any) -> Non
 
 @examples(200)
 @given(HISTORIES)
-def test_a_squash_is_a_merge_like_any_other(history: list[Any]) -> None:
-    """lakeFS's ancestry says nothing of a squash; the graph never asks it."""
+def test_what_was_merged_is_a_parent_whatever_lakefs_says_of_ancestry(history: list[Any]) -> None:
     lake = begun()
     merges = played(lake, history)
     for source, destination, change in merges:

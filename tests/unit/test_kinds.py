@@ -27,16 +27,15 @@ from metasync.model.hms import (
 from metasync.planning import spark
 from metasync.planning.definition import PartitionDefinition, header_from_json, header_json
 from metasync.planning.kinds import KINDS, kind_of
-from metasync.planning.kinds.constraints import at_home, between, foreign_keys, moved_to, names_gone, parents
 from metasync.planning.kinds.partitions import partition_key, partition_values
 from metasync.planning.kinds.storage import off_ref
-from metasync.planning.layout import Layout, layout_of
+from metasync.planning.layout import Layout
 from metasync.planning.matrix import ItemChange
 from metasync.planning.merge import diff
 from metasync.planning.policy import allowed, is_destructive
 from metasync.planning.tree import Partial, dangling, from_tree, merged_view, order_of, to_tree
 from metasync.planning.words import describe, describe_item, item_name
-from tests.described import FORMATS, definition
+from tests.described import definition
 
 HERE = "s3a://lake/{ref}/wh/t"
 AVRO = {
@@ -347,59 +346,6 @@ def test_positions_are_read_with_the_familys_widening() -> None:
     assert is_destructive(change, Layout("parquet", by_position=True))
 
 
-# Constraints
-
-
-def live(**names: str) -> Constraints:
-    """Constraints as a metastore names them."""
-    return Constraints(
-        primary_key=(PrimaryKeyColumn("b", 2, "pk_x", rely=True), PrimaryKeyColumn("id", 1, "pk_x", rely=True)),
-        foreign_keys=(
-            ForeignKeyColumn("id", 1, "fk_b", TableName("else", "where"), "x", "pk_other", delete_rule=2),
-            ForeignKeyColumn("id", 2, "fk_a", TableName("sales__dev", "parent"), "qid", "pk_p", enable=True, update_rule=1),
-            ForeignKeyColumn("b", 1, "fk_a", TableName("sales__dev", "parent"), "pid", "pk_p", enable=True, update_rule=1),
-        ),
-        unique=(
-            UniqueColumn("b", 2, "uq_2", validate=True), UniqueColumn("id", 1, "uq_2", validate=True),
-            UniqueColumn("b", 1, "uq_1"),
-        ),
-        not_null=(NotNullConstraint("id", "nn_1", enable=True), NotNullConstraint("b", "nn_2")),
-        default=(DefaultConstraint("b", "7", "dc", rely=True),),
-        check=(CheckConstraint("id", "id > 0", "ck_1", enable=True), CheckConstraint("", "b > 1", "ck_2")),
-    )  # fmt: skip
-
-
-LOGICAL = {TableName("sales__dev", "parent"): TableName("sales", "parent")}
-
-
-def test_constraints_lose_their_names_and_parents_become_logical() -> None:
-    assert at_home(live(), LOGICAL) == CONSTRAINTS
-    assert parents(CONSTRAINTS) == {TableName("sales", "parent")}
-    assert [len(key) for key in foreign_keys(live())] == [2, 1]
-    away = moved_to(CONSTRAINTS, {TableName("sales", "parent"): TableName("sales__two", "parent")}.get)
-    assert [str(k.parent) for k in away.foreign_keys] == ["sales__two.parent", "sales__two.parent", "else.where"]
-    nowhere = moved_to(CONSTRAINTS, lambda _: None)
-    assert [str(k.parent) for k in nowhere.foreign_keys] == ["else.where"]
-
-
-def test_names_of_constraints_that_went() -> None:
-    assert names_gone(live(), LOGICAL, CONSTRAINTS) == ()
-    everything = names_gone(live(), LOGICAL, Constraints())
-    assert everything == ("pk_x", "fk_a", "fk_b", "uq_1", "uq_2", "nn_1", "nn_2", "dc", "ck_1", "ck_2")
-    assert names_gone(live(), LOGICAL, replace(CONSTRAINTS, default=())) == ("dc",)
-    changed = replace(CONSTRAINTS, primary_key=(PrimaryKeyColumn("id", 1, ""),))
-    assert names_gone(live(), LOGICAL, changed) == ("pk_x",)
-
-
-def test_a_change_of_constraints_that_was_cut_short_can_be_finished() -> None:
-    before = Constraints(primary_key=(PrimaryKeyColumn("a", 1, ""),), not_null=(NotNullConstraint("n", ""),))
-    after = Constraints(primary_key=(PrimaryKeyColumn("b", 1, ""),), not_null=(NotNullConstraint("n", ""),))
-    halfway = Constraints(not_null=(NotNullConstraint("n", ""),))
-    assert between(before, before, after) and between(after, before, after) and between(halfway, before, after)
-    assert not between(Constraints(), before, after)
-    assert not between(replace(before, not_null=(NotNullConstraint("x", ""),)), before, after)
-
-
 def test_what_refers_to_a_column_that_is_not_there() -> None:
     assert dangling(to_tree(None, Layout())) == []
     tree = to_tree(EVERYTHING, Layout())
@@ -418,47 +364,6 @@ def test_what_refers_to_a_column_that_is_not_there() -> None:
     listed = to_tree(EVERYTHING, Layout(by_position=True))
     assert dangling(listed) == []
     assert dangling({**listed, "columns": {"*": []}})
-
-
-# Layouts
-
-
-@pytest.mark.parametrize(
-    ("words", "layout"),
-    [
-        ({"format": "parquet"}, Layout("parquet")),
-        ({"format": "orc"}, Layout("orc")),
-        ({"format": "avro"}, Layout("avro")),
-        ({"format": "json"}, Layout("json")),
-        ({"format": "text"}, Layout("text", by_position=True)),
-        ({"format": "csv"}, Layout("text", by_position=True)),
-        ({"format": "delta"}, Layout("text", schema_in_data=True)),
-        ({"format": "hudi"}, Layout("parquet", schema_in_data=True)),
-        ({"format": "orc", "parameters": {"orc.force.positional.evolution": "TRUE"}}, Layout("orc", by_position=True)),
-        ({"serde": {"parquet.column.index.access": "true"}}, Layout("parquet", by_position=True)),
-        ({"serde": {"parquet.column.index.access": "false"}}, Layout("parquet")),
-        ({"parameters": {"table_type": "DELTA"}}, Layout("parquet", schema_in_data=True)),
-        ({"parameters": {"provider": "delta"}}, Layout("parquet", schema_in_data=True)),
-        ({"format": "text", "parameters": {"spark.sql.sources.provider": "csv"}}, Layout("text", by_position=True)),
-        ({"format": "text", "parameters": {"spark.sql.sources.provider": "hive"}}, Layout("text", by_position=True)),
-        ({"format": "text", "parameters": {"spark.sql.sources.provider": "jdbc"}}, Layout("text")),
-    ],
-)  # fmt: skip
-def test_layouts(words: dict[str, Any], layout: Layout) -> None:
-    made = definition(words)
-    assert made is not None and layout_of([made.header]) == layout
-
-
-def test_the_layout_of_a_merge_is_the_strictest_of_its_versions() -> None:
-    found = [d.header for d in (definition({"format": form}) for form in FORMATS) if d is not None]
-    assert layout_of(found) == Layout("other", True, True)
-    assert layout_of([]) == Layout()
-    regex = replace(found[0], sd=replace(found[0].sd, serde_info=SerDeInfo(serialization_lib="org.apache.hadoop.hive.serde2.RegexSerDe")))  # fmt: skip
-    assert layout_of([regex]) == Layout("text", by_position=True)
-    unknown = replace(found[0], sd=StorageDescriptor())
-    assert layout_of([unknown]) == Layout("other")
-    delta = replace(found[0], sd=replace(found[0].sd, input_format="io.delta.hive.DeltaInputFormat"))
-    assert layout_of([delta]).schema_in_data
 
 
 # Differences of two definitions

@@ -108,3 +108,7 @@ globs = st.text("ab*?", min_size=1, max_size=6)
 def test_covers_never_claims_too_much(wide: list[str], narrow: list[str], name: str) -> None:
     if covers(wide, narrow) and matches(name, narrow):
         assert matches(name, wide)
+
+
+def test_a_table_name_is_two_words() -> None:
+    assert TableName.parse("Sales.Orders") == TableName("sales", "orders")

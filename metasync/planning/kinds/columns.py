@@ -15,7 +15,7 @@ from metasync.model.hms import FieldSchema, Table
 from metasync.planning.kinds.kind import Kind, Tree, present
 from metasync.planning.layout import Layout
 from metasync.planning.matrix import ItemChange
-from metasync.planning.types import ColumnCheck, TypeTree, is_widening, metastore_accepts, type_text, type_tree
+from metasync.planning.types import ColumnCheck, is_widening, metastore_accepts, type_text, type_tree
 
 ALL = "*"
 
@@ -76,7 +76,8 @@ def columns_refusal(change: ItemChange, path: Sequence[str], layout: Layout) -> 
             return None if fits else "type-not-widened"
         case (_, "type", *rest):
             gone = change.after is None and not _names_field(rest)
-            if gone or (change.before is not None and change.after is not None and not _widens(change, layout)):
+            changed = change.before is not None and change.after is not None
+            if gone or (changed and not is_widening(change.before, change.after, layout.family)):
                 return "type-not-widened"
     return None
 
@@ -89,12 +90,6 @@ def _names_field(rest: Sequence[str]) -> bool:
         case ["struct", _, *below] | ["map", _, *below] | ["array", *below]:
             return _names_field(below)
     return False
-
-
-def _widens(change: ItemChange, layout: Layout) -> bool:
-    before: TypeTree = change.before
-    after: TypeTree = change.after
-    return is_widening(before, after, layout.family)
 
 
 def refused_positions(

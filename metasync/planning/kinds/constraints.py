@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -73,7 +73,7 @@ def names_gone(live: Constraints, logical_of: Mapping[TableName, TableName], aft
     """The names of live constraints that `after`, a definition's, has not."""
     wanted = _said(after)
     gone = []
-    for kind in ("primary_key", "foreign_keys", "unique", "not_null", "default", "check"):
+    for kind in (field.name for field in fields(Constraints)):
         for name in sorted({one.name for one in getattr(live, kind)}):
             alone = Constraints(**{kind: tuple(one for one in getattr(live, kind) if one.name == name)})
             if not _said(at_home(alone, logical_of)) <= wanted:
@@ -90,9 +90,9 @@ def between(now: Constraints, before: Constraints, after: Constraints) -> bool:
 def _said(constraints: Constraints) -> set[str]:
     """Each constraint as a text that says all of it."""
     tree = _items(Table("", "", StorageDescriptor(), constraints=constraints), Layout())["constraints"]
-    primary = {json.dumps(["primary_key", tree.pop("primary_key", None)])}
-    return primary - {json.dumps(["primary_key", None])} | {
-        json.dumps([kind, name, value]) for kind, found in tree.items() for name, value in found.items()
+    primary = {"primary_key": {"": tree.pop("primary_key")}} if "primary_key" in tree else {}
+    return {
+        json.dumps([kind, name, value]) for kind, found in (tree | primary).items() for name, value in found.items()
     }
 
 

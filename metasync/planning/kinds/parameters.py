@@ -9,15 +9,9 @@ from typing import Any
 from metasync.model.hms import Table
 from metasync.planning.kinds import avro_schema, spark_schema
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
+from metasync.planning.layout import Layout, decides_reading
 from metasync.planning.locations import LOCATION_PARAMETERS, is_relative
 from metasync.planning.matrix import ItemChange
-
-_READS = (
-    "skip.header.line.count", "skip.footer.line.count", "serialization.null.format", "spark.sql.sources.provider",
-    "orc.force.positional.evolution", "parquet.column.index.access",
-)  # fmt: skip
-"""Parameters that decide how files become rows."""
 
 
 def _items(header: Table, layout: Layout) -> Tree:
@@ -41,6 +35,6 @@ KIND = Kind(
     names=("parameters",),
     items=_items,
     restore=_restore,
-    is_destructive=lambda change, _: change.path[-1] in (*LOCATION_PARAMETERS, *_READS),
+    is_destructive=lambda change, _: decides_reading(change.path[-1]),
     refusal=_refusal,
 )

@@ -9,25 +9,9 @@ from typing import Any
 from metasync.model.hms import SerDeInfo, Table
 from metasync.planning.kinds import avro_schema
 from metasync.planning.kinds.kind import Kind, Tree, present
-from metasync.planning.layout import Layout
+from metasync.planning.layout import Layout, decides_reading
 from metasync.planning.locations import LOCATION_PARAMETERS, PLACEHOLDER_SUFFIX, is_relative
 from metasync.planning.matrix import ItemChange
-
-_READS = (
-    ".delim",
-    "separatorchar",
-    "quotechar",
-    "escapechar",
-    "input.regex",
-    "sep",
-    "delimiter",
-    "header",
-    "escape",
-    "null.format",
-    "orc.force.positional.evolution",
-    "parquet.column.index.access",
-)
-"""SerDe parameters that decide how bytes become rows."""
 
 
 def _items(header: Table, _layout: Layout) -> Tree:
@@ -81,7 +65,7 @@ def _is_destructive(change: ItemChange, _layout: Layout) -> bool:
         case ("location" | "formats" | "serde", *_):
             return change.path not in (("serde", "name"), ("serde", "description"))
         case ("serde_parameters", key):
-            return key in LOCATION_PARAMETERS or key.lower().endswith(_READS)
+            return decides_reading(key)
     return False
 
 
