@@ -50,7 +50,8 @@ def call(client: Any, method: str, request: Any = None, answer: Any = None, erro
     `errors` are the exceptions that the method declares, in their order. Raises these, and TApplicationException, of
     type UNKNOWN_METHOD where the server has no such method; the connection stays usable then (seen live).
     """
-    arguments, result = _messages(type(request) if request is not None else None, answer, tuple(errors))
+    kind_of_request: Any = type(request) if request is not None else None
+    arguments, result = _messages(kind_of_request, answer, tuple(errors))
     out, back = client._oprot, client._iprot
     out.writeMessageBegin(method, TMessageType.CALL, client._seqid)
     arguments(request=request).write(out)
