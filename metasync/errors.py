@@ -7,6 +7,7 @@
     │   ├── LakeFSUnavailable
     │   ├── MetastoreUnavailable
     │   ├── StoreUnavailable         what is raised when the database is locked, full or away
+    │   ├── LeaseLost                another process works on this by now, or may: nothing more is written
     │   └── ObservationMoved         a ref's head moved while its tables were being read
     └── PermanentError               trying again would not help
         ├── LakeFSError              lakeFS refused the request
@@ -56,6 +57,10 @@ class MetastoreUnavailable(TemporaryError):
 
 class StoreUnavailable(TemporaryError):
     """metasync's own database did not take the statement."""
+
+
+class LeaseLost(TemporaryError):
+    """The lease on a repository is over or somebody else's; whoever held it must write nothing more."""
 
 
 class ObservationMoved(TemporaryError):

@@ -37,6 +37,8 @@ from metasync.planning.rules import RuleSet, problems
 from metasync.settings import Settings
 from metasync.store import Database, open_database
 from metasync.store.events import EventQueue
+from metasync.store.inbox import Inbox
+from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefStore
 from metasync.store.versions import VersionStore
@@ -52,6 +54,7 @@ class Parts:
     settings: Settings
     rules: RuleSet
     database: Database
+    leases: Leases
     queue: EventQueue
     refs: RefStore
     versions: VersionStore
@@ -74,10 +77,12 @@ def parts(settings: Settings) -> Iterator[Parts]:
     database = open_database(settings.store.url)
     refs, versions, ledger = RefStore(database), VersionStore(database), Ledger(database)
     lakefs = LakeFS(settings.lakefs, metrics.lakefs_call)
+    leases = Leases(database, settings.store.lease)
     metastore = Metastore(
         ConnectionPool(settings.metastore),
         partition_batch=settings.metastore.partition_batch,
         observe_call=metrics.metastore_call,
+        may_write=leases.check,
     )
     reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
@@ -89,16 +94,16 @@ def parts(settings: Settings) -> Iterator[Parts]:
     )
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
     recorder = Recorder(database, refs, versions, ledger)
-    controller = Controller(settings, database, rules, observer, applier, recorder, ledger, metrics)
+    controller = Controller(settings, leases, rules, observer, applier, recorder, ledger, metrics)
     resolver = Resolver(
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
     undoer = Undoer(controller, lineage, refs, versions, ledger, metastore)
-    comparer = Comparer(settings, rules, observer, lineage, merges, refs, versions, ledger)
+    comparer = Comparer(settings, rules, controller, observer, lineage, merges, refs, versions, ledger)
     try:
         yield Parts(
-            settings, rules, database, EventQueue(database), refs, versions, ledger, lakefs, metastore, controller,
-            resolver, undoer, comparer, metrics,
+            settings, rules, database, leases, EventQueue(database), refs, versions, ledger, lakefs, metastore,
+            controller, resolver, undoer, comparer, metrics,
         )  # fmt: skip
     finally:
         metastore.close()
@@ -116,15 +121,13 @@ def serve(settings: Settings) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with parts(settings) as built:
-        if built.database.dialect == "sqlite":
-            # One process: what an earlier one had claimed when it died is nobody's.
-            built.queue.reclaim()
-        worker = Worker(built.queue, built.controller, settings.events, built.metrics)
-        scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.ledger, worker.wake)
+    with parts(settings) as built, _only_one(built):
+        worker = Worker(built.queue, built.leases, built.controller, settings.events, built.metrics)
+        scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
+        inbox = Inbox(built.queue)
         app = make_app(
             database=built.database,
-            queue=built.queue,
+            inbox=inbox,
             rules=built.rules,
             metrics=built.metrics,
             token=token,
@@ -147,8 +150,26 @@ def serve(settings: Settings) -> int:
         worker.stop()
         worker.join()
         failed = not web.stop() and not stopping.is_set()
+        inbox.close()
     log.info("stopped")
     return 1 if failed else 0
+
+
+@contextmanager
+def _only_one(built: Parts) -> Iterator[None]:
+    """One service on an SQLite store; replicas share a PostgreSQL. Raises ConfigurationError where another serves."""
+    if built.database.dialect != "sqlite":
+        yield
+        return
+    lease = built.leases.take("serve")
+    if lease is None:
+        raise ConfigurationError(
+            f"another metasync serves on the store {built.database.path}; replicas need a PostgreSQL in store.url"
+        )
+    try:
+        yield
+    finally:
+        built.leases.release(lease)
 
 
 class _Web:

@@ -14,8 +14,8 @@ from graphlib import CycleError, TopologicalSorter
 from metasync.engine.apply_merge import MergeApplier
 from metasync.engine.partitions import PartitionWriter
 from metasync.engine.statistics import copy_statistics
-from metasync.engine.tables import parallel
-from metasync.errors import AlreadyExists, ChangedMeanwhile, MetastoreError, MetasyncError, TemporaryError
+from metasync.engine.threads import parallel
+from metasync.errors import AlreadyExists, ChangedMeanwhile, LeaseLost, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
@@ -89,6 +89,7 @@ class Applier:
 
         `stop` is asked between changes: the one in hand is finished, the rest is left for later. A failure of one
         change is its outcome and does not stop the others, but a TemporaryError of the whole metastore will fail all.
+        Raises LeaseLost as soon as somebody else may do the same.
         """
         outcomes: list[Applied] = []
 
@@ -130,6 +131,9 @@ class Applier:
             return Applied(
                 change, "conflict", str(error), (ItemConflict((), None, None, None, "changed-while-merging"),)
             )
+        except LeaseLost:
+            # Whoever has the lease by now does the rest.
+            raise
         except TemporaryError as error:
             return Applied(change, "waiting", str(error))
         except MetasyncError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from metasync.engine.controller import Controller
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
@@ -54,6 +55,7 @@ class Comparer:
         self,
         settings: Settings,
         rules: RuleSet,
+        controller: Controller,
         observer: Observer,
         lineage: Lineage,
         merges: MergeBook,
@@ -63,6 +65,7 @@ class Comparer:
     ) -> None:
         self._safety = settings.safety
         self._rules = rules
+        self._controller = controller
         self._observer = observer
         self._lineage = lineage
         self._merges = merges
@@ -72,7 +75,8 @@ class Comparer:
 
     def diff(self, repository: str, one: str, other: str) -> tuple[TableDiff, ...]:
         """What leads from the tables of ref `one` to those of ref `other`."""
-        _, _, before, after = self._sides(repository, one, other)
+        with self._controller.alone(repository):
+            _, _, before, after = self._sides(repository, one, other)
         found = []
         for logical in sorted({*before, *after}):
             old, new = before.get(logical), after.get(logical)
@@ -112,6 +116,10 @@ class Comparer:
 
     def merge(self, repository: str, source: str, destination: str) -> Plan:
         """The plan of merging `source` into `destination`, as it would be made now."""
+        with self._controller.alone(repository):
+            return self._merge(repository, source, destination)
+
+    def _merge(self, repository: str, source: str, destination: str) -> Plan:
         sight, (theirs, ours), _, _ = self._sides(repository, source, destination)
         heads = (sight.current[ours.ref], sight.current[theirs.ref])
         row = MergeRow(

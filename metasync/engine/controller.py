@@ -19,22 +19,29 @@ from metasync.planning.observed import Observed
 from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
-from metasync.store import Database
+from metasync.store.events import lease_name
+from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
 
 _MOST_PASSES = 50
+_PATIENCE = 600.0
+"""Seconds that a command waits for a service that works on the repository."""
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What passes over a repository came to. `plans` and `outcomes` are in order; a dry run has no outcomes."""
+    """What passes over a repository came to. `plans` and `outcomes` are in order; a dry run has no outcomes.
+
+    `more`: it was not all, as its turn was over; whoever asked goes on with another.
+    """
 
     repository: str
     plans: tuple[Plan, ...]
     outcomes: tuple[Applied, ...] = ()
     refused: str = ""
     plan_id: int | None = None
+    more: bool = False
 
     @property
     def failures(self) -> tuple[Applied, ...]:
@@ -51,7 +58,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        leases: Leases,
         rules: RuleSet,
         observer: Observer,
         applier: Applier,
@@ -60,7 +67,7 @@ class Controller:
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._database = database
+        self._leases = leases
         self._rules = rules
         self._observer = observer
         self._applier = applier
@@ -68,19 +75,35 @@ class Controller:
         self._ledger = ledger
         self._metrics = metrics
 
+    @contextmanager
+    def alone(self, repository: str) -> Iterator[None]:
+        """Nobody else works on the repository until the end. Raises LeaseLost where somebody does for too long."""
+
+        def waiting(holder: str) -> None:
+            log.warning("waiting for somebody who works on the repository", repository=repository, holder=holder)
+
+        with self._leases.hold(lease_name(repository), patience=_PATIENCE, waiting=waiting):
+            yield
+
     def plan(self, scope: Scope) -> Result:
         """The very plan that `sync` would execute first; nothing but what was seen is stored."""
-        with self._alone(scope.repository):
+        with self.alone(scope.repository):
             observed = self._observer.observe(scope)
             return Result(scope.repository, (make_plan(observed, self._rules, self._settings.safety),))
 
     def sync(
-        self, scope: Scope, *, stop: Callable[[], bool] = lambda: False, told: Callable[[Applied], None] | None = None
+        self,
+        scope: Scope,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        told: Callable[[Applied], None] | None = None,
+        passes: int = _MOST_PASSES,
     ) -> Result:
-        """Observe, decide, apply, record, until no pass leaves work for another."""
+        """Observe, decide, apply, record, until no pass leaves work for another, or its turn of `passes` is over."""
         plans: list[Plan] = []
         outcomes: list[Applied] = []
-        with self._alone(scope.repository):
+        more = False
+        with self.alone(scope.repository):
             while True:
                 observed = self._observer.observe(scope)
                 plan = make_plan(observed, self._rules, self._settings.safety)
@@ -96,17 +119,20 @@ class Controller:
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
                 stuck = not made and plans[-2:-1] == [plan]
-                if failed or stuck or stop() or not plan.more or len(plans) >= _MOST_PASSES:
+                if failed or stuck or stop() or not plan.more:
+                    break
+                if len(plans) >= passes:
+                    more = True
                     break
                 # Events say where to look once; what they told is in the store now.
                 scope = Scope(scope.repository)
-        return Result(scope.repository, tuple(plans), tuple(outcomes))
+        return Result(scope.repository, tuple(plans), tuple(outcomes), more=more)
 
     def execute(self, observed: Observed, plan: Plan, told: Callable[[Applied], None] | None = None) -> Result:
         """Applies a plan that a person approved. Raises UsageError in the mode that writes nothing."""
         if self._settings.mode == "observe":
             raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
-        with self._alone(plan.repository):
+        with self.alone(plan.repository):
             outcomes = self._execute(observed, plan, lambda: False, told)
         return Result(plan.repository, (plan,), tuple(outcomes))
 
@@ -156,9 +182,3 @@ class Controller:
         made = {id(o.change) for o in outcomes if o.state == "done"}
         open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
         return open_ones or any(notice.ref_id == ref_id for notice in plan.refusals)
-
-    @contextmanager
-    def _alone(self, repository: str) -> Iterator[None]:
-        """One pass over a repository at a time, whichever process makes it."""
-        with self._database.alone(repository):
-            yield

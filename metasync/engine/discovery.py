@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from metasync.engine.changed import ChangedPaths
 from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.tables import parallel
+from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
 from metasync.model.hms import TableName
 from metasync.planning.discovery import Directory, discovered, wanted_values

@@ -8,7 +8,8 @@ from dataclasses import replace
 from metasync.engine.changed import ChangedPaths
 from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.tables import Reading, parallel
+from metasync.engine.tables import Reading
+from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.engine.tables import parallel
+from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Partition, TableName

@@ -82,6 +82,10 @@ class Resolver:
         return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
 
     def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
+        with self._controller.alone(conflict.repository):
+            return self._settle_alone(conflict, rows, told)
+
+    def _settle_alone(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
         observed = self._observer.observe(Scope(conflict.repository))
         change = self._settled(conflict, rows)
         if change is None:
@@ -98,6 +102,10 @@ class Resolver:
 
     def apply_plan(self, plan_id: int, told: Told | None = None) -> Result:
         """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
+        with self._controller.alone(self._waiting(plan_id).repository):
+            return self._apply(self._waiting(plan_id), told)
+
+    def _waiting(self, plan_id: int) -> PlanRow:
         row = self._ledger.plan(plan_id)
         if row is None:
             raise UsageError(f"there is no plan {plan_id}; see: metasync status")
@@ -106,14 +114,17 @@ class Resolver:
         if row.plan.conflicts:
             found = ", ".join(sorted({f"{item_name(c.path)}: {c.reason}" for _, c in row.plan.conflicts}))
             raise Incompatible(f"plan {plan_id} cannot be applied as it is ({found}); change the table by hand")
+        return row
+
+    def _apply(self, row: PlanRow, told: Told | None) -> Result:
         observed = self._observer.observe(Scope(row.repository, full=True))
         plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
         result = self._controller.execute(observed, replace(plan, refusal=""), told)
         if any(o.state == "conflict" for o in result.outcomes):
-            self._ledger.close_plan(plan_id, "superseded")
-            raise ChangedMeanwhile(f"plan {plan_id}: {result.outcomes[0].message or 'the tables moved on'}")
+            self._ledger.close_plan(row.id, "superseded")
+            raise ChangedMeanwhile(f"plan {row.id}: {result.outcomes[0].message or 'the tables moved on'}")
         if not result.failures:
-            self._ledger.close_plan(plan_id, "applied")
+            self._ledger.close_plan(row.id, "applied")
         return result
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
@@ -136,6 +147,11 @@ class Resolver:
 
         `by` is who asked for it.
         """
+        with self._controller.alone(repository):
+            self._enter(repository, source, destination, by)
+            return self._controller.sync(Scope(repository), told=told)
+
+    def _enter(self, repository: str, source: str, destination: str, by: str) -> None:
         self._observer.observe(Scope(repository, full=True))
         sight = self._lineage.known(repository)
         theirs, ours = self._lineage.named(sight, source), self._lineage.named(sight, destination)
@@ -158,7 +174,6 @@ class Resolver:
             message=f"metadata of {theirs.ref} into {ours.ref}",
             state="pending",
         )
-        return self._controller.sync(Scope(repository), told=told)
 
     def orphans(self) -> dict[str, list[Change]]:
         """Repository -> the drops of mirrors that no rule wants any more, and of refs of repositories that are gone."""

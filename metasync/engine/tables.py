@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
+from metasync.engine.threads import parallel
 from metasync.errors import NotFound, ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
@@ -24,8 +23,6 @@ from metasync.settings.models import Rule
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
-T = TypeVar("T")
-R = TypeVar("R")
 _READINGS = 3
 
 
@@ -205,11 +202,3 @@ def _parents(
         # A table that was there before us: how it came from its namesake on the parent, nobody knows.
         return ()
     return (known.id,)
-
-
-def parallel(width: int, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """The function over all items, `width` at a time; the first error is raised after all have ended."""
-    if len(items) < 2:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(max_workers=width) as pool:
-        return list(pool.map(function, items))

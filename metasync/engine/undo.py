@@ -43,6 +43,10 @@ class Undoer:
         Raises UsageError where there is no such thing, or more than one.
         """
         done, repository = self._done(name)
+        with self._controller.alone(repository):
+            return self._turned(repository, done)
+
+    def _turned(self, repository: str, done: Sequence[MergeTable]) -> tuple[Repository, Plan]:
         sight = self._lineage.known(repository)
         changes = []
         for change in done:
@@ -65,8 +69,9 @@ class Undoer:
 
     def undo(self, name: str, told: Callable[[Applied], None] | None = None) -> Result:
         """Takes it back."""
-        repository, plan = self.plan(name)
-        return self._controller.execute(Observed(repository, "", ""), plan, told)
+        with self._controller.alone(self._done(name)[1]):
+            repository, plan = self.plan(name)
+            return self._controller.execute(Observed(repository, "", ""), plan, told)
 
     def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
         row = self._ledger.plan(int(name)) if name.isdigit() and len(name) < 8 else None

@@ -8,29 +8,36 @@ import uuid
 
 import structlog
 
-from metasync.engine.controller import Controller
+from metasync.engine.controller import Controller, Result
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import Scope, event_from_json
-from metasync.errors import MetasyncError, StoreUnavailable
+from metasync.errors import LeaseLost, MetasyncError, StoreUnavailable, TemporaryError
 from metasync.settings.models import Events
-from metasync.store.events import EventQueue, StoredEvent
+from metasync.store.events import Claim, EventQueue, StoredEvent
+from metasync.store.leases import Leases
 
-_LEASE = 60.0
 _IDLE = 0.5
+_TURN = 20
+"""Passes over one repository before another gets its turn."""
+_FULL = ("schedule", "command", "start")
+_TOLD = ("webhook", "command")
+"""Events that somebody sent; the others are our own reminders to look, and the next one looks again."""
 log = structlog.get_logger()
 
 
 class Worker:
     """Threads that take events until they are stopped; the change in hand is always finished."""
 
-    def __init__(self, queue: EventQueue, controller: Controller, settings: Events, metrics: Metrics) -> None:
+    def __init__(
+        self, queue: EventQueue, leases: Leases, controller: Controller, settings: Events, metrics: Metrics
+    ) -> None:
         self._queue = queue
+        self._leases = leases
         self._controller = controller
         self._settings = settings
         self._metrics = metrics
         self._stopping = threading.Event()
         self._woken = threading.Event()
-        self._holder = uuid.uuid4().hex[:12]
         self._threads: list[threading.Thread] = []
 
     def start(self, threads: int = 2) -> None:
@@ -58,86 +65,95 @@ class Worker:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                events = self._queue.claim(self._holder, _LEASE)
+                claim = self._queue.claim(self._leases)
             except StoreUnavailable as error:
                 log.error("the queue cannot be read", error=str(error))
-                events = ()
-            if events:
-                self.work(events)
+                claim = None
+            if claim is not None:
+                self.work(claim)
             else:
                 self._woken.wait(_IDLE)
                 self._woken.clear()
 
-    def work(self, events: tuple[StoredEvent, ...]) -> None:
+    def work(self, claim: Claim) -> None:
         """One look at a repository for all of its events."""
-        ids = [event.id for event in events]
-        repository = events[0].repository
         start, result = time.perf_counter(), "failed"
-        keeper = _LeaseKeeper(self._queue, ids, self._holder)
-        structlog.contextvars.bind_contextvars(run=uuid.uuid4().hex[:8], repository=repository)
+        structlog.contextvars.bind_contextvars(run=uuid.uuid4().hex[:8], repository=claim.repository)
         try:
-            scope = Scope(
-                repository,
-                tuple(event_from_json(e.payload) for e in events if e.kind == "webhook"),
-                full=any(e.kind in ("schedule", "command", "start") for e in events),
-            )
-            outcome = self._controller.sync(scope, stop=self._stopping.is_set)
-            if self._stopping.is_set() and outcome.failures:
-                self._queue.release(ids)
-                result = "stopped"
-            elif outcome.failures:
-                self._failed(events, "; ".join(dict.fromkeys(o.message for o in outcome.failures))[:2000])
-            else:
-                self._queue.done(ids)
-                result = "refused" if outcome.refused else "done"
-                self._metrics.finished(result, len(ids))
-                log.info("reconciled", events=len(ids), changes=len(outcome.outcomes), conflicts=outcome.conflicts)
+            with self._leases.keep(claim.lease):
+                result = self._work(claim)
+        except LeaseLost as error:
+            log.warning("left to whoever has the lease by now", reason=str(error))
+            result = "lost"
         except StoreUnavailable as error:
-            # The lease runs out and somebody takes the events again.
+            # The lease is given back or runs out, and somebody takes the events again.
             log.error("the store failed", error=str(error))
-        except MetasyncError as error:
-            self._failed(events, str(error))
-        except Exception as error:  # a bug must not take the worker, and the event is kept
-            log.exception("unexpected error")
-            self._failed(events, f"unexpected {type(error).__name__}: {error}")
         finally:
-            keeper.stop()
             self._metrics.reconciled(result, time.perf_counter() - start)
             structlog.contextvars.unbind_contextvars("run", "repository")
 
-    def _failed(self, events: tuple[StoredEvent, ...], reason: str) -> None:
-        """Each event is tried again by its own count of attempts, or is dead."""
+    def _work(self, claim: Claim) -> str:
+        events = self._without_worn(claim.events)
+        if not events:
+            return "dead"
+        scope = Scope(
+            claim.repository,
+            tuple(event_from_json(e.payload) for e in events if e.kind == "webhook"),
+            full=any(e.kind in _FULL for e in events),
+        )
         try:
-            for event in events:
-                attempts = event.attempts + 1
-                if attempts >= self._settings.max_attempts:
-                    self._queue.dead([event.id], reason)
-                    self._metrics.finished("dead", 1)
-                    log.error("event is dead", id=event.id, reason=reason, help=f"metasync events replay {event.id}")
-                else:
-                    self._queue.retry([event.id], reason, attempts, self._settings.retry_delay)
-                    self._metrics.finished("retried", 1)
-                    log.warning("event is tried again", id=event.id, attempts=attempts, reason=reason)
-        except StoreUnavailable as error:
-            log.error("the store failed", error=str(error))
+            outcome = self._controller.sync(scope, stop=self._stopping.is_set, passes=_TURN)
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except MetasyncError as error:
+            self._failed(events, str(error), temporary=isinstance(error, TemporaryError))
+            return "failed"
+        except Exception as error:  # a bug must not take the worker, and the event is kept
+            log.exception("unexpected error")
+            self._failed(events, f"unexpected {type(error).__name__}: {error}", temporary=False)
+            return "failed"
+        return self._finish(events, outcome)
 
+    def _finish(self, events: tuple[StoredEvent, ...], outcome: Result) -> str:
+        ids = [event.id for event in events]
+        if self._stopping.is_set() and (outcome.failures or outcome.more):
+            self._queue.release(ids)
+            return "stopped"
+        if outcome.failures:
+            reason = "; ".join(dict.fromkeys(o.message for o in outcome.failures))[:2000]
+            self._failed(events, reason, temporary=all(o.state == "waiting" for o in outcome.failures))
+            return "failed"
+        if outcome.more:
+            # Others first; what the events told is in the store by now.
+            self._queue.put_once(outcome.repository, "more", {})
+        self._queue.done(ids)
+        result = "refused" if outcome.refused else "more" if outcome.more else "done"
+        self._metrics.finished(result, len(ids))
+        log.info("reconciled", events=len(ids), changes=len(outcome.outcomes), conflicts=outcome.conflicts)
+        return result
 
-class _LeaseKeeper:
-    """Keeps claimed events ours while a long pass runs."""
+    def _without_worn(self, events: tuple[StoredEvent, ...]) -> tuple[StoredEvent, ...]:
+        """The events less those that had all their attempts, each of which ended with its process."""
+        worn = [event for event in events if event.attempts >= self._settings.max_attempts]
+        for event in worn:
+            self._dead(event, event.error or f"the process ended {event.attempts} times while it worked on this")
+        return tuple(event for event in events if event not in worn)
 
-    def __init__(self, queue: EventQueue, ids: list[int], holder: str) -> None:
-        self._queue, self._ids, self._holder = queue, ids, holder
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self._thread.start()
+    def _failed(self, events: tuple[StoredEvent, ...], reason: str, *, temporary: bool) -> None:
+        """Each event is tried again; one that failed too often, with no outage to explain it, is dead."""
+        for event in events:
+            attempts = event.attempts + 1
+            if temporary:
+                self._queue.postpone(event, reason, self._settings.retry_delay)
+            elif attempts < self._settings.max_attempts:
+                self._queue.retry(event.id, reason, attempts, self._settings.retry_delay)
+            else:
+                self._dead(event, reason)
+                continue
+            self._metrics.finished("retried", 1)
+            log.warning("event is tried again", id=event.id, attempts=attempts, reason=reason)
 
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(_LEASE / 3):
-            try:
-                self._queue.extend(self._ids, self._holder, _LEASE)
-            except StoreUnavailable as error:
-                log.warning("the lease was not extended", error=str(error))
+    def _dead(self, event: StoredEvent, reason: str) -> None:
+        self._queue.dead(event, reason, replaces=event.kind not in _TOLD)
+        self._metrics.finished("dead", 1)
+        log.error("event is dead", id=event.id, reason=reason, help=f"metasync events replay {event.id}")

@@ -38,13 +38,19 @@ class CallObserver(Protocol):
 
 
 class Calls:
-    """One metastore through a pool of connections."""
+    """One metastore through a pool of connections. `may_write` is asked before each call that changes something."""
 
     def __init__(
-        self, pool: ConnectionPool, *, partition_batch: int = 500, observe_call: CallObserver | None = None
+        self,
+        pool: ConnectionPool,
+        *,
+        partition_batch: int = 500,
+        observe_call: CallObserver | None = None,
+        may_write: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self.batch = partition_batch
+        self._may_write = may_write
         self._observe = observe_call or (lambda call, seconds, ok: None)
         self.parallel = pool.size
 
@@ -63,7 +69,13 @@ class Calls:
         raise AssertionError("unreachable")
 
     def write(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
-        return self.call(call, subject, do, fresh=False)
+        """A call that changes something: made once. Raises what `may_write` raises where this process must not."""
+
+        def last_look(client: Any) -> R:
+            self._may_write()
+            return do(client)
+
+        return self.call(call, subject, last_look, fresh=False)
 
     def call(self, call: str, subject: str, do: Callable[[Any], R], *, fresh: bool) -> R:
         start, ok = time.perf_counter(), False

@@ -86,6 +86,15 @@ class Store(Section):
 
     url: str = "sqlite:///metasync.db"
     """An SQLAlchemy URL: SQLite for one process, PostgreSQL for replicas."""
+    lease: Duration = 30.0
+    """How long a replica that was killed, or hangs, keeps what it worked on from the others."""
+
+    @field_validator("lease")
+    @classmethod
+    def _not_too_short(cls, value: float) -> float:
+        if value < 2.0:
+            raise ValueError("needs 2s or more: a lease is kept by asking the store three times as often")
+        return value
 
     @field_serializer("url")
     def _without_password(self, value: str) -> str:

@@ -2,95 +2,128 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, CursorResult, Engine, create_engine, event, insert, make_url, select, text
+from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, func, insert, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from metasync.errors import ConfigurationError, StoreUnavailable
 from metasync.store import schema
 
-_BUSY_SECONDS = 30
+_PATIENCE = 30.0
+_URGENT_PATIENCE = 3.0
+"""Seconds that a statement waits for others; a webhook must be told in time that it was not taken."""
+
+
+_IDLE_SECONDS = 10
+"""How long PostgreSQL keeps the locks of a process that stopped in the middle of a transaction."""
+_MIGRATING = 0x6D657461
+
+
+class Fence(Protocol):
+    """What stands between a holder whose lease is over and the store."""
+
+    def prove(self, connection: Connection) -> None:
+        """Raises LeaseLost, inside the transaction that is about to write, where the lease is another's by now."""
+        ...
+
+
+_FENCE: ContextVar[Fence | None] = ContextVar("fence", default=None)
 
 
 class Database:
-    """The store's connection: every statement runs in `transaction()`."""
+    """The store's connections: every statement runs in `transaction()`, or in `reading()` where it changes nothing."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self.now = clock
-        self.dialect = engine.dialect.name
-        self._guard = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+    def __init__(self, url: URL, clock: Callable[[], float] | None = None) -> None:
+        self._engine = _engine(url, _PATIENCE)
+        self._reader = self._engine.execution_options(reading=True)
+        self._urgent = _engine(url, _URGENT_PATIENCE)
+        self._clock = clock
+        self.dialect = self._engine.dialect.name
+        self.path = url.database if self.dialect == "sqlite" and url.database not in (None, "", ":memory:") else None
+        self._writing = threading.Lock()
+        self._current = False
+
+    def now(self) -> float:
+        """Unix seconds by this machine's clock: for what people read, never for leases."""
+        return self._clock() if self._clock is not None else time.time()
+
+    def now_of(self, connection: Connection) -> float:
+        """Unix seconds by the clock that all who share the store share."""
+        if self._clock is not None or self.dialect == "sqlite":
+            return self.now()
+        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A transaction that commits at the end. Raises StoreUnavailable where the database fails."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(f"the store did not take a statement: {_short(error)}") from error
+    def transaction(self, *, urgent: bool = False) -> Iterator[Connection]:
+        """A transaction that commits at the end and is durable then. Raises StoreUnavailable where the database fails.
+
+        Behind a fence, raises LeaseLost before anything is written. With `urgent`, gives up after some seconds.
+        """
+        fence = _FENCE.get()
+        with self._turn(urgent), _failures(), (self._urgent if urgent else self._engine).begin() as connection:
+            if fence is not None:
+                fence.prove(connection)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads: no writer waits for it, nor it for any. Raises StoreUnavailable."""
+        with _failures(), self._reader.connect() as connection:
+            yield connection
 
     def store_id(self) -> str:
         """The id that the ownership marks carry; made once, when the store is."""
+        wanted = select(schema.settings.c.value).where(schema.settings.c.key == "store_id")
+        with self.reading() as connection:
+            found = connection.execute(wanted).scalar_one_or_none()
+        if found is not None:
+            return str(found)
         with self.transaction() as connection:
-            row = connection.execute(
-                select(schema.settings.c.value).where(schema.settings.c.key == "store_id")
-            ).one_or_none()
-            if row is not None:
-                return str(row.value)
-            made = uuid.uuid4().hex[:12]
-            connection.execute(insert(schema.settings).values(key="store_id", value=made))
-            return made
-
-    @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
-        """A lock among all processes on this store, by name; it goes with the process that holds it, kill -9 or not."""
-        with self._guard:
-            lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
-            if self.dialect == "postgresql":
-                number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
-                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
-                    try:
-                        yield
-                    finally:
-                        connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
-                return
-            path = self._engine.url.database
-            if not path or path == ":memory:":
-                yield
-                return
-            with Path(f"{path}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.lock").open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield
+            found = connection.execute(wanted).scalar_one_or_none()
+            if found is None:
+                found = uuid.uuid4().hex[:12]
+                connection.execute(insert(schema.settings).values(key="store_id", value=found))
+        return str(found)
 
     def is_current(self) -> bool:
         """Whether every migration has run. Raises StoreUnavailable where the database does not answer."""
-        with self.transaction() as connection:
-            current = MigrationContext.configure(connection).get_current_heads()
-        return set(current) == set(ScriptDirectory.from_config(_alembic(self._engine)).get_heads())
+        if not self._current:
+            with self.reading() as connection:
+                current = MigrationContext.configure(connection).get_current_heads()
+            self._current = set(current) == set(ScriptDirectory.from_config(_alembic(self._engine)).get_heads())
+        return self._current
+
+    def probe(self) -> None:
+        """Proves by a write that the store takes events. Raises StoreUnavailable: locked, full, read-only or away."""
+        with self.transaction(urgent=True) as connection:
+            probed = schema.settings.c.key == "probed_at"
+            value = str(self.now())
+            if connection.execute(schema.settings.update().where(probed).values(value=value)).rowcount == 0:
+                connection.execute(insert(schema.settings).values(key="probed_at", value=value))
 
     def upgrade(self) -> None:
         """Runs the migrations that are missing. Raises StoreUnavailable."""
         config = _alembic(self._engine)
         try:
             with self._engine.begin() as connection:
+                if self.dialect == "postgresql":
+                    # Replicas that start together migrate one after the other.
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except SQLAlchemyError as error:
@@ -98,34 +131,58 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._urgent.dispose()
+
+    @contextmanager
+    def _turn(self, urgent: bool) -> Iterator[None]:
+        """SQLite takes one writer at a time: those of this process queue up here, instead of asking again and again."""
+        if self.dialect != "sqlite":
+            yield
+            return
+        if not self._writing.acquire(timeout=_URGENT_PATIENCE if urgent else _PATIENCE):
+            raise StoreUnavailable("the store did not take a statement: another one takes too long")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
 
-def open_database(url: str, clock: Callable[[], float] = time.time, *, upgrade: bool = True) -> Database:
+@contextmanager
+def fenced(fence: Fence) -> Iterator[None]:
+    """Until its end, every write of this thread, and of those that `engine.threads` starts from it, is fenced."""
+    token = _FENCE.set(fence)
+    try:
+        yield
+    finally:
+        _FENCE.reset(token)
+
+
+def current_fence() -> Fence | None:
+    """The fence behind which this thread works."""
+    return _FENCE.get()
+
+
+def open_database(url: str, clock: Callable[[], float] | None = None, *, upgrade: bool = True) -> Database:
     """Opens the store at an SQLAlchemy URL and, unless told not to, migrates it.
 
-    Raises ConfigurationError for a URL that cannot be used, StoreUnavailable where the database does not answer.
+    `clock`, in Unix seconds, stands in for the machine's and the database's. Raises ConfigurationError for a URL that
+    cannot be used, StoreUnavailable where the database does not answer.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise ConfigurationError("store.url is not an SQLAlchemy URL, for example sqlite:///metasync.db") from error
-    options: dict[str, Any] = {}
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and not Path(parsed.database).parent.is_dir():
             raise ConfigurationError(f"store.url: the folder of {parsed.database} does not exist")
-        options = {"connect_args": {"timeout": _BUSY_SECONDS}, "poolclass": QueuePool}
     elif parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        options = {"pool_pre_ping": True}
     else:
         raise ConfigurationError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
     try:
-        engine = create_engine(parsed, **options)
+        database = Database(parsed, clock)
     except NoSuchModuleError as error:
         raise ConfigurationError(f"store.url: {error}") from error
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
-    database = Database(engine, clock)
     if upgrade:
         database.upgrade()
     return database
@@ -138,23 +195,57 @@ def new_id(result: CursorResult[Any]) -> int:
     return int(key[0])
 
 
+def insert_new(connection: Connection, table: Table) -> Any:
+    """An INSERT that leaves a row alone which is there already."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return make(table).on_conflict_do_nothing()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"the store did not take a statement: {_short(error)}") from error
+
+
+def _engine(url: URL, patience: float) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": patience}, poolclass=QueuePool, pool_timeout=patience)
+        _prepare_sqlite(engine)
+        return engine
+    connect_args = {"connect_timeout": int(patience)}
+    engine = create_engine(url, pool_pre_ping=True, pool_timeout=patience, connect_args=connect_args)
+    _prepare_postgresql(engine, patience)
+    return engine
+
+
 def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
+        # pysqlite begins late and as a reader; a writer that begins as a reader can fail without waiting for its turn.
+        connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
 
-    # pysqlite begins late and as a reader; a writer that begins as a reader can fail without waiting for its turn.
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
+
+def _prepare_postgresql(engine: Engine, patience: float) -> None:
     @event.listens_for(engine, "connect")
-    def _no_implicit_begin(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
+    def _connected(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            # A commit that was answered is on the disk, whatever the server's default is.
+            cursor.execute("SET synchronous_commit = on")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'")
+            cursor.execute(f"SET lock_timeout = '{int(patience)}s'")
+        connection.commit()
 
 
 def _alembic(engine: Engine) -> Config:

@@ -14,7 +14,7 @@ from metasync.model.hms import TableName
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.plan import MergeTable, Plan, plan_from_json, plan_to_json
 from metasync.store.database import Database, new_id
-from metasync.store.schema import conflicts, history, leases, merge_tables, merges, plans, refs, repositories
+from metasync.store.schema import conflicts, history, merge_tables, merges, plans, refs, repositories
 
 METADATA = "metadata-"
 _MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
@@ -121,7 +121,7 @@ class Ledger:
 
     def open_merges(self, repository_id: int) -> tuple[MergeRow, ...]:
         """The merges that are not done, in lakeFS's order."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(merges)
                 .where(merges.c.repository_id == repository_id, merges.c.state != "done")
@@ -130,7 +130,7 @@ class Ledger:
         return tuple(_merge(row) for row in rows)
 
     def merge(self, merge_id: int) -> MergeRow:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return _merge(connection.execute(select(merges).where(merges.c.id == merge_id)).one())
 
     def start_merge(self, merge_id: int, changes: Sequence[MergeTable]) -> None:
@@ -159,7 +159,7 @@ class Ledger:
         return self._tables(merge_id, "done")
 
     def _tables(self, merge_id: int, state: str) -> tuple[MergeTable, ...]:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(merge_tables.c.change)
                 .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == state)
@@ -172,7 +172,7 @@ class Ledger:
         query = select(merges).where(merges.c.commit.startswith(commit, autoescape=True)).order_by(merges.c.id)
         if repository_id is not None:
             query = query.where(merges.c.repository_id == repository_id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return tuple(_merge(row) for row in connection.execute(query))
 
     def finish_merge(self, merge_id: int) -> None:
@@ -192,7 +192,7 @@ class Ledger:
             .order_by(conflicts.c.id)
             .limit(limit)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return tuple(_conflict(row) for row in connection.execute(query))
 
     def choose(self, ids: Sequence[int], side: str) -> None:
@@ -216,12 +216,12 @@ class Ledger:
             return keep_plan(connection, kind, subject, reason, plan, self._database.now())
 
     def plan(self, plan_id: int) -> PlanRow | None:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(plans).where(plans.c.id == plan_id)).one_or_none()
         return _plan(row) if row is not None else None
 
     def waiting_plans(self) -> tuple[PlanRow, ...]:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(plans).where(plans.c.state == "waiting").order_by(plans.c.id)).all()
         return tuple(_plan(row) for row in rows)
 
@@ -257,7 +257,7 @@ class Ledger:
             query = query.where(history.c.repository == repository)
         if logical:
             query = query.where(history.c.logical == logical)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return tuple(
             HistoryRow(r.at, r.repository, r.ref, r.logical, r.physical, r.action, r.detail, r.cause) for r in rows
@@ -265,7 +265,7 @@ class Ledger:
 
     def counts(self) -> Mapping[str, int]:
         """Open conflicts, waiting plans and merges whose source is unknown."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
 
             def count(table: Any, state: str) -> int:
                 return int(
@@ -279,21 +279,6 @@ class Ledger:
                 "plans": count(plans, "waiting"),
                 "source_unknown": count(merges, "source-unknown"),
             }
-
-    # The leader's lease
-
-    def hold_lease(self, name: str, holder: str, seconds: float) -> bool:
-        """Takes or keeps a lease; False where somebody else has it."""
-        now = self._database.now()
-        with self._database.transaction() as connection:
-            row = connection.execute(select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
-            if row is None:
-                connection.execute(insert(leases).values(name=name, holder=holder, until=now + seconds))
-                return True
-            if row.holder != holder and row.until > now:
-                return False
-            connection.execute(update(leases).where(leases.c.name == name).values(holder=holder, until=now + seconds))
-            return True
 
 
 def note(

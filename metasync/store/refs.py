@@ -69,20 +69,20 @@ class RefStore:
 
     def identities(self, name: str) -> tuple[Repository, ...]:
         """Every repository of that name that was ever seen, the newest last."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(repositories).where(repositories.c.name == name).order_by(repositories.c.id)
             ).all()
         return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
 
     def repository(self, repository_id: int) -> Repository:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             r = connection.execute(select(repositories).where(repositories.c.id == repository_id)).one()
         return Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch)
 
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
         """The refs whose life is not over, in the order in which they were first seen."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(refs).where(refs.c.repository_id == repository_id, refs.c.life != "gone").order_by(refs.c.id)
             ).all()
@@ -95,17 +95,17 @@ class RefStore:
         )
         if repository is not None:
             query = query.where(repositories.c.name == repository)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query.where(refs.c.life != "gone").order_by(refs.c.id)).all()
         return tuple((row.repository, _ref(row)) for row in rows)
 
     def get(self, ref_id: int) -> RefRow:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return _ref(connection.execute(select(refs).where(refs.c.id == ref_id)).one())
 
     def newest(self, repository_id: int, ref: Ref) -> RefRow | None:
         """The newest life of a ref, over or not."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 select(refs)
                 .where(
@@ -180,7 +180,7 @@ class RefStore:
             .where(refs.c.id.in_(select(mirrors.c.ref_id)))
             .order_by(refs.c.id)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return tuple((row.repository, _ref(row)) for row in connection.execute(query))
 
     # Heads
@@ -192,7 +192,7 @@ class RefStore:
 
     def at_commit(self, repository_id: int, commits: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
         """Commit -> (ref id, watermark) of the refs whose tables were read at it."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(heads.c.commit, heads.c.ref_id, heads.c.watermark)
                 .join(refs, refs.c.id == heads.c.ref_id)
@@ -244,7 +244,7 @@ class RefStore:
             )
 
     def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(mirrors).where(mirrors.c.ref_id == ref_id).order_by(mirrors.c.logical)
             ).all()
@@ -266,7 +266,7 @@ class RefStore:
 
     def claims(self) -> dict[TableName, int]:
         """Physical name -> the living ref that holds it, over all repositories."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(mirrors.c.physical, mirrors.c.ref_id)
                 .join(refs, refs.c.id == mirrors.c.ref_id)

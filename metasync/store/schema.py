@@ -40,8 +40,6 @@ events = Table(
     Column("state", String(12), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("due_at", Float, nullable=False),
-    Column("lease_until", Float),
-    Column("holder", String(64)),
     Column("error", Text),
     Column("finished_at", Float),
     Index(None, "state", "repository", "due_at"),
@@ -237,7 +235,9 @@ history = Table(
 leases = Table(
     "leases",
     metadata,
-    Column("name", String(64), primary_key=True),
-    Column("holder", String(64), nullable=False),
+    Column("name", String(128), primary_key=True),
+    Column("holder", String(400), nullable=False),
+    Column("token", Integer, nullable=False, default=0),
     Column("until", Float, nullable=False),
 )
+"""Who works on a repository, or leads, until when by the store's clock. The token grows with each new holder."""

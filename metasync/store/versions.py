@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Table as SQLTable
 
 from metasync.model.hms import NO_CONSTRAINTS, PartitionValues, Table, TableName
 from metasync.planning.definition import (
@@ -25,7 +26,7 @@ from metasync.planning.definition import (
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, definition_hash
 from metasync.planning.tree import Definition, Partial
-from metasync.store.database import Database, new_id
+from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, versions
 
@@ -64,15 +65,14 @@ class VersionStore:
 
     def put_chunk(self, chunk: Chunk, partitions: Partitions) -> None:
         """Keeps a chunk; the same content is kept once."""
-        content = json.dumps([partition_json(p) for p in partitions], separators=(",", ":"), ensure_ascii=False)
-        with self._database.transaction() as connection:
-            if connection.execute(select(chunks.c.hash).where(chunks.c.hash == chunk.hash)).one_or_none() is None:
-                connection.execute(
-                    insert(chunks).values(hash=chunk.hash, content=zlib.compress(content.encode(), level=3))
-                )
+
+        def content() -> str:
+            return json.dumps([partition_json(p) for p in partitions], separators=(",", ":"), ensure_ascii=False)
+
+        self._keep(chunks, chunk.hash, lambda: {"content": zlib.compress(content().encode(), level=3)})
 
     def load_chunk(self, chunk: Chunk) -> tuple[PartitionDefinition, ...]:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             content = connection.execute(select(chunks.c.content).where(chunks.c.hash == chunk.hash)).scalar_one()
         return tuple(partition_from_json(item) for item in json.loads(zlib.decompress(content)))
 
@@ -87,22 +87,28 @@ class VersionStore:
         # Headers are compared in bulk, and constraints never come in bulk.
         header_hash = content_hash(header_json(replace(header, constraints=NO_CONSTRAINTS)))
         address = definition_hash(content_hash(header_value), manifest)
-        with self._database.transaction() as connection:
-            known = connection.execute(select(definitions.c.hash).where(definitions.c.hash == address)).one_or_none()
-            if known is None:
-                connection.execute(
-                    insert(definitions).values(
-                        hash=address,
-                        header_hash=header_hash,
-                        header=json.dumps(header_value, ensure_ascii=False),
-                        manifest=json.dumps([[c.hash, c.first, c.last, c.count] for c in manifest]),
-                        partitions=sum(chunk.count for chunk in manifest),
-                    )
-                )
+        self._keep(
+            definitions,
+            address,
+            lambda: {
+                "header_hash": header_hash,
+                "header": json.dumps(header_value, ensure_ascii=False),
+                "manifest": json.dumps([[c.hash, c.first, c.last, c.count] for c in manifest]),
+                "partitions": sum(chunk.count for chunk in manifest),
+            },
+        )
         return address
 
-    def definition(self, address: str) -> StoredDefinition:
+    def _keep(self, table: SQLTable, address: str, content: Callable[[], dict[str, Any]]) -> None:
+        """Inserts a content-addressed row where it is new: most are not, and then nobody waits for the disk."""
+        with self._database.reading() as connection:
+            if connection.execute(select(table.c.hash).where(table.c.hash == address)).one_or_none() is not None:
+                return
         with self._database.transaction() as connection:
+            connection.execute(insert_new(connection, table).values(hash=address, **content()))
+
+    def definition(self, address: str) -> StoredDefinition:
+        with self._database.reading() as connection:
             row = connection.execute(select(definitions).where(definitions.c.hash == address)).one()
         manifest = tuple(Chunk(h, tuple(first), tuple(last), n) for h, first, last, n in json.loads(row.manifest))
         header = header_from_json(json.loads(row.header))
@@ -112,7 +118,7 @@ class VersionStore:
         """Definition -> header hash, to see in bulk which headers changed."""
         wanted = list(addresses)
         found: dict[str, str] = {}
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             for start in range(0, len(wanted), 500):
                 rows = connection.execute(
                     select(definitions.c.hash, definitions.c.header_hash).where(
@@ -138,7 +144,7 @@ class VersionStore:
     def in_force(self, ref: RefRow, watermark: int | None = None) -> dict[TableName, Version]:
         """The newest version of every table on a ref, inherited ones included; at most `watermark` if given."""
         found: dict[TableName, Version] = {}
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             for ref_id, limit in _chain(connection, ref, watermark):
                 newest = select(func.max(versions.c.id)).where(versions.c.ref_id == ref_id)
                 if limit is not None:
@@ -153,16 +159,16 @@ class VersionStore:
 
     def newest_id(self) -> int:
         """The watermark of a fork made now."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return int(connection.execute(select(func.max(versions.c.id))).scalar_one() or 0)
 
     def get(self, version_id: int) -> Version:
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return _version(connection.execute(select(versions).where(versions.c.id == version_id)).one())
 
     def graph(self, repository_id: int, logical: TableName) -> dict[int, tuple[int, ...]]:
         """Version -> parents, for one table of one repository."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(versions.c.id, versions.c.parent1, versions.c.parent2)
                 .join(refs, refs.c.id == versions.c.ref_id)
@@ -179,13 +185,13 @@ class VersionStore:
             .order_by(versions.c.id.desc())
             .limit(limit)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return tuple(_version(row) for row in connection.execute(query))
 
     def own(self, ref_id: int) -> dict[TableName, Version]:
         """The newest version of each table that has one on this very ref."""
         newest = select(func.max(versions.c.id)).where(versions.c.ref_id == ref_id).group_by(versions.c.logical)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(versions).where(versions.c.id.in_(newest))).all()
         return {version.logical: version for version in map(_version, rows)}
 

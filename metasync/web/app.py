@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
@@ -10,7 +11,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -20,7 +20,8 @@ from metasync.engine.scope import event_from_webhook, event_to_json
 from metasync.errors import BadEvent, StoreUnavailable
 from metasync.planning.rules import RuleSet
 from metasync.store import Database
-from metasync.store.events import EventQueue
+from metasync.store.events import NewEvent
+from metasync.store.inbox import Inbox
 
 LARGEST_BODY = 64 * 1024
 _HIDDEN = "tx-"
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 def make_app(
     *,
     database: Database,
-    queue: EventQueue,
+    inbox: Inbox,
     rules: RuleSet,
     metrics: Metrics,
     token: str | None,
@@ -71,7 +72,8 @@ def make_app(
             return JSONResponse({"ignored": "metasync has no use for this event"}, 202)
         if not rules.of_repository(event.repository):
             raise BadEvent(f"no rule names the repository {event.repository!r}", 404)
-        number = await run_in_threadpool(queue.put, event.repository, "webhook", event_to_json(event))
+        # 202 is a promise: the event is on the disk by then.
+        number = await asyncio.wrap_future(inbox.put(NewEvent(event.repository, "webhook", event_to_json(event))))
         metrics.accepted(event.type.value)
         wake()
         return JSONResponse({"event": number}, 202)
@@ -85,6 +87,7 @@ def make_app(
         # The store alone: lakeFS never retries, so nothing else may make us refuse events.
         if not database.is_current():
             return PlainTextResponse("the store is not migrated: metasync db upgrade", 503)
+        database.probe()
         return PlainTextResponse("ok")
 
     @app.get("/metrics")

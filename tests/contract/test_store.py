@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from metasync.errors import ConfigurationError, StoreUnavailable
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.store import Database, open_database
-from metasync.store.events import EventQueue
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 from tests.unit.definitions import header
 
 T = TableName("sales", "t")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pgserver = pytest.importorskip("pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Database]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'store.db'}"
-    else:
-        url = fresh_database(request.getfixturevalue("postgresql"), f"m{abs(hash(tmp_path)) % 10**9}")
-    opened = open_database(url, clock)
-    yield opened
-    opened.close()
-
-
-def fresh_database(uri: str, name: str) -> str:
-    import psycopg
-
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return uri.replace("/postgres?", f"/{name}?")
 
 
 def ref(database: Database, name: str = "main", parent: RefRow | None = None, watermark: int = 0) -> RefRow:
@@ -74,33 +30,6 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
     before = database.store_id()
     database.upgrade()
     assert database.store_id() == before
-
-
-def test_events_are_claimed_by_repository_and_coalesced(database: Database, clock: Clock) -> None:
-    queue = EventQueue(database)
-    first = [queue.put("a", "poll", {}), queue.put("b", "poll", {}), queue.put("a", "poll", {})]
-    assert [e.id for e in queue.claim("w1", 60)] == [first[0], first[2]]
-    assert [e.id for e in queue.claim("w2", 60)] == [first[1]]
-    queue.put("a", "poll", {})
-    assert queue.claim("w3", 60) == ()
-    clock.now += 61
-    assert len(queue.claim("w3", 60)) in (1, 3)
-
-
-def test_a_failed_event_waits_longer_each_time_and_a_dead_one_can_be_replayed(database: Database, clock: Clock) -> None:
-    queue = EventQueue(database)
-    number = queue.put("a", "poll", {})
-    queue.claim("w", 60)
-    queue.retry([number], "no", 1, 10.0)
-    assert queue.claim("w", 60) == ()
-    clock.now += 13
-    assert [e.attempts for e in queue.claim("w", 60)] == [1]
-    queue.dead([number], "gave up")
-    assert [e.error for e in queue.list(["dead"])] == ["gave up"] and queue.depth() == (0, 0.0)
-    assert queue.replay(number) and len(queue.claim("w", 60)) == 1
-    queue.done([number])
-    clock.now += 100
-    assert queue.forget(50) == 1 and queue.list() == ()
 
 
 def test_a_fork_reads_its_parents_versions_up_to_the_watermark(database: Database) -> None:
@@ -133,20 +62,6 @@ def test_a_merge_is_entered_once(database: Database) -> None:
     assert ledger.open_merges(main.repository_id)[0].state == "started"
     ledger.finish_merge(merge.id)
     assert ledger.open_merges(main.repository_id) == ()
-
-
-def test_a_lease_has_one_holder_until_it_is_over(database: Database, clock: Clock) -> None:
-    ledger = Ledger(database)
-    assert ledger.hold_lease("leader", "a", 10) and not ledger.hold_lease("leader", "b", 10)
-    clock.now += 11
-    assert ledger.hold_lease("leader", "b", 10) and not ledger.hold_lease("leader", "a", 10)
-
-
-def test_one_pass_over_a_repository_at_a_time(database: Database) -> None:
-    with database.alone("lake"), database.alone("other"):
-        assert True
-    with database.alone("lake"):
-        assert True
 
 
 def test_urls_that_cannot_be_used() -> None:

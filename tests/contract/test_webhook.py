@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import uvicorn
 
 from metasync.engine.metrics import Metrics
@@ -19,6 +20,7 @@ from metasync.sandbox.metastore import free_port, pause
 from metasync.settings import parse_settings
 from metasync.store import Database, open_database
 from metasync.store.events import EventQueue
+from metasync.store.inbox import Inbox
 from metasync.web import make_app
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
@@ -30,11 +32,13 @@ class Endpoint:
     """The real application under a real uvicorn."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.queue = EventQueue(database)
+        self.inbox = Inbox(self.queue)
         self.woken = 0
         self.port = free_port()
         app = make_app(
-            database=database, queue=self.queue, rules=RuleSet.of(parse_settings(RULES)), metrics=Metrics(),
+            database=database, inbox=self.inbox, rules=RuleSet.of(parse_settings(RULES)), metrics=Metrics(),
             token="s3cret-token", alive=lambda: True, wake=self.wake, refresh=lambda: None,
         )  # fmt: skip
         self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
@@ -67,6 +71,7 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
     yield running
     running.server.should_exit = True
     running.thread.join()
+    running.inbox.close()
     database.close()
 
 
@@ -136,15 +141,28 @@ def test_a_body_without_a_length_is_bounded_too(endpoint: Endpoint) -> None:
     connection.close()
 
 
-def test_a_store_that_fails_answers_503_and_never_202(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    from metasync.errors import StoreUnavailable
+def test_a_locked_store_answers_503_and_never_202(endpoint: Endpoint) -> None:
+    with endpoint.database.transaction():
+        status, headers, _ = endpoint.post(GOOD)
+        assert status == 503 and headers["retry-after"] == "5"
+        assert endpoint.call("GET", "/readyz")[0] == 503
+    assert endpoint.queue.list() == () and endpoint.call("GET", "/readyz")[0] == 200
+    assert endpoint.post(GOOD)[0] == 202
 
-    def fail(*_: object) -> int:
-        raise StoreUnavailable("disk full")
 
-    monkeypatch.setattr(EventQueue, "put", fail)
-    status, headers, _ = endpoint.post(GOOD)
-    assert status == 503 and headers["retry-after"] == "5"
+def test_a_full_disk_answers_503_and_what_was_accepted_is_there(endpoint: Endpoint) -> None:
+    @sqlalchemy.event.listens_for(endpoint.database._urgent, "connect")
+    def _small(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA max_page_count = 120")
+
+    endpoint.database._urgent.dispose()
+    large = GOOD | {"source_ref": "x" * 1000}
+    accepted = 0
+    while (answer := endpoint.post(large))[0] == 202:
+        accepted += 1
+    assert answer[0] == 503 and answer[1]["retry-after"] == "5" and accepted > 10
+    assert len(endpoint.queue.list(limit=10_000)) == accepted
+    assert endpoint.call("GET", "/livez")[0] == 200
 
 
 def test_health_needs_no_token_and_metrics_do(endpoint: Endpoint) -> None:
