@@ -27,6 +27,7 @@ from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.resolve import Resolver
 from metasync.engine.scheduler import Scheduler, repositories
+from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
 from metasync.engine.undo import Undoer
 from metasync.engine.worker import Worker
@@ -86,8 +87,9 @@ def parts(settings: Settings) -> Iterator[Parts]:
     )
     reader = TableReader(lakefs, metastore, refs, versions, rules, settings.instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
-    finder = MergeFinder(lakefs, refs, ledger)
-    merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, finder, rules)
+    sources = SourceFinder(lakefs, refs, ledger)
+    finder = MergeFinder(lakefs, refs, ledger, sources)
+    merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(
         database, lakefs, metastore, refs, versions, lineage, finder, merges, discoverer, rules, settings.instance

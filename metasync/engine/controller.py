@@ -154,7 +154,7 @@ class Controller:
         outcomes = self._applier.apply(observed.repository, plan, done, stop)
         unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
         for view in observed.refs:
-            settled = view.id not in unfinished and not view.waits_for_merges and not view.ended
+            settled = view.id not in unfinished and not view.waits and not view.ended
             former = any(o.ref == view.ref and o.ended and o.life != "gone" for o in observed.refs)
             if (
                 view.life in ("new", "making")

@@ -1,4 +1,8 @@
-"""Finding merges: the log of every watched branch, entered into the ledger, and what each was made from."""
+"""The ledger from the log: the merges of every watched branch, from its head back to the last commit that was entered.
+
+A long log is read in steps, one a pass; nothing is merged into the branch before all of it is read, so that merges are
+done in lakeFS's order.
+"""
 
 from __future__ import annotations
 
@@ -8,85 +12,111 @@ from dataclasses import dataclass
 
 from metasync.engine.lineage import Sight
 from metasync.engine.scope import Scope
+from metasync.engine.sources import SourceFinder
 from metasync.lakefs import LakeFS
-from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
+from metasync.model.lakefs import Commit, EventType, LakeFSEvent
 from metasync.planning.plan import Notice
-from metasync.store.ledger import Ledger, MergeRow
+from metasync.store.ledger import Ledger
 from metasync.store.refs import RefRow, RefStore
 
-_MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
 _REVERT = re.compile(r"Revert (\S+)")
-_HIDDEN = "tx-"
-_LONGEST_WALK = 10_000
+_STEP = 1000
+"""Commits of one branch's log that one pass reads."""
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What a merge was made from: as typed, the ref that it means, and whether that is known."""
+class _Stretch:
+    """A part of a log, newest first, that the ledger has not seen.
 
-    typed: str
-    row: RefRow | None
+    `rest` is the commit to go on with, None at the end; `rewritten`: what the ledger had seen is not in the log.
+    """
 
-    @property
-    def name(self) -> str:
-        return str(self.row.ref) if self.row else self.typed
+    commits: tuple[Commit, ...]
+    rest: Commit | None = None
+    rewritten: bool = False
 
 
 class MergeFinder:
-    """Enters each merge commit of a watched branch once, in lakeFS's order."""
+    """Enters each merge commit of a watched branch once."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger) -> None:
+    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, sources: SourceFinder) -> None:
         self._lakefs = lakefs
         self._refs = refs
         self._ledger = ledger
+        self._sources = sources
 
     def walk(self, sight: Sight, row: RefRow, scope: Scope) -> None:
-        """Enters the merges between a branch's head and the last commit that the ledger has seen."""
-        head = sight.current[row.ref]
-        if row.ledger_head == head:
+        """Enters the merges between a branch's head and the last commit that the ledger has seen, or a step of them."""
+        head = row.walk_head or sight.current[row.ref]
+        if row.ledger_head == head and row.walk_head is None:
             return
-        found, known = [], False
-        for commit in self._lakefs.first_parents(sight.repository.name, head, _LONGEST_WALK):
-            if commit.id == row.ledger_head:
-                known = True
-                break
-            found.append(commit)
-        if not known and row.ledger_head is not None:
-            # A hard reset: only what came after a commit at which we have looked is new.
-            seen = self._refs.at_commit(sight.repository_id, [commit.id for commit in found])
-            new: list[Commit] = []
-            for commit in found:
-                if any(ref_id == row.id for ref_id, _ in seen.get(commit.id, ())):
-                    break
-                new.append(commit)
-            found = new if len(new) < len(found) else []
-            sight.notices.append(
-                Notice(
-                    "history-rewritten",
-                    str(row.ref),
-                    f"was reset: {row.ledger_head[:12]} is not in its history any more; its tables stay as they are",
-                    "to take back a merge that the reset took away: metasync history, then metasync undo MERGE",
-                )
-            )
-        for commit in reversed(found):
+        stretch = self._unseen(sight.repository.name, row.walk_at or head, row.ledger_head)
+        for commit in reversed(stretch.commits):
             self._enter(sight, row, commit, scope.events)
             self._tell(sight, row, commit, scope.events)
-        self._refs.update(row.id, ledger_head=head)
+        if stretch.rest is not None:
+            self._refs.update(row.id, walk_head=head, walk_at=stretch.rest.id)
+            sight.walking.add(row.id)
+            self._say_where(sight, row, stretch.rest)
+            return
+        if stretch.rewritten:
+            self._say_rewritten(sight, row, head)
+        self._refs.update(row.id, ledger_head=head, walk_head=None, walk_at=None)
+        if head != sight.current[row.ref]:
+            # It moved on while its log was read.
+            sight.walking.add(row.id)
+
+    def _unseen(self, repository: str, start: str, seen: str | None) -> _Stretch:
+        """The commits from `start` back to the last one seen, at most a step of them.
+
+        Generations fall along first parents, so a log that gets below the seen commit's without having met it was
+        reset; then what the two histories do not share is new.
+        """
+        found: list[Commit] = []
+        bound, rewritten = self._lakefs.get_commit(repository, seen) if seen else None, False
+        for commit in self._lakefs.first_parents(repository, start):
+            if bound is not None and not rewritten and _below(commit, bound):
+                base, rewritten = self._lakefs.merge_base(repository, bound.id, start), True
+                bound = self._lakefs.get_commit(repository, base) if base else None
+            if bound is not None and (commit.id == bound.id or _below(commit, bound)):
+                return _Stretch(tuple(found), rewritten=rewritten)
+            if len(found) == _STEP:
+                return _Stretch(tuple(found), rest=commit)
+            found.append(commit)
+        return _Stretch(tuple(found), rewritten=bound is not None or rewritten)
+
+    def _generation(self, repository: str, commit: str) -> int:
+        found = self._lakefs.get_commit(repository, commit)
+        return found.generation if found is not None else 0
+
+    def _say_where(self, sight: Sight, row: RefRow, rest: Commit) -> None:
+        left = rest.generation - self._generation(sight.repository.name, row.ledger_head or "")
+        sight.notices.append(
+            Notice(
+                "catching-up",
+                str(row.ref),
+                f"about {max(left, 1)} commits of its log are still to be read; its merges are done once all are",
+            )
+        )
+
+    def _say_rewritten(self, sight: Sight, row: RefRow, head: str) -> None:
+        notice = Notice(
+            "history-rewritten",
+            str(row.ref),
+            f"was reset: {(row.ledger_head or '')[:12]} is not in its history any more; its tables stay as they are",
+            "to take back a merge that the reset took away: metasync history, then metasync undo MERGE",
+        )
+        sight.notices.append(notice)
+        self._note(sight, row, notice, head)
 
     def _enter(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
-        if len(commit.parents) < 2 and commit.merge_strategy is None:
+        source = self._sources.find(sight, row, commit, events)
+        if source is None:
             return
-        typed = self._typed_source(sight, row, commit, events)
         squashed = len(commit.parents) < 2
-        hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
-        if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
-            # From a transaction's hidden branch, or an import: a commit on its destination and no merge.
-            return
-        source = self._source(sight, typed, commit)
         if source.row is not None and source.row.id != row.id and source.row.ref not in sight.current and not squashed:
             # Nobody can walk the log of a branch that is gone from its head any more; from here it still can be.
             self._walk_from(sight, source.row, commit.parents[1], events)
-        known = source.row is not None
         self._ledger.add_merge(
             repository_id=sight.repository_id,
             commit=commit.id,
@@ -100,8 +130,17 @@ class MergeFinder:
             committer=commit.committer,
             message=commit.message,
             committed_at=float(commit.creation_date),
-            state="pending" if known else "source-unknown",
+            state="pending" if source.row is not None else "source-unknown",
         )
+
+    def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
+        """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""
+        stretch = self._unseen(sight.repository.name, start, row.ledger_head)
+        if stretch.rewritten:
+            return
+        for commit in reversed(stretch.commits):
+            self._enter(sight, row, commit, events)
+        self._refs.update(row.id, ledger_head=start)
 
     def _tell(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
         """Says what moved data and left definitions alone, with the command that moves these too.
@@ -122,7 +161,16 @@ class MergeFinder:
         else:
             return
         sight.notices.append(found)
-        self._ledger.note(name, str(row.ref), "", "", found.kind, found.message, found.help)
+        self._note(sight, row, found, commit.id)
+
+    def _note(self, sight: Sight, row: RefRow, notice: Notice, commit: str) -> None:
+        self._ledger.note_once(
+            sight.repository.name,
+            str(row.ref),
+            notice.kind,
+            f"{notice.message}; {notice.help}",
+            f"commit {commit[:12]}",
+        )
 
     def _reverted(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
         """The commit that this one reverts; empty where it is no revert."""
@@ -137,64 +185,7 @@ class MergeFinder:
         )
         return known.id if known is not None else commit.parents[0]
 
-    def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
-        """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""
-        found: list[Commit] = []
-        for commit in self._lakefs.first_parents(sight.repository.name, start, _LONGEST_WALK):
-            if commit.id == row.ledger_head:
-                for one in reversed(found):
-                    self._enter(sight, row, one, events)
-                self._refs.update(row.id, ledger_head=start)
-                return
-            found.append(commit)
 
-    def _is_import(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> bool:
-        """Whether a commit with one parent and a merge strategy is an import, which carries that metadata too."""
-        if any(e.type is EventType.COMMIT and e.commit_id == commit.id for e in events):
-            return True
-        if commit.message.startswith("Import"):
-            return True
-        return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None
-
-    def _typed_source(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
-        """What the user typed as the source: from the event, else the runs API, else a pull request."""
-        for event in events:
-            if event.type is EventType.MERGE and event.commit_id == commit.id and event.merge_source:
-                return event.merge_source
-        repository = sight.repository.name
-        payload = self._lakefs.payload_of_run(repository, commit.id, EventType.MERGE)
-        if payload is not None and payload.get("merge_source"):
-            return str(payload["merge_source"])
-        if source := self._lakefs.pull_request_source(repository, commit.id):
-            return source
-        if (match := _MESSAGE.fullmatch(commit.message)) and match.group(2) == row.ref.name:
-            # lakeFS's own words, which nobody has to write: the weakest witness, and still one.
-            return match.group(1)
-        return ""
-
-    def _source(self, sight: Sight, typed: str, commit: Commit) -> _Source:
-        name = re.sub(r"[~^@].*$", "", typed)
-        at = commit.parents[1] if len(commit.parents) > 1 else ""
-        holders = self._refs.at_commit(sight.repository_id, [at]).get(at, []) if at else []
-        rows = [self._refs.get(ref_id) for ref_id, _ in holders]
-        if name:
-            lives = [r for r in rows if r.ref.name == name]
-            if lives:
-                return _Source(typed, lives[-1])
-            for kind in (RefType.BRANCH, RefType.TAG):
-                newest = self._refs.newest(sight.repository_id, Ref(kind, name))
-                if newest is not None:
-                    return _Source(typed, newest)
-        destination_first = [r for r in rows if r.ref.type is RefType.BRANCH] or rows
-        return _Source(typed or at, destination_first[-1] if destination_first else None)
-
-    def found_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
-        """The merge with its source, where a ref has been seen at the merged commit since."""
-        if not merge.source_commit:
-            return merge
-        holders = self._refs.at_commit(sight.repository_id, [merge.source_commit]).get(merge.source_commit, [])
-        if not holders:
-            return merge
-        row = self._refs.get(holders[-1][0])
-        self._ledger.update_merge(merge.id, source=str(row.ref), source_ref_id=row.id, state="pending")
-        return self._ledger.merge(merge.id)
+def _below(commit: Commit, bound: Commit) -> bool:
+    """Whether a commit lies so far back that `bound` cannot come any more."""
+    return commit.id != bound.id and 0 < commit.generation <= bound.generation

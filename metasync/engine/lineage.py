@@ -21,13 +21,16 @@ from metasync.store.versions import VersionStore
 
 _EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _ANCESTORS = 1000
+_BEGUN_AT_ONCE = 500
+"""Refs whose lives begin in one pass: each may cost some requests."""
 
 
 @dataclass
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed` and `column_check` are what was asked once and holds for the look.
+    `changed`, `column_check` and `pull_requests` are what was asked once and holds for the look. `unbegun` counts the
+    refs whose lives begin in a later pass; `walking` are the branches whose logs are not read to their ends.
     """
 
     repository: Repository
@@ -40,6 +43,9 @@ class Sight:
     notices: list[Notice] = field(default_factory=list)
     changed: dict[tuple[str, str], ChangedPaths] = field(default_factory=dict)
     column_check: ColumnCheck | None = None
+    pull_requests: dict[str, str] | None = None
+    unbegun: int = 0
+    walking: set[int] = field(default_factory=set)
 
     def row(self, ref: Ref) -> RefRow | None:
         """The ref's present life."""
@@ -69,10 +75,18 @@ class Lineage:
         self._warn_of_others(sight)
         for row in list(sight.rows):
             self._check(sight, row, scope.events, now)
-        fresh = [ref for ref in current if sight.row(ref) is None]
+        known = {row.ref for row in sight.rows if not row.replaced}
+        fresh = [ref for ref in current if ref not in known and not _is_unaddressable(ref)]
+        fresh.sort(key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name))
+        sight.notices += [
+            Notice("unaddressable-tag", str(ref), "lakeFS cannot address a tag of such a name")
+            for ref in current
+            if _is_unaddressable(ref)
+        ]
         begun: set[Ref] = set()
-        for ref in sorted(fresh, key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name)):
+        for ref in fresh[:_BEGUN_AT_ONCE]:
             self._begin(sight, ref, scope.events, begun)
+        sight.unbegun = len(fresh[_BEGUN_AT_ONCE:])
         return sight
 
     def known(self, name: str) -> Sight:
@@ -104,6 +118,15 @@ class Lineage:
         if partitions:
             sight.partitions_read.add(row.id)
         return reading
+
+    def fork_again(self, sight: Sight, row: RefRow) -> None:
+        """Finds anew how much of its parent's history a ref takes over, which has grown by merges before its commit."""
+        parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
+        if parent is None:
+            return
+        watermark, as_of, _ = self._watermark(sight, parent, row.born_commit)
+        self._refs.update(row.id, watermark=watermark, as_of=as_of, waited=0)
+        self._reload(sight, row.id)
 
     def _warn_of_others(self, sight: Sight) -> None:
         for other in self._refs.identities(sight.repository.name):
@@ -151,9 +174,6 @@ class Lineage:
         if ref in begun or sight.row(ref) is not None:
             return
         begun.add(ref)
-        if ref.type is RefType.TAG and any(mark in ref.name for mark in UNADDRESSABLE):
-            sight.notices.append(Notice("unaddressable-tag", str(ref), "lakeFS cannot address a tag of such a name"))
-            return
         repository, head = sight.repository, sight.current[ref]
         event = creation_of(ref, events)
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
@@ -256,3 +276,7 @@ class Lineage:
 
     def _reload(self, sight: Sight, ref_id: int) -> None:
         sight.rows = [self._refs.get(row.id) if row.id == ref_id else row for row in sight.rows]
+
+
+def _is_unaddressable(ref: Ref) -> bool:
+    return ref.type is RefType.TAG and any(mark in ref.name for mark in UNADDRESSABLE)

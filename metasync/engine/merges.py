@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from metasync.engine.changed import ChangedPaths
-from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import Reading
 from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
@@ -44,7 +44,7 @@ class MergeBook:
         versions: VersionStore,
         ledger: Ledger,
         lineage: Lineage,
-        finder: MergeFinder,
+        sources: SourceFinder,
         rules: RuleSet,
     ) -> None:
         self._lakefs = lakefs
@@ -53,17 +53,18 @@ class MergeBook:
         self._versions = versions
         self._ledger = ledger
         self._lineage = lineage
-        self._finder = finder
+        self._sources = sources
         self._rules = rules
 
     def pending(self, sight: Sight) -> tuple[list[MergeView], list[MergeRow]]:
         """The oldest open merge of each destination, and those that wait for them."""
         views: list[MergeView] = []
         behind: list[MergeRow] = []
-        taken: set[int | None] = set()
+        # Before a log is read to its end, there may be merges in it that come first.
+        taken: set[int | None] = set(sight.walking)
         for entered in self._ledger.open_merges(sight.repository_id):
             destination = self._refs.get(entered.destination_ref_id)
-            merge = self._finder.found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
+            merge = self._sources.found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
             if merge.state == "source-unknown":
                 sight.notices.append(
                     Notice(

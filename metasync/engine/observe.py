@@ -25,6 +25,9 @@ from metasync.store.ledger import MergeRow
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
+_BORN_AT_ONCE = 50
+"""Refs that get their mirrors in one pass; a plan of all, after weeks of silence, could be too large to hold."""
+
 
 class Observer:
     """Reads lakeFS and the metastore; writes only what it saw, and only to the store."""
@@ -62,20 +65,30 @@ class Observer:
             return self._absent(scope)
         now = self._database.now()
         sight = self._lineage.look(repository, scope, now)
+        if sight.unbegun:
+            return self._unready(sight)
         self._read_what_moved(sight, scope)
         for row in list(sight.rows):
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._finder.walk(sight, row, scope)
         merges, behind = self._merges.pending(sight)
         unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
-        unsettled |= {m.destination_ref_id for m in merges} | {m.destination_ref_id for m in behind}
+        merged_into = {m.destination_ref_id for m in merges} | {m.destination_ref_id for m in behind} | sight.walking
+        unsettled |= merged_into
         discovered = {
             row.id: self._discoverer.look(sight, row)
             for row in sight.rows
             if row.ref.type is RefType.BRANCH and row.ref in sight.current and row.id not in unsettled
         }
+        waiting = self._waiting(sight, merged_into)
+        births = [row.id for row in sight.rows if self._is_unborn(sight, row) and row.id not in waiting]
+        waiting |= set(births[_BORN_AT_ONCE:])
         views = [
             replace(self._view(sight, row, merges, behind, now), discovered=discovered.get(row.id, ()))
+            if row.id not in waiting
+            else RefView(
+                row.id, row.ref, row.incarnation, row.life, present=True, head=sight.current[row.ref], waits=True
+            )
             for row in sight.rows
         ]
         canonical = {
@@ -94,12 +107,24 @@ class Observer:
             claims=self._refs.claims(),
             canonical=frozenset(canonical),
             notices=(*sight.notices, *self._orphans(sight)),
-            merges_behind=len(behind),
+            behind=len(behind) + len(sight.walking) + len(births[_BORN_AT_ONCE:]),
         )
         for row in sight.rows:
             if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref]:
                 self._refs.update(row.id, head=sight.current[row.ref])
         return observed
+
+    def _unready(self, sight: Sight) -> Observed:
+        """A look that only began the lives of refs: what came from what is known once all are."""
+        notice = Notice(
+            "catching-up",
+            sight.repository.name,
+            f"{sight.unbegun} branches and tags are still to be looked at for the first time",
+        )
+        notices = (*sight.notices, notice)
+        return Observed(
+            sight.repository, self._instance, self._database.store_id(), notices=notices, behind=sight.unbegun
+        )
 
     def _absent(self, scope: Scope) -> Observed:
         notice = Notice(
@@ -134,7 +159,7 @@ class Observer:
         parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
         open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges]
         open_merges += [(m.source_ref_id, m.destination_ref_id) for m in behind]
-        born = row.life in ("new", "making") and not row.replaced and row.ref in sight.current
+        born = self._is_unborn(sight, row)
         return RefView(
             id=row.id,
             ref=row.ref,
@@ -151,10 +176,27 @@ class Observer:
             source=row.source,
             as_of=row.as_of,
             birth=self._birth(sight, row, parent) if born else (),
-            waits_for_merges=parent is not None and any(parent.id == into for _, into in open_merges)
-            if born
-            else any(row.id in pair for pair in open_merges),
+            waits=not born and (bool(sight.walking) or any(row.id in pair for pair in open_merges)),
         )
+
+    def _is_unborn(self, sight: Sight, row: RefRow) -> bool:
+        return row.life in ("new", "making") and not row.replaced and row.ref in sight.current
+
+    def _waiting(self, sight: Sight, unsettled: set[int]) -> set[int]:
+        """The refs whose birth waits for merges into the ref that they were created from, or for that one's birth.
+
+        Once it does not wait any more, a ref takes over what the merges before its commit have made of its parent.
+        """
+        waiting: set[int] = set()
+        for row in sight.rows:
+            if not self._is_unborn(sight, row) or row.parent_id is None:
+                continue
+            if row.parent_id in unsettled or row.parent_id in waiting:
+                waiting.add(row.id)
+                self._refs.update(row.id, waited=1)
+            elif row.waited and row.life == "new":
+                self._lineage.fork_again(sight, row)
+        return waiting
 
     def _own_databases(self, sight: Sight, row: RefRow) -> list[str]:
         """The databases that metasync made for this ref."""

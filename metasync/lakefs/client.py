@@ -208,12 +208,12 @@ class LakeFS:
             return None
         return None
 
-    def pull_request_source(self, repository: str, commit: str) -> str:
-        """The source branch of the pull request whose merge made a commit; empty where there is none.
+    def merged_pull_requests(self, repository: str) -> dict[str, str]:
+        """Merge commit -> source branch, for every pull request that was merged.
 
         Read as plain JSON: the SDK's model refuses an answer without a description (seen with SDK 1.88).
         """
-        after = ""
+        found, after = {}, ""
         try:
             while True:
                 answer = self.call(
@@ -222,14 +222,14 @@ class LakeFS:
                 )  # fmt: skip
                 page = json.loads(answer.raw_data or answer.data)
                 for pull in page.get("results", ()):
-                    if pull.get("merged_commit_id") == commit:
-                        return str(pull.get("source_branch", ""))
+                    if pull.get("merged_commit_id"):
+                        found[str(pull["merged_commit_id"])] = str(pull.get("source_branch", ""))
                 if not page.get("pagination", {}).get("has_more"):
-                    return ""
+                    return found
                 after = page["pagination"]["next_offset"]
         except (LakeFSError, ValueError, AttributeError):
             # A server without pull requests: the other ways to a source remain.
-            return ""
+            return {}
 
     def call(self, name: str, subject: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
         """One request with a time-out, tried again after an outage; foreign errors become ours."""

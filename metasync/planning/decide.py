@@ -41,7 +41,7 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     draft = _Draft([], [], list(observed.notices), dict(observed.claims))
     discovers = any(rule.partitions == "discover" for rule in rules.of_repository(observed.repository.name))
     # Directories are looked at once the merges that brought them are settled.
-    draft.more = observed.merges_behind > 0 or (discovers and bool(observed.merges))
+    draft.more = observed.behind > 0 or (discovers and bool(observed.merges))
     for merge in observed.merges:
         _plan_merge(draft, merge, rules)
     for view in observed.refs:
@@ -84,7 +84,7 @@ def _unsafe(draft: _Draft, observed: Observed, safety: Safety) -> str:
 
 def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet, safety: Safety) -> None:
     former = any(other.ref == view.ref and other.ended and other.life != "gone" for other in observed.refs)
-    if view.waits_for_merges or former:
+    if view.waits or former:
         draft.more = True
         return
     _finish_birth(draft, view, observed, rules)
@@ -260,7 +260,7 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
 
 
 def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, safety: Safety) -> None:
-    if view.waits_for_merges:
+    if view.waits:
         draft.more = True
         return
     if not view.replaced and view.missing_for < safety.drop_grace:

@@ -76,7 +76,8 @@ class RefView:
     """A ref that metasync knows, with its tables where they were read.
 
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
-    and its default branch existed. `missing_for`: seconds since it was first missed.
+    and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
+    before its birth or its end.
     """
 
     id: int
@@ -94,7 +95,7 @@ class RefView:
     source: str = ""
     as_of: str = ""
     birth: tuple[BirthTable, ...] = ()
-    waits_for_merges: bool = False
+    waits: bool = False
     discovered: tuple[DiscoveredTable, ...] = ()
 
     @property
@@ -159,7 +160,10 @@ class Occupant:
 
 @dataclass(frozen=True)
 class Observed:
-    """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id."""
+    """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
+
+    `behind` counts what was left to a later pass: merges behind others, logs that are not read to their ends, births.
+    """
 
     repository: Repository
     instance: str
@@ -170,4 +174,4 @@ class Observed:
     claims: Mapping[TableName, int] = field(default_factory=dict)
     canonical: frozenset[TableName] = frozenset()
     notices: tuple[Notice, ...] = ()
-    merges_behind: int = 0
+    behind: int = 0

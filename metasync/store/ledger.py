@@ -248,6 +248,18 @@ class Ledger:
         with self._database.transaction() as connection:
             note(connection, repository, ref, logical, physical, action, detail, cause, self._database.now())
 
+    def note_once(self, repository: str, ref: str, action: str, detail: str, cause: str) -> None:
+        """Notes what was found on a ref, unless the same was noted before: what is found twice was one thing."""
+        known = select(history.c.id).where(
+            history.c.repository == repository,
+            history.c.ref == ref,
+            history.c.action == action,
+            history.c.cause == cause,
+        )
+        with self._database.transaction() as connection:
+            if connection.execute(known.limit(1)).one_or_none() is None:
+                note(connection, repository, ref, "", "", action, detail, cause, self._database.now())
+
     def history(
         self, repository: str | None = None, logical: str | None = None, limit: int = 100
     ) -> tuple[HistoryRow, ...]:

@@ -18,7 +18,11 @@ from metasync.store.schema import heads, mirrors, refs, repositories
 
 @dataclass(frozen=True)
 class RefRow:
-    """One life of a ref. `watermark`: the newest version of the parent's history that it inherits."""
+    """One life of a ref. `watermark`: the newest version of the parent's history that it inherits.
+
+    Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
+    `waited`: its birth had to wait for merges into its parent.
+    """
 
     id: int
     repository_id: int
@@ -36,8 +40,10 @@ class RefRow:
     missed_since: float | None
     replaced: bool
     ledger_head: str | None
+    walk_head: str | None
+    walk_at: str | None
     discovered_head: str | None
-    tables_read_at: float | None
+    waited: bool
 
 
 class RefStore:
@@ -302,6 +308,8 @@ def _ref(row: Row[Any]) -> RefRow:
         missed_since=row.missed_since,
         replaced=bool(row.replaced),
         ledger_head=row.ledger_head,
+        walk_head=row.walk_head,
+        walk_at=row.walk_at,
         discovered_head=row.discovered_head,
-        tables_read_at=row.tables_read_at,
+        waited=bool(row.waited),
     )

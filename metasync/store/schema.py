@@ -77,8 +77,10 @@ refs = Table(
     Column("replaced", Integer, nullable=False, default=0),
     Column("ended_at", Float),
     Column("ledger_head", String(64)),
+    Column("walk_head", String(64)),
+    Column("walk_at", String(64)),
+    Column("waited", Integer, nullable=False, default=0),
     Column("discovered_head", String(64)),
-    Column("tables_read_at", Float),
     UniqueConstraint("repository_id", "type", "name", "incarnation"),
 )
 

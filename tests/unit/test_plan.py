@@ -135,8 +135,8 @@ def test_what_is_skipped_is_said() -> None:
     assert plan.changes == () and plan.notices == (Notice("skipped", "branch/dev-1 sales.orders", "a view"),)
 
 
-@pytest.mark.parametrize("why", [{"waits_for_merges": True}, {}])
-def test_a_birth_waits_for_merges_and_for_the_end_of_its_former_life(why: dict[str, Any]) -> None:
+@pytest.mark.parametrize("why", [{"waits": True}, {}])
+def test_a_birth_waits_and_for_the_end_of_its_former_life(why: dict[str, Any]) -> None:
     views = [new(DEV, birth(), **why)]
     if not why:
         views.append(gone(1, DEV, replaced=True))
@@ -286,8 +286,8 @@ def test_nothing_ends_that_is_not_certainly_gone(why: dict[str, Any]) -> None:
     assert make_plan(observed(gone(2, DEV, standing(), **why)), rules(), SAFE).changes == ()
 
 
-def test_an_end_waits_for_merges_and_for_its_grace() -> None:
-    plan = make_plan(observed(gone(2, DEV, standing(), waits_for_merges=True)), rules(), SAFE)
+def test_an_end_waits_and_for_its_grace() -> None:
+    plan = make_plan(observed(gone(2, DEV, standing(), waits=True)), rules(), SAFE)
     assert plan.changes == () and plan.more
     graceful = Safety(drop_grace="60s")  # type: ignore[arg-type]
     young = make_plan(observed(gone(2, DEV, standing(), missing_for=59.0)), rules(), graceful)
@@ -446,8 +446,8 @@ def test_a_started_merge_is_finished_and_not_planned_anew() -> None:
 
 
 def test_more_follows_where_merges_wait() -> None:
-    assert make_plan(observed(merges_behind=1), rules(), SAFE).more
-    assert not make_plan(observed(merges_behind=0), rules(), SAFE).more
+    assert make_plan(observed(behind=1), rules(), SAFE).more
+    assert not make_plan(observed(behind=0), rules(), SAFE).more
     assert make_plan(observed(merges=(merging(),)), rules(partitions="discover"), SAFE).more
     assert not make_plan(observed(merges=(merging(),)), rules(), SAFE).more
     assert not make_plan(observed(), rules(partitions="discover"), SAFE).more

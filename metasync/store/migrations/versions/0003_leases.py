@@ -17,3 +17,8 @@ def upgrade() -> None:
     with op.batch_alter_table("events") as events:
         events.drop_column("lease_until")
         events.drop_column("holder")
+    op.add_column("refs", sa.Column("walk_head", sa.String(length=64), nullable=True))
+    op.add_column("refs", sa.Column("walk_at", sa.String(length=64), nullable=True))
+    op.add_column("refs", sa.Column("waited", sa.Integer(), nullable=False, server_default="0"))
+    with op.batch_alter_table("refs") as refs:
+        refs.drop_column("tables_read_at")
