@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from metasync.engine.adopt import Adopter
 from metasync.engine.apply import Applier
 from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller
@@ -66,6 +67,7 @@ class Parts:
     resolver: Resolver
     undoer: Undoer
     comparer: Comparer
+    adopter: Adopter
     metrics: Metrics
 
 
@@ -96,16 +98,17 @@ def parts(settings: Settings) -> Iterator[Parts]:
     )
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
     recorder = Recorder(database, refs, versions, ledger)
-    controller = Controller(settings, leases, rules, observer, applier, recorder, ledger, metrics)
+    controller = Controller(settings, leases, rules, observer, applier, recorder, refs, ledger, metrics)
     resolver = Resolver(
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
     undoer = Undoer(controller, lineage, refs, versions, ledger, metastore)
     comparer = Comparer(settings, rules, controller, observer, lineage, merges, refs, versions, ledger)
+    adopter = Adopter(settings, database, rules, controller, lineage, metastore, refs, versions, ledger)
     try:
         yield Parts(
             settings, rules, database, leases, EventQueue(database), refs, versions, ledger, lakefs, metastore,
-            controller, resolver, undoer, comparer, metrics,
+            controller, resolver, undoer, comparer, adopter, metrics,
         )  # fmt: skip
     finally:
         metastore.close()

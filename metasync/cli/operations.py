@@ -1,4 +1,4 @@
-"""prune, hooks, doctor, db."""
+"""prune, adopt, hooks, doctor, db."""
 
 from __future__ import annotations
 
@@ -36,6 +36,30 @@ def prune(context: Context, yes: bool) -> None:
     context.output.rows("orphans", rows, empty="no orphans")
     if rows and not context.output.is_json:
         context.output.say("to drop their metadata: metasync prune --yes")
+
+
+@click.command()
+@click.argument("repository")
+@click.option("--yes", is_flag=True, help="Take them over; without it they are only listed.")
+@output_option
+@pass_context
+def adopt(context: Context, repository: str, yes: bool) -> None:
+    """Take over the mirrors of a lost store, or of the time after a backup that was restored.
+
+    Say so only where no other metasync of this instance's name runs. What the old store knew is forgotten: merges of
+    tables that differ on both sides are conflicts until somebody resolves them.
+    """
+    with parts(context.settings) as built:
+        found = built.adopter.adopt(repository) if yes else built.adopter.found(repository)
+    rows = [
+        {"name": m.marks.name, "of": m.marks.table, "ref": m.marks.ref, "store": m.marks.store, "rule": m.marks.rule}
+        for m in found
+    ]
+    context.output.rows("adopted" if yes else "adoptable", rows, empty="nothing bears our marks")
+    if not context.output.is_json:
+        context.output.say(
+            f"{len(rows)} taken over" if yes else f"to take them over: metasync adopt {repository} --yes"
+        )
 
 
 @click.group()
@@ -101,4 +125,4 @@ def db_upgrade(context: Context) -> None:
     database.close()
 
 
-COMMANDS = (prune, hooks, doctor, db)
+COMMANDS = (prune, adopt, hooks, doctor, db)

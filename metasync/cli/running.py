@@ -68,7 +68,10 @@ def reconcile(context: Context, repository: str | None) -> None:
         results = []
         for name in _named(built, repository):
             with _Progress(context) as progress:
-                results.append(built.controller.sync(Scope(name, full=True), stop=stopping.is_set, told=progress))
+                scope = Scope(name, full=True)
+                results.append(built.controller.sync(scope, stop=stopping.is_set, told=progress))
+                while results[-1].more and not stopping.is_set():
+                    results.append(built.controller.sync(Scope(name), stop=stopping.is_set, told=progress))
     sys.exit(report(context, results))
 
 
@@ -100,7 +103,8 @@ def report(context: Context, results: Sequence[Result]) -> int:
             for failure in result.failures:
                 output.line("!", failure.message)
             if result.refused:
-                output.line("!", f"refused: {result.refused}; on purpose: metasync apply {result.plan_id}")
+                purpose = f"; on purpose: metasync apply {result.plan_id}" if result.plan_id else ""
+                output.line("!", f"refused: {result.refused}{purpose}")
             if result.conflicts:
                 output.say("see: metasync conflicts")
     if any(result.refused for result in results):

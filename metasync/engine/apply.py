@@ -261,6 +261,7 @@ class Applier:
             table=str(change.logical),
             rule=change.rule,
             as_of=change.as_of,
+            version=change.version,
         )
 
     def _make_database(self, repository: Repository, change: CreateMirror, source: Table | None, table: Table) -> None:
@@ -278,7 +279,7 @@ class Applier:
             if origin is not None and origin.location_uri and source is not None:
                 found = relative(origin.location_uri, repository.name, _ref_of(source, repository))
                 location = absolute(found, change.ref.name) if is_relative(found) else root
-            marks = replace(self._marks(repository, change), name=name, table="", as_of="")
+            marks = replace(self._marks(repository, change), name=name, table="", as_of="", version=0)
             database = Database(
                 name=name,
                 location_uri=location,
@@ -301,13 +302,9 @@ class Applier:
             return ()
         marks = Marks.from_parameters(table.parameters, str(change.physical))
         if change.ours:
-            mine = marks is not None and (marks.instance, marks.repository, marks.ref, marks.incarnation) == (
-                self._instance,
-                repository.name,
-                str(change.ref),
-                change.incarnation,
-            )
-            if not mine:
+            found = marks and (marks.instance, marks.store, marks.repository, marks.ref, marks.incarnation)
+            mine = (self._instance, self._store.store_id(), repository.name, str(change.ref), change.incarnation)
+            if found != mine:
                 raise ChangedMeanwhile(f"{change.physical}: is not ours any more; it is left alone")
         elif marks is not None or why_off_ref(table, repository.name, change.ref.name):
             raise ChangedMeanwhile(f"{change.physical}: is not this ref's table any more; it is left alone")
@@ -317,7 +314,7 @@ class Applier:
     def _drop_database(self, change: DropDatabase) -> Sequence[ItemConflict]:
         database = self._metastore.get_database(change.name)
         marks = Marks.from_parameters(database.parameters, change.name) if database else None
-        if marks is not None and marks.instance == self._instance:
+        if marks is not None and (marks.instance, marks.store) == (self._instance, self._store.store_id()):
             self._metastore.drop_empty_database(change.name)
         return ()
 

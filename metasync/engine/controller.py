@@ -22,6 +22,7 @@ from metasync.settings.models import Settings
 from metasync.store.events import lease_name
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
+from metasync.store.refs import RefStore
 
 _MOST_PASSES = 50
 _PATIENCE = 600.0
@@ -63,6 +64,7 @@ class Controller:
         observer: Observer,
         applier: Applier,
         recorder: Recorder,
+        refs: RefStore,
         ledger: Ledger,
         metrics: Metrics,
     ) -> None:
@@ -72,6 +74,7 @@ class Controller:
         self._observer = observer
         self._applier = applier
         self._recorder = recorder
+        self._refs = refs
         self._ledger = ledger
         self._metrics = metrics
 
@@ -110,6 +113,9 @@ class Controller:
                 plans.append(plan)
                 if self._settings.mode == "observe":
                     break
+                if plan.refusal and not plan.changes:
+                    log.error("nothing is written", repository=scope.repository, reason=plan.refusal)
+                    return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
                 if plan.refusal:
                     plan_id = self._ledger.keep_plan("unsafe", scope.repository, plan.refusal, plan)
                     log.warning("plan refused", repository=scope.repository, reason=plan.refusal, plan=plan_id)
@@ -132,6 +138,8 @@ class Controller:
         """Applies a plan that a person approved. Raises UsageError in the mode that writes nothing."""
         if self._settings.mode == "observe":
             raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
+        if why := self._refs.blocked(plan.repository):
+            raise UsageError(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
         with self.alone(plan.repository):
             outcomes = self._execute(observed, plan, lambda: False, told)
         return Result(plan.repository, (plan,), tuple(outcomes))

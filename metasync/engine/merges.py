@@ -266,7 +266,7 @@ class MergeBook:
         commit = self._lakefs.merge_base(sight.repository.name, merge.parents[1], merge.parents[0])
         for ref_id, watermark in self._refs.at_commit(sight.repository_id, [commit]).get(commit, []) if commit else []:
             version = self._versions.in_force(self._refs.get(ref_id), watermark).get(logical)
-            if version is not None:
+            if version is not None and version.id > self._refs.severed_at(sight.repository_id):
                 return version.id
         return None
 

@@ -16,6 +16,7 @@ from metasync.model.hms import StorageDescriptor, Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.formats import why_header_off_ref
+from metasync.planning.identity import why_not_together
 from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant, RefView
 from metasync.planning.plan import Notice
@@ -68,6 +69,8 @@ class Observer:
         if sight.unbegun:
             return self._unready(sight)
         self._read_what_moved(sight, scope)
+        if stranger := self._stranger(sight, full=scope.full):
+            return self._blocked(sight, stranger)
         for row in list(sight.rows):
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._finder.walk(sight, row, scope)
@@ -125,6 +128,24 @@ class Observer:
         return Observed(
             sight.repository, self._instance, self._database.store_id(), notices=notices, behind=sight.unbegun
         )
+
+    def _stranger(self, sight: Sight, *, full: bool) -> str:
+        """Why marks in the metastore say that this store must not write; it is remembered until somebody decides."""
+        store, newest = self._database.store_id(), self._versions.newest_id()
+        for row in sight.rows:
+            reading = sight.readings.get(row.id)
+            why = why_not_together(reading.marks, store, newest, row.incarnation) if reading else None
+            if why is not None:
+                self._refs.block(sight.repository_id, ": ".join(why))
+                return ": ".join(why)
+        if full:
+            # Everything was read: whoever it was is gone.
+            self._refs.block(sight.repository_id, "")
+        return self._refs.blocked(sight.repository.name)
+
+    def _blocked(self, sight: Sight, why: str) -> Observed:
+        notices = tuple(sight.notices)
+        return Observed(sight.repository, self._instance, self._database.store_id(), notices=notices, blocked=why)
 
     def _absent(self, scope: Scope) -> Observed:
         notice = Notice(
@@ -207,7 +228,8 @@ class Observer:
         for name in sorted(names):
             database = self._metastore.get_database(name)
             marks = Marks.from_parameters(database.parameters, name) if database else None
-            if marks and marks.instance == self._instance and marks.ref == str(row.ref):
+            ours = (self._instance, sight.repository.name, str(row.ref))
+            if marks and (marks.instance, marks.repository, marks.ref) == ours:
                 found.append(name)
         return found
 

@@ -11,6 +11,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Partition, Table, TableName
 from metasync.model.lakefs import RefType, Repository
+from metasync.model.marks import Marks
 from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
 from metasync.planning.definition import Home, content_hash, header_json, header_of, partition_of
 from metasync.planning.formats import why_skipped
@@ -28,11 +29,15 @@ _READINGS = 3
 
 @dataclass(frozen=True)
 class Reading:
-    """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason."""
+    """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
+
+    `marks` are those of all tables that bear our instance's name and the ref's, of whatever life and store.
+    """
 
     tables: tuple[TableView, ...]
     skipped: dict[TableName, str]
     databases: tuple[str, ...]
+    marks: tuple[Marks, ...] = ()
 
 
 class TableReader:
@@ -83,7 +88,12 @@ class TableReader:
         names = [d for d in self._metastore.get_all_databases() if may_hold_tables(d, asker, self._rules)]
         found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names})
         views = [as_of_ref(table, asker, self._rules) for table in found]
-        return _reading([view for view in views if view is not None], names)
+        reading = _reading([view for view in views if view is not None], names)
+        marks = (Marks.from_parameters(table.parameters, str(table.table_name)) for table in found)
+        ours = (self._instance, repository.name, str(row.ref))
+        return replace(
+            reading, marks=tuple(m for m in marks if m is not None and (m.instance, m.repository, m.ref) == ours)
+        )
 
     def _canonical(self, repository: Repository, row: RefRow, own: Sequence[Rule]) -> Reading:
         wanted: dict[str, list[str]] = {}

@@ -17,7 +17,11 @@ AS_OF = "metasync.as_of"
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Whose a mirror is. `name` is the physical `database.table` (or database) that the marks were written for."""
+    """Whose a mirror is. `name` is the physical `database.table` (or database) that the marks were written for.
+
+    `store` is the id of the database that knows of it, `version` that of the version it is a copy of: by them a lost
+    or restored store, or another installation of the same name, is noticed.
+    """
 
     instance: str
     store: str
@@ -29,6 +33,7 @@ class Marks:
     rule: str = ""
     making: str = ""
     as_of: str = ""
+    version: int = 0
 
     def to_parameters(self) -> dict[str, str]:
         """The parameters to store; empty ones are left out."""
@@ -43,6 +48,7 @@ class Marks:
             "metasync.rule": self.rule,
             MAKING: self.making,
             AS_OF: self.as_of,
+            "metasync.version": str(self.version) if self.version else "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -55,19 +61,23 @@ class Marks:
         name = parameters.get("metasync.name", "")
         if name.lower() != real_name.lower() or "metasync.instance" not in parameters:
             return None
-        incarnation = parameters.get("metasync.incarnation", "0")
         return cls(
             instance=parameters["metasync.instance"],
             store=parameters.get("metasync.store", ""),
             repository=parameters.get("metasync.repository", ""),
             ref=parameters.get("metasync.ref", ""),
-            incarnation=int(incarnation) if incarnation.isdigit() else 0,
+            incarnation=_number(parameters.get("metasync.incarnation", "")),
             name=name,
             table=parameters.get("metasync.table", ""),
             rule=parameters.get("metasync.rule", ""),
             making=parameters.get(MAKING, ""),
             as_of=parameters.get(AS_OF, ""),
+            version=_number(parameters.get("metasync.version", "")),
         )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def without_marks(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -38,6 +38,8 @@ class _Draft:
 
 def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     """Merges in the ledger's order first, then births, then ends: each needs those before it to be settled."""
+    if observed.blocked:
+        return _blocked(observed)
     draft = _Draft([], [], list(observed.notices), dict(observed.claims))
     discovers = any(rule.partitions == "discover" for rule in rules.of_repository(observed.repository.name))
     # Directories are looked at once the merges that brought them are settled.
@@ -60,6 +62,17 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
         refusal=_unsafe(draft, observed, safety),
         more=draft.more,
     )
+
+
+def _blocked(observed: Observed) -> Plan:
+    name = observed.repository.name
+    kind, _, why = observed.blocked.partition(": ")
+    help_text = (
+        f"stop the other one or give it another `instance`; if this one is right: metasync adopt {name}, which takes "
+        "the mirrors over with what came before forgotten"
+    )
+    refused = Notice(kind, name, why, help_text)
+    return Plan(name, refusals=(refused,), notices=observed.notices, refusal=f"{name}: {why}")
 
 
 def _unsafe(draft: _Draft, observed: Observed, safety: Safety) -> str:

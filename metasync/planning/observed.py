@@ -163,6 +163,7 @@ class Observed:
     """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
 
     `behind` counts what was left to a later pass: merges behind others, logs that are not read to their ends, births.
+    `blocked`: why this store must write nothing for the repository; then nothing else was looked at.
     """
 
     repository: Repository
@@ -175,3 +176,4 @@ class Observed:
     canonical: frozenset[TableName] = frozenset()
     notices: tuple[Notice, ...] = ()
     behind: int = 0
+    blocked: str = ""

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
+from metasync.model.marks import Marks
 from metasync.planning.observed import Pinned, RefLife
 from metasync.planning.plan import CreateMirror
-from metasync.store.database import Database, new_id
+from metasync.store.database import Database, insert_new, new_id
 from metasync.store.schema import heads, mirrors, refs, repositories
 
 
@@ -85,6 +86,30 @@ class RefStore:
         with self._database.reading() as connection:
             r = connection.execute(select(repositories).where(repositories.c.id == repository_id)).one()
         return Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch)
+
+    def blocked(self, name: str) -> str:
+        """Why nothing is written for the newest repository of that name; empty where nothing stands in the way."""
+        query = select(repositories.c.blocked).where(repositories.c.name == name).order_by(repositories.c.id.desc())
+        with self._database.reading() as connection:
+            return str(connection.execute(query.limit(1)).scalar_one_or_none() or "")
+
+    def block(self, repository_id: int, why: str) -> None:
+        """Notes, or with an empty text takes back, why nothing is written for a repository."""
+        which = repositories.c.id == repository_id
+        with self._database.transaction() as connection:
+            connection.execute(update(repositories).where(which, repositories.c.blocked != why).values(blocked=why))
+
+    def sever(self, repository_id: int, version: int) -> None:
+        """From now on, no version up to this one is a base of any merge of the repository."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                update(repositories).where(repositories.c.id == repository_id).values(severed_at=version)
+            )
+
+    def severed_at(self, repository_id: int) -> int:
+        with self._database.reading() as connection:
+            query = select(repositories.c.severed_at).where(repositories.c.id == repository_id)
+            return int(connection.execute(query).scalar_one())
 
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
         """The refs whose life is not over, in the order in which they were first seen."""
@@ -240,6 +265,24 @@ class RefStore:
                 connection.execute(
                     update(refs).where(refs.c.id == change.ref_id, refs.c.life == "new").values(life="making")
                 )
+
+    def adopt(self, ref_id: int, logical: TableName, marks: Marks) -> None:
+        """Takes over a mirror that stands, and that an earlier store knew of."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                insert_new(connection, mirrors).values(
+                    ref_id=ref_id,
+                    logical=str(logical),
+                    physical=marks.name,
+                    rule=marks.rule,
+                    version=marks.version,
+                    definition="",
+                    as_of=marks.as_of,
+                    partitions=0,
+                    columns=0,
+                )
+            )
+        self.made(ref_id, logical)
 
     def made(self, ref_id: int, logical: TableName) -> None:
         with self._database.transaction() as connection:

@@ -53,8 +53,11 @@ repositories = Table(
     Column("creation_date", Integer, nullable=False),
     Column("storage_namespace", Text, nullable=False),
     Column("default_branch", Text, nullable=False),
+    Column("blocked", Text, nullable=False, default=""),
+    Column("severed_at", Integer, nullable=False, default=0),
     UniqueConstraint("name", "creation_date", "storage_namespace"),
 )
+"""`blocked`: why nothing is written before `metasync adopt`. No version up to `severed_at` is a base any more."""
 
 refs = Table(
     "refs",
@@ -233,6 +236,34 @@ history = Table(
     Column("cause", Text, nullable=False),
     Index(None, "repository", "logical"),
 )
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repository", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("help", Text, nullable=False),
+    Column("ref_id", Integer, nullable=False),
+    Column("since", Float, nullable=False),
+    Index(None, "repository"),
+)
+"""What the last look at a repository said that a person should know, and since when it has been said."""
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", String(128)),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float),
+    Column("ended_at", Float),
+)
+"""`rule` NULL: all rules. `until` NULL: until somebody resumes."""
 
 leases = Table(
     "leases",

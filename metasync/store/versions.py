@@ -28,7 +28,7 @@ from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, de
 from metasync.planning.tree import Definition, Partial
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
-from metasync.store.schema import chunks, definitions, refs, versions
+from metasync.store.schema import chunks, definitions, refs, repositories, versions
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,17 @@ class VersionStore:
             return _version(connection.execute(select(versions).where(versions.c.id == version_id)).one())
 
     def graph(self, repository_id: int, logical: TableName) -> dict[int, tuple[int, ...]]:
-        """Version -> parents, for one table of one repository."""
+        """Version -> parents, for one table of one repository; none of before its history was severed."""
+        severed = select(repositories.c.severed_at).where(repositories.c.id == repository_id).scalar_subquery()
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(versions.c.id, versions.c.parent1, versions.c.parent2)
                 .join(refs, refs.c.id == versions.c.ref_id)
-                .where(refs.c.repository_id == repository_id, versions.c.logical == str(logical))
+                .where(
+                    refs.c.repository_id == repository_id,
+                    versions.c.logical == str(logical),
+                    versions.c.id > severed,
+                )
             ).all()
         return {row.id: tuple(p for p in (row.parent1, row.parent2) if p is not None) for row in rows}
 

@@ -65,22 +65,6 @@ def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World)
     assert world.tables.columns(world.name("t")) == ["id", "a"]
 
 
-def test_a_lost_store_makes_bases_unknown_and_overwrites_nothing(world: World) -> None:
-    world.create_table("t", comment="old")
-    world.branch("dev-1")
-    world.sync()
-    world.tables.set_parameter(world.name("t"), "comment", "new on main")
-    (world.folder / "metasync.db").unlink()
-    for leftover in world.folder.glob("metasync.db-*"):
-        leftover.unlink()
-    world.sync()
-    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
-    world.lake.write("dev-1", "wh/t/f")
-    world.lake.merge("dev-1")
-    assert world.sync().conflicts == 1
-    assert world.tables.table(world.name("t")).parameters["comment"] == "new on main"
-
-
 def test_a_refused_plan_does_not_outlive_the_state_it_was_made_for(world: World) -> None:
     world.extra = "safety: {max_ref_drops: 1}\n"
     world.create_table("t")

@@ -56,7 +56,7 @@ class Play:
         verb = next(iter(step))
         do: Callable[[Mapping[str, Any]], None] = getattr(self, f"do_{verb}")
         do(step)
-        if verb in ("expect", "apply", "resolve", "undo") or step.get("unseen"):
+        if verb in ("expect", "apply", "resolve", "undo", "adopt") or step.get("unseen"):
             return
         if verb == "sync" or "crash" not in step:
             self.sync(step)
@@ -133,6 +133,10 @@ class Play:
     def do_lose(self, step: Mapping[str, Any]) -> None:
         for file in self.world.folder.glob("metasync.db*"):
             file.unlink()
+
+    def do_adopt(self, step: Mapping[str, Any]) -> None:
+        with parts(self.settings()) as built:
+            assert built.adopter.adopt(self.world.repository)
 
     def do_repository(self, step: Mapping[str, Any]) -> None:
         self.monkeypatch.setattr(

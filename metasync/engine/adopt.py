@@ -1,0 +1,167 @@
+"""Adopting: this store takes over the mirrors that another one made, with what came before forgotten.
+
+Whoever asks for it says that the other store is lost, or that this one was restored from a backup. Bases of merges from
+before are unknown from then on: nothing is read as a change that somebody may have made, merged or undone meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from metasync.engine.controller import Controller
+from metasync.engine.lineage import Lineage, Sight
+from metasync.engine.scope import Scope
+from metasync.errors import UsageError
+from metasync.metastore import Metastore, TableBuilder
+from metasync.model.hms import Table, TableName
+from metasync.model.lakefs import Ref, RefType
+from metasync.model.marks import Marks
+from metasync.planning.rules import RuleSet
+from metasync.settings.models import Settings
+from metasync.store import Database
+from metasync.store.ledger import Ledger
+from metasync.store.refs import RefRow, RefStore
+from metasync.store.versions import VersionStore
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A table, or a database (`table` None), that bears our instance's marks."""
+
+    marks: Marks
+    table: Table | None
+
+
+class Adopter:
+    """Finds every mirror of a repository by its marks, and makes them this store's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        rules: RuleSet,
+        controller: Controller,
+        lineage: Lineage,
+        metastore: Metastore,
+        refs: RefStore,
+        versions: VersionStore,
+        ledger: Ledger,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._rules = rules
+        self._controller = controller
+        self._lineage = lineage
+        self._metastore = metastore
+        self._builder = TableBuilder(metastore)
+        self._refs = refs
+        self._versions = versions
+        self._ledger = ledger
+
+    def found(self, repository: str) -> tuple[Marked, ...]:
+        """What bears the marks of our instance and the repository, whatever store made it. Reads every table."""
+        return tuple(
+            one for one in self._marked() if (one.marks.instance, one.marks.repository) == self._ours(repository)
+        )
+
+    def adopt(self, repository: str) -> tuple[Marked, ...]:
+        """Takes them over; gives what was found. Raises UsageError in the mode that writes nothing."""
+        if self._settings.mode == "observe":
+            raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
+        with self._controller.alone(repository):
+            sight = self._begun(repository)
+            found = self.found(repository)
+            by_ref: dict[Ref, list[Marked]] = {}
+            for one in found:
+                by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one)
+            rows = {ref: self._row(sight, ref, marked) for ref, marked in by_ref.items()}
+            self._restate(sight)
+            for ref, marked in by_ref.items():
+                self._take(rows[ref], marked)
+            self._refs.block(sight.repository_id, "")
+            self._ledger.note(repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt")
+        return found
+
+    def _ours(self, repository: str) -> tuple[str, str]:
+        return self._settings.instance, repository
+
+    def _marked(self) -> Iterator[Marked]:
+        for name in self._metastore.get_all_databases():
+            database = self._metastore.get_database(name)
+            marks = Marks.from_parameters(database.parameters, name) if database else None
+            if marks is not None:
+                yield Marked(marks, None)
+            for table in self._metastore.get_tables(name, self._metastore.get_all_tables(name)):
+                marks = Marks.from_parameters(table.parameters, str(table.table_name))
+                if marks is not None:
+                    yield Marked(marks, table)
+
+    def _begun(self, name: str) -> Sight:
+        """The repository with every ref known."""
+        repository = self._lineage.known(name).repository
+        while True:
+            sight = self._lineage.look(repository, Scope(name), self._database.now())
+            if not sight.unbegun:
+                return sight
+
+    def _row(self, sight: Sight, ref: Ref, marked: Sequence[Marked]) -> RefRow:
+        """The ref's present life, counted as its marks count it; one that lakeFS has no more ends at the next look."""
+        incarnation = max(one.marks.incarnation for one in marked)
+        row = sight.row(ref)
+        if row is None:
+            row = self._refs.add(
+                sight.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
+                source="unknown", as_of="", event_time=None,
+            )  # fmt: skip
+        if row.incarnation < incarnation:
+            self._refs.update(row.id, incarnation=incarnation)
+        sight.rows = [*(one for one in sight.rows if one.id != row.id), self._refs.get(row.id)]
+        return self._refs.get(row.id)
+
+    def _restate(self, sight: Sight) -> None:
+        """Every table of every ref as it is now, with no history."""
+        canonical = self._rules.canonical_branches(sight.repository)
+        self._refs.sever(sight.repository_id, self._versions.newest_id())
+        for row in sorted(sight.rows, key=lambda one: one.id):
+            main = row.ref.type is RefType.BRANCH and row.ref.name in canonical
+            known = self._versions.in_force(row)
+            if main or self._rules.of_ref(sight.repository.name, row.ref):
+                reading = self._lineage.read(sight, row, partitions=True)
+                known = self._versions.in_force(row)
+                if row.life in ("new", "making"):
+                    # What is not whole yet is still to be born, as its parent has it.
+                    whole = {view.logical for view in reading.tables if view.kind != "making"}
+                    known = {logical: version for logical, version in known.items() if logical in whole}
+            for logical, version in known.items():
+                self._versions.add(row.id, logical, version.definition, (), row.head)
+            self._refs.note_head(row.id, sight.current.get(row.ref, row.head), self._versions.newest_id())
+
+    def _take(self, row: RefRow, marked: Sequence[Marked]) -> None:
+        half_built = [one for one in marked if one.marks.making and one.table is not None]
+        for one in half_built:
+            # Nobody can finish what another store began; the ref's birth makes it anew.
+            assert one.table is not None
+            self._builder.remove(one.table.table_name, one.table)
+        versions = self._versions.in_force(row)
+        for one in marked:
+            if one in half_built or (one.table is not None and one.marks.incarnation != row.incarnation):
+                continue
+            logical = TableName.parse(one.marks.table) if one.table is not None else None
+            version = versions.get(logical) if logical is not None else None
+            marks = replace(one.marks, store=self._database.store_id(), version=version.id if version else 0)
+            if one.table is None:
+                self._remark_database(marks)
+            elif logical is not None:
+                parameters = {k: v for k, v in one.table.parameters.items() if k != "metasync.version"}
+                self._metastore.alter_table(replace(one.table, parameters=parameters | marks.to_parameters()))
+                self._refs.adopt(row.id, logical, marks)
+        if row.life in ("new", "making") and not half_built:
+            self._refs.update(row.id, life="live")
+
+    def _remark_database(self, marks: Marks) -> None:
+        database = self._metastore.get_database(marks.name)
+        if database is not None:
+            parameters = {**database.parameters, **marks.to_parameters()}
+            # A 4.x server may have rewritten the location that it gave; without one it keeps its own (seen live).
+            self._metastore.alter_database(replace(database, location_uri=None, parameters=parameters))
