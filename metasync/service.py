@@ -31,6 +31,7 @@ from metasync.engine.scheduler import Scheduler, repositories
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
 from metasync.engine.undo import Undoer
+from metasync.engine.waiting import Waiter
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError, MetasyncError
 from metasync.lakefs import LakeFS
@@ -42,6 +43,8 @@ from metasync.store.events import EventQueue
 from metasync.store.inbox import Inbox
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
+from metasync.store.notices import Notices
+from metasync.store.pauses import Pauses
 from metasync.store.refs import RefStore
 from metasync.store.versions import VersionStore
 from metasync.web import make_app
@@ -61,6 +64,8 @@ class Parts:
     refs: RefStore
     versions: VersionStore
     ledger: Ledger
+    pauses: Pauses
+    notices: Notices
     lakefs: LakeFS
     metastore: Metastore
     controller: Controller
@@ -68,6 +73,7 @@ class Parts:
     undoer: Undoer
     comparer: Comparer
     adopter: Adopter
+    waiter: Waiter
     metrics: Metrics
 
 
@@ -79,6 +85,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
     rules, metrics = RuleSet.of(settings), Metrics()
     database = open_database(settings.store.url)
     refs, versions, ledger = RefStore(database), VersionStore(database), Ledger(database)
+    pauses, notices = Pauses(database), Notices(database)
     lakefs = LakeFS(settings.lakefs, metrics.lakefs_call)
     leases = Leases(database, settings.store.lease)
     metastore = Metastore(
@@ -94,21 +101,24 @@ def parts(settings: Settings) -> Iterator[Parts]:
     merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(
-        database, lakefs, metastore, refs, versions, lineage, finder, merges, discoverer, rules, settings.instance
-    )
+        database, lakefs, metastore, refs, versions, lineage, finder, merges, discoverer, pauses, rules,
+        settings.instance,
+    )  # fmt: skip
     applier = Applier(database, lakefs, metastore, versions, rules, settings.instance)
-    recorder = Recorder(database, refs, versions, ledger)
-    controller = Controller(settings, leases, rules, observer, applier, recorder, refs, ledger, metrics)
+    recorder = Recorder(database, refs, versions, ledger, notices)
+    controller = Controller(settings, leases, rules, observer, applier, recorder, refs, pauses, ledger, metrics)
     resolver = Resolver(
         settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
     )
     undoer = Undoer(controller, lineage, refs, versions, ledger, metastore)
     comparer = Comparer(settings, rules, controller, observer, lineage, merges, refs, versions, ledger)
+    queue = EventQueue(database)
+    waiter = Waiter(rules, queue, refs, ledger, notices, leases)
     adopter = Adopter(settings, database, rules, controller, lineage, metastore, refs, versions, ledger)
     try:
         yield Parts(
-            settings, rules, database, leases, EventQueue(database), refs, versions, ledger, lakefs, metastore,
-            controller, resolver, undoer, comparer, adopter, metrics,
+            settings, rules, database, leases, queue, refs, versions, ledger, pauses, notices, lakefs, metastore,
+            controller, resolver, undoer, comparer, adopter, waiter, metrics,
         )  # fmt: skip
     finally:
         metastore.close()
@@ -139,6 +149,7 @@ def serve(settings: Settings) -> int:
             alive=worker.alive,
             wake=worker.wake,
             refresh=lambda: refresh_gauges(built),
+            waiter=built.waiter,
             webhook=settings.events.webhook,
         )
         web = _Web(app, settings)

@@ -37,6 +37,22 @@ def status(context: Context) -> None:
             "dead_events": len(dead),
             "open_conflicts": counts["conflicts"],
             "merges_with_unknown_source": counts["source_unknown"],
+            "paused": [
+                {"rule": p.rule or "all", "reason": p.reason, "by": p.by, "until": when(p.until)}
+                for p in built.pauses.in_force()
+            ],
+            "working": [{"on": row.name, "who": row.holder} for row in built.leases.rows()],
+            "notices": [
+                {
+                    "repository": row.repository,
+                    "kind": row.notice.kind,
+                    "subject": row.notice.subject,
+                    "message": row.notice.message,
+                    "help": row.notice.help,
+                    "since": when(row.since),
+                }
+                for row in built.notices.standing()
+            ],
             "waiting_plans": [
                 {"id": p.id, "made": when(p.made_at), "subject": p.subject, "reason": p.reason} for p in plans
             ],
@@ -45,8 +61,16 @@ def status(context: Context) -> None:
         context.output.json("status", value)
         return
     for key, item in value.items():
-        if key != "waiting_plans":
+        if not isinstance(item, list):
             context.output.print(f"{key.replace('_', ' '):28} {item}")
+    for p in value["paused"]:
+        until = f" until {p['until']}" if p["until"] else ""
+        context.output.line("!", f"paused{until}: {p['rule']}, by {p['by']}: {p['reason']}; metasync resume")
+    for row in value["working"]:
+        context.output.line(" ", f"{row['who']} has {row['on']}")
+    for n in value["notices"]:
+        hint = f"; {n['help']}" if n["help"] else ""
+        context.output.line("!", f"{n['repository']} {n['subject']}: {n['message']}{hint} (since {n['since']})")
     for p in plans:
         context.output.line("!", f"plan {p.id} waits: {p.subject}: {p.reason}; metasync apply {p.id}")
     if dead:
@@ -202,11 +226,17 @@ def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
 
 
 @events.command("replay")
-@click.argument("event_id", metavar="EVENT", type=int)
+@click.argument("event_id", metavar="EVENT", type=int, required=False)
+@click.option("--dead", is_flag=True, help="Every dead event.")
 @pass_context
-def events_replay(context: Context, event_id: int) -> None:
-    """Queue a dead or done event again."""
+def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
+    """Queue a dead or done event again, or all that are dead."""
+    if (event_id is None) is not dead:
+        raise UsageError("say which EVENT, or --dead for all dead ones")
     with parts(context.settings) as built:
+        if event_id is None:
+            context.output.say(f"{built.queue.replay_dead()} events are queued again; a running service takes them")
+            return
         if not built.queue.replay(event_id):
             raise UsageError(f"there is no event {event_id} that is dead, discarded or done")
     context.output.say(f"event {event_id} is queued again; a running service takes it")

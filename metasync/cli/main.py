@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from metasync import __version__
-from metasync.cli import books, configuration, merging, operations, running, sandbox
+from metasync.cli import books, configuration, merging, operations, pausing, running, sandbox
 from metasync.cli.context import Context
 from metasync.cli.output import Output
 from metasync.errors import MetasyncError
@@ -43,6 +43,6 @@ def main(ctx: click.Context, path: Path, output: str) -> None:
     ctx.obj = Context(path, Output(output))
 
 
-for module in (running, merging, books, operations, configuration, sandbox):
+for module in (running, pausing, merging, books, operations, configuration, sandbox):
     for command in module.COMMANDS:
         main.add_command(command)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from getpass import getuser
 from typing import Any
 
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import summary
+from metasync.cli.pausing import person
 from metasync.cli.running import report
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
@@ -81,7 +81,7 @@ def merge(
         if not source or not destination or commit or told:
             raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT --source REF")
         result = built.resolver.merge_metadata(
-            repository, source, destination, by=_person(), told=context.output.outcome
+            repository, source, destination, by=person(), told=context.output.outcome
         )
     sys.exit(report(context, [result]))
 
@@ -165,14 +165,6 @@ def _show(context: Context, plan: Plan) -> None:
         return
     context.output.plan(plan)
     context.output.print(f"{plan.repository}: {summary(plan.counts())}")
-
-
-def _person() -> str:
-    """Who types this, as far as the system knows: a container's user may have no name."""
-    try:
-        return getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
 
 
 def _text(value: Any) -> str:

@@ -52,6 +52,7 @@ from metasync.planning.plan import (
     FinishMerge,
     MergeTable,
     Plan,
+    owner_of,
 )
 from metasync.planning.rules import RuleSet
 from metasync.store import Database as Store
@@ -118,9 +119,9 @@ class Applier:
                 lambda change: run(change, lambda: self._create_mirror(repository, change)),
                 wave,
             )
-        unfinished = {_owner(o.change) for o in outcomes if o.state in ("failed", "waiting")}
+        unfinished = {owner_of(o.change) for o in outcomes if o.state in ("failed", "waiting")}
         for change in plan.changes:
-            if isinstance(change, EndRef | FinishMerge) and _owner(change) not in unfinished:
+            if isinstance(change, EndRef | FinishMerge) and owner_of(change) not in unfinished:
                 outcomes.append(run(change, tuple))
         return outcomes
 
@@ -337,10 +338,3 @@ def moved(partition: Partition, home: Home, ref: str) -> Partition:
 def _ref_of(table: Table, repository: Repository) -> str:
     """The ref on which a live table lies."""
     return ref_in(real_location(table) or "", repository.name) or ""
-
-
-def _owner(change: Change) -> tuple[str, int]:
-    """The merge or ref whose books a change keeps open."""
-    if isinstance(change, MergeTable | CopyStatistics | FinishMerge):
-        return ("merge", change.merge_id)
-    return ("ref", change.ref_id)

@@ -16,12 +16,14 @@ from metasync.engine.scope import Scope
 from metasync.errors import UsageError
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
+from metasync.planning.pauses import hold_back
 from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
+from metasync.store.pauses import Pauses
 from metasync.store.refs import RefStore
 
 _MOST_PASSES = 50
@@ -65,6 +67,7 @@ class Controller:
         applier: Applier,
         recorder: Recorder,
         refs: RefStore,
+        pauses: Pauses,
         ledger: Ledger,
         metrics: Metrics,
     ) -> None:
@@ -75,6 +78,7 @@ class Controller:
         self._applier = applier
         self._recorder = recorder
         self._refs = refs
+        self._pauses = pauses
         self._ledger = ledger
         self._metrics = metrics
 
@@ -111,6 +115,8 @@ class Controller:
                 observed = self._observer.observe(scope)
                 plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)
+                if plan.refusal or self._settings.mode == "observe":
+                    self._recorder.said(plan)
                 if self._settings.mode == "observe":
                     break
                 if plan.refusal and not plan.changes:
@@ -122,6 +128,7 @@ class Controller:
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
                 self._ledger.supersede_unsafe(scope.repository)
                 made = self._execute(observed, plan, stop, told)
+                self._recorder.said(plan, made)
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
                 stuck = not made and plans[-2:-1] == [plan]
@@ -138,6 +145,9 @@ class Controller:
         """Applies a plan that a person approved. Raises UsageError in the mode that writes nothing."""
         if self._settings.mode == "observe":
             raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
+        if hold_back(plan, pauses := self._pauses.in_force()) != plan:
+            reasons = "; ".join(f"by {pause.by}: {pause.reason}" for pause in pauses)
+            raise UsageError(f"{plan.repository} is paused {reasons}; first: metasync resume")
         if why := self._refs.blocked(plan.repository):
             raise UsageError(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
         with self.alone(plan.repository):
@@ -186,7 +196,8 @@ class Controller:
                 self._recorder.discovered(ref_id, commit)
 
     def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
-        """Whether a birth still has mirrors to make, or was refused some."""
+        """Whether a birth still has mirrors to make, was refused some, or is paused."""
         made = {id(o.change) for o in outcomes if o.state == "done"}
         open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
-        return open_ones or any(notice.ref_id == ref_id for notice in plan.refusals)
+        paused = (notice for notice in plan.notices if notice.kind == "paused")
+        return open_ones or any(notice.ref_id == ref_id for notice in (*plan.refusals, *paused))

@@ -19,10 +19,12 @@ from metasync.planning.formats import why_header_off_ref
 from metasync.planning.identity import why_not_together
 from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant, RefView
+from metasync.planning.pauses import pause_of
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
 from metasync.store import Database
 from metasync.store.ledger import MergeRow
+from metasync.store.pauses import Pauses
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -44,6 +46,7 @@ class Observer:
         finder: MergeFinder,
         merges: MergeBook,
         discoverer: Discoverer,
+        pauses: Pauses,
         rules: RuleSet,
         instance: str,
     ) -> None:
@@ -56,6 +59,7 @@ class Observer:
         self._finder = finder
         self._merges = merges
         self._discoverer = discoverer
+        self._pauses = pauses
         self._rules = rules
         self._instance = instance
 
@@ -84,8 +88,12 @@ class Observer:
             if row.ref.type is RefType.BRANCH and row.ref in sight.current and row.id not in unsettled
         }
         waiting = self._waiting(sight, merged_into)
-        births = [row.id for row in sight.rows if self._is_unborn(sight, row) and row.id not in waiting]
-        waiting |= set(births[_BORN_AT_ONCE:])
+        pauses = self._pauses.in_force()
+        unborn = [row for row in sight.rows if self._is_unborn(sight, row) and row.id not in waiting]
+        # Those that are paused keep nobody else from its turn.
+        unborn.sort(key=lambda row: any(pause_of(r.name, pauses) for r in self._rules.of_ref(repository.name, row.ref)))
+        later = {row.id for row in unborn[_BORN_AT_ONCE:]}
+        waiting |= later
         views = [
             replace(self._view(sight, row, merges, behind, now), discovered=discovered.get(row.id, ()))
             if row.id not in waiting
@@ -110,7 +118,8 @@ class Observer:
             claims=self._refs.claims(),
             canonical=frozenset(canonical),
             notices=(*sight.notices, *self._orphans(sight)),
-            behind=len(behind) + len(sight.walking) + len(births[_BORN_AT_ONCE:]),
+            behind=len(behind) + len(sight.walking) + len(later),
+            pauses=pauses,
         )
         for row in sight.rows:
             if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref]:

@@ -19,13 +19,16 @@ from metasync.planning.plan import (
     EndRef,
     FinishMerge,
     MergeTable,
+    Notice,
     PartitionChange,
     Plan,
+    subject_of,
 )
 from metasync.planning.words import describe
 from metasync.store import Database
 from metasync.store import ledger as ledger_store
 from metasync.store.ledger import Ledger
+from metasync.store.notices import Notices
 from metasync.store.refs import RefStore, note_head
 from metasync.store.versions import Version, VersionStore, add_version
 
@@ -33,11 +36,21 @@ from metasync.store.versions import Version, VersionStore, add_version
 class Recorder:
     """Keeps the books: pins before a birth, plans before a merge, versions, edges, conflicts and history after."""
 
-    def __init__(self, database: Database, refs: RefStore, versions: VersionStore, ledger: Ledger) -> None:
+    def __init__(
+        self, database: Database, refs: RefStore, versions: VersionStore, ledger: Ledger, notices: Notices
+    ) -> None:
+        self._notices = notices
         self._database = database
         self._refs = refs
         self._versions = versions
         self._ledger = ledger
+
+    def said(self, plan: Plan, outcomes: Sequence[Applied] = ()) -> None:
+        """What a person should know by now about a repository, in place of what the last look said."""
+        unsafe = [Notice("refused", plan.repository, plan.refusal, "metasync status")] if plan.refusal else []
+        failed = [_failed(o) for o in outcomes if o.state in ("failed", "waiting") and o.message]
+        told = [notice for notice in plan.notices if notice.help or notice.kind == "catching-up"]
+        self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *told))
 
     def before(self, plan: Plan) -> None:
         """What must be known after a crash, stored before the first write."""
@@ -191,6 +204,14 @@ class Recorder:
                 self._versions.put_chunk(chunk, content)
             chunks.append(chunk)
         return self._versions.put_definition(header, tuple(chunks))
+
+
+def _failed(outcome: Applied) -> Notice:
+    """A change that was not made: until somebody mends what stands in its way, or for the time of an outage."""
+    kind, hint = "delayed", "metasync doctor"
+    if outcome.state == "failed":
+        kind, hint = "failed", "mend it, then: metasync reconcile"
+    return Notice(kind, subject_of(outcome.change), outcome.message, hint, getattr(outcome.change, "ref_id", 0))
 
 
 def _why_waiting(change: MergeTable, waiting: MergeTable) -> str:

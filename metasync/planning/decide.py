@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from metasync.model.hms import TableName
 from metasync.planning.names import physical_name
 from metasync.planning.observed import BirthTable, MergeView, Observed, Pinned, RefView
+from metasync.planning.pauses import hold_back
 from metasync.planning.plan import (
     Change,
     CopyStatistics,
@@ -54,14 +56,15 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     ended = [view for view in observed.refs if view.ended and view.life != "gone"]
     for view in ended:
         _plan_end(draft, view, rules, observed, safety)
-    return Plan(
+    plan = Plan(
         repository=observed.repository.name,
         changes=tuple(draft.changes),
         refusals=tuple(draft.refusals),
         notices=tuple(draft.notices),
-        refusal=_unsafe(draft, observed, safety),
         more=draft.more,
     )
+    plan = hold_back(plan, observed.pauses)
+    return replace(plan, refusal=_unsafe(plan.changes, observed, safety))
 
 
 def _blocked(observed: Observed) -> Plan:
@@ -75,9 +78,9 @@ def _blocked(observed: Observed) -> Plan:
     return Plan(name, refusals=(refused,), notices=observed.notices, refusal=f"{name}: {why}")
 
 
-def _unsafe(draft: _Draft, observed: Observed, safety: Safety) -> str:
+def _unsafe(changes: Iterable[Change], observed: Observed, safety: Safety) -> str:
     """Why the plan is refused as a whole, or an empty string."""
-    dropping = {c.ref_id for c in draft.changes if isinstance(c, DropTable)}
+    dropping = {c.ref_id for c in changes if isinstance(c, DropTable)}
     mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.life != "gone")
     if len(dropping) > safety.max_ref_drops:
         return (
@@ -305,8 +308,9 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
         if rule is None or rule.delete == "keep":
             kept = kept or rule is not None
             continue
+        ours = table.kind != "belonging"
         draft.changes.append(
-            DropTable(view.id, view.ref, view.incarnation, table.logical, table.physical, table.kind != "belonging")
+            DropTable(view.id, view.ref, view.incarnation, table.logical, table.physical, ours, rule.name)
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]
@@ -367,7 +371,7 @@ def _plan_discovery(draft: _Draft, view: RefView, rules: RuleSet) -> None:
             )
             continue
         draft.changes.append(
-            DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.partitions)
+            DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.partitions, rule.name)
         )
 
 

@@ -11,6 +11,7 @@ from metasync.model.lakefs import Ref, Repository
 from metasync.model.marks import Marks
 from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
+from metasync.planning.pauses import Pause
 from metasync.planning.plan import CopyStatistics, MergeTable, Notice, PartitionChange
 from metasync.planning.types import ColumnCheck
 
@@ -177,3 +178,4 @@ class Observed:
     notices: tuple[Notice, ...] = ()
     behind: int = 0
     blocked: str = ""
+    pauses: tuple[Pause, ...] = ()

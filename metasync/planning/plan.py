@@ -125,6 +125,7 @@ class DiscoverPartitions:
     logical: TableName
     physical: TableName
     partitions: tuple[PartitionChange, ...]
+    rule: str = ""
     kind: Literal["discover-partitions"] = "discover-partitions"
 
 
@@ -138,6 +139,7 @@ class DropTable:
     logical: TableName
     physical: TableName
     ours: bool
+    rule: str = ""
     kind: Literal["drop-table"] = "drop-table"
 
 
@@ -176,6 +178,25 @@ Change = Annotated[
     CreateMirror | MergeTable | CopyStatistics | DiscoverPartitions | DropTable | DropDatabase | EndRef | FinishMerge,
     Field(discriminator="kind"),
 ]
+
+
+def owner_of(change: Change) -> tuple[str, int]:
+    """The merge or the ref whose books a change keeps open."""
+    if isinstance(change, MergeTable | CopyStatistics | FinishMerge):
+        return ("merge", change.merge_id)
+    return ("ref", change.ref_id)
+
+
+def subject_of(change: Change) -> str:
+    """What a change is about, in a word: the table, the database, the ref or the two refs of a merge."""
+    match change:
+        case DropDatabase():
+            return change.name
+        case EndRef():
+            return str(change.ref)
+        case FinishMerge():
+            return f"{change.source} -> {change.destination}"
+    return str(change.physical)
 
 
 @dataclass(frozen=True)

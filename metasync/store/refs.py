@@ -82,6 +82,11 @@ class RefStore:
             ).all()
         return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all repositories that were ever seen."""
+        with self._database.reading() as connection:
+            return tuple(connection.execute(select(repositories.c.name).distinct()).scalars())
+
     def repository(self, repository_id: int) -> Repository:
         with self._database.reading() as connection:
             r = connection.execute(select(repositories).where(repositories.c.id == repository_id)).one()

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from metasync import __version__
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_webhook, event_to_json
+from metasync.engine.waiting import Waiter
 from metasync.errors import BadEvent, StoreUnavailable
 from metasync.planning.rules import RuleSet
 from metasync.store import Database
 from metasync.store.events import NewEvent
 from metasync.store.inbox import Inbox
+from metasync.web.api import make_api
 
 LARGEST_BODY = 64 * 1024
 _HIDDEN = "tx-"
@@ -38,6 +40,7 @@ def make_app(
     alive: Callable[[], bool],
     wake: Callable[[], None],
     refresh: Callable[[], None],
+    waiter: Waiter,
     webhook: bool = True,
 ) -> FastAPI:
     """The application. `alive`: the workers run; `wake` tells them of an event; `refresh` sets gauges."""
@@ -77,6 +80,8 @@ def make_app(
         metrics.accepted(event.type.value)
         wake()
         return JSONResponse({"event": number}, 202)
+
+    app.include_router(make_api(waiter), dependencies=[Depends(authenticate)])
 
     @app.get("/livez")
     async def livez() -> Response:

@@ -15,12 +15,17 @@ import uvicorn
 
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_json
+from metasync.engine.waiting import Waiter
 from metasync.planning.rules import RuleSet
 from metasync.sandbox.metastore import free_port, pause
 from metasync.settings import parse_settings
 from metasync.store import Database, open_database
 from metasync.store.events import EventQueue
 from metasync.store.inbox import Inbox
+from metasync.store.leases import Leases
+from metasync.store.ledger import Ledger
+from metasync.store.notices import Notices
+from metasync.store.refs import RefStore
 from metasync.web import make_app
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
@@ -36,10 +41,14 @@ class Endpoint:
         self.queue = EventQueue(database)
         self.inbox = Inbox(self.queue)
         self.woken = 0
+        rules = RuleSet.of(parse_settings(RULES))
+        stores = RefStore(database), Ledger(database), Notices(database), Leases(database, 30.0)
+        self.waiter = Waiter(rules, self.queue, *stores)
         self.port = free_port()
         app = make_app(
-            database=database, inbox=self.inbox, rules=RuleSet.of(parse_settings(RULES)), metrics=Metrics(),
+            database=database, inbox=self.inbox, rules=rules, metrics=Metrics(),
             token="s3cret-token", alive=lambda: True, wake=self.wake, refresh=lambda: None,
+            waiter=self.waiter,
         )  # fmt: skip
         self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
