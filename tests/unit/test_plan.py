@@ -269,9 +269,9 @@ def test_an_end_drops_what_is_ours_and_the_refs_and_then_the_database() -> None:
     )
     plan = make_plan(observed(view), rules(), SAFE)
     assert plan.changes == (
-        DropTable(2, DEV, 1, ORDERS, MIRROR, True),
-        DropTable(2, DEV, 1, TableName("sales", "mine"), mine, False),
-        DropTable(2, DEV, 1, ITEMS, ITEMS, True),
+        DropTable(2, DEV, 1, ORDERS, MIRROR, True, "dev"),
+        DropTable(2, DEV, 1, TableName("sales", "mine"), mine, False, "dev"),
+        DropTable(2, DEV, 1, ITEMS, ITEMS, True, "dev"),
         DropDatabase(2, "sales__dev_1"),
         EndRef(2, DEV, False),
     )
@@ -536,7 +536,7 @@ FOUND = PartitionChange(("1",), None, None)
 def test_discovered_partitions_are_planned_unless_the_rule_only_plans() -> None:
     view = new(DEV, life="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),))
     plan = make_plan(observed(view), rules(partitions="discover"), SAFE)
-    assert plan.changes == (DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,)),)
+    assert plan.changes == (DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,), "dev"),)
     assert plan.counts()["alter"] == 1 and plan.pending
     for more in ({"merge": "plan"}, {"protected": ["sales.orders"]}):
         held = make_plan(observed(view), rules(partitions="discover", **more), SAFE)
