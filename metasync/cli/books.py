@@ -1,7 +1,8 @@
-"""status, refs, explain, history, events: what the books say."""
+"""status, refs, conflicts, history, events: what the books say."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -10,11 +11,9 @@ from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
-from metasync.model.lakefs import Ref, RefType, Repository
-from metasync.planning.names import physical_name
-from metasync.planning.rules import RuleSet, ref_patterns, takes_table
-from metasync.planning.words import describe
-from metasync.service import Parts, parts
+from metasync.planning.conflicts import REASONS
+from metasync.planning.words import describe, item_name
+from metasync.store.stores import open_stores
 
 
 @click.command()
@@ -22,7 +21,7 @@ from metasync.service import Parts, parts
 @pass_context
 def status(context: Context) -> None:
     """What waits, what needs somebody, and how many refs are mirrored."""
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         depth, age = built.queue.depth()
         counts = built.ledger.counts()
         dead = built.queue.list(["dead"])
@@ -85,7 +84,7 @@ def status(context: Context) -> None:
 @pass_context
 def refs(context: Context, repository: str | None) -> None:
     """The refs that metasync knows, with where they came from and how many mirrors they have."""
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         rows = []
         for name, row in built.refs.every(repository):
             pins = built.refs.pinned(row.id)
@@ -105,48 +104,6 @@ def refs(context: Context, repository: str | None) -> None:
 
 
 @click.command()
-@click.argument("repository")
-@click.argument("ref")
-@click.argument("table")
-@output_option
-@pass_context
-def explain(context: Context, repository: str, ref: str, table: str) -> None:
-    """Why a table is, or is not, mirrored for a ref: every rule in turn. Asks no server."""
-    try:
-        logical = TableName.parse(table)
-        wanted = Ref.parse(ref) if ref.startswith(("branch/", "tag/")) else Ref(RefType.BRANCH, ref)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    rules = RuleSet.of(context.settings)
-    chosen = rules.of_table(repository, wanted, logical)
-    steps = []
-    for rule in rules.rules:
-        if rule not in rules.of_repository(repository):
-            why = f"its repository pattern {rule.repository!r} does not match"
-        elif rule not in rules.of_ref(repository, wanted):
-            why = f"none of its {wanted.type.value} patterns {list(ref_patterns(rule, wanted.type))} matches"
-        elif not takes_table(rule, logical):
-            why = f"none of its table patterns {rule.tables} matches"
-        else:
-            why = "matches" if rule is chosen else "matches too, but an earlier rule has it"
-        steps.append({"rule": rule.name, "why": why})
-    target = str(physical_name(chosen.target, repository, wanted, logical)) if chosen else None
-    canonical = rules.canonical_branches(Repository(repository, 0, "", "<the default branch>"))
-    if context.output.is_json:
-        body = {"rule": chosen.name if chosen else None, "mirror": target, "steps": steps}
-        context.output.json("explanation", body)
-        return
-    for step in steps:
-        context.output.line("+" if step["why"] == "matches" else " ", f"rule {step['rule']}: {step['why']}")
-    if wanted.type is RefType.BRANCH and wanted.name in canonical:
-        context.output.print(f"{wanted} is canonical: people register its tables; only merges change them")
-    elif chosen is None:
-        context.output.print(f"{logical} is not mirrored for {wanted}")
-    else:
-        context.output.print(f"{logical} of {wanted} is mirrored as {target}; merges: {chosen.merge}")
-
-
-@click.command()
 @click.argument("repository", required=False)
 @click.option("--table", help="Only this logical database.table.")
 @click.option("--limit", default=50, show_default=True)
@@ -156,10 +113,10 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
     """What was done, the newest first; with --table, that table's log on every ref: who changed what, from where."""
     if table and not repository:
         raise UsageError("say the REPOSITORY too: metasync history REPOSITORY --table DATABASE.TABLE")
-    with parts(context.settings) as built:
-        if table and repository:
-            context.output.rows("log", _log(built, repository, table, limit), empty=f"{table} was never seen")
-            return
+    if table and repository:
+        context.output.rows("log", _log(context, repository, table, limit), empty=f"{table} was never seen")
+        return
+    with open_stores(context.settings.store) as built:
         found = built.ledger.history(repository, None, limit)
     rows = [
         {
@@ -176,11 +133,15 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
     context.output.rows("history", rows, empty="nothing was done yet")
 
 
-def _log(built: Parts, repository: str, table: str, limit: int) -> list[dict[str, Any]]:
+def _log(context: Context, repository: str, table: str, limit: int) -> list[dict[str, Any]]:
+    from metasync.service import parts
+
     try:
         logical = TableName.parse(table)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    with parts(context.settings) as built:
+        entries = built.comparer.log(repository, logical, limit)
     return [
         {
             "version": entry.version,
@@ -191,8 +152,39 @@ def _log(built: Parts, repository: str, table: str, limit: int) -> list[dict[str
             "merged_from": entry.merged_from,
             "by": entry.by,
         }
-        for entry in built.comparer.log(repository, logical, limit)
+        for entry in entries
     ]
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="Resolved and superseded ones too.")
+@output_option
+@pass_context
+def conflicts(context: Context, every: bool) -> None:
+    """The items that a person must decide."""
+    states = ("open", "resolved", "superseded") if every else ("open",)
+    with open_stores(context.settings.store) as built:
+        found = built.ledger.conflicts(states)
+    rows: list[dict[str, Any]] = [
+        {
+            "id": c.id,
+            "table": str(c.logical),
+            "merge": f"{c.source} -> {c.destination}",
+            "item": item_name(c.path),
+            "reason": c.reason,
+            "base": _text(c.base),
+            "ours": _text(c.ours),
+            "theirs": _text(c.theirs),
+            "chosen": c.choice or "",
+        }
+        | ({"state": c.state} if every else {})
+        for c in found
+    ]
+    context.output.rows("conflicts", rows, empty="no conflicts")
+    if rows and not context.output.is_json:
+        for reason in sorted({c.reason for c in found}):
+            context.output.say(f"{reason}: {REASONS.get(reason, 'see docs/merging.md')}")
+        context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
 
 
 @click.group()
@@ -207,7 +199,7 @@ def events() -> None:
 @pass_context
 def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
     """Events, the newest first."""
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         found = built.queue.list(state, limit)
     rows = [
         {
@@ -233,7 +225,7 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
     """Queue a dead or done event again, or all that are dead."""
     if (event_id is None) is not dead:
         raise UsageError("say which EVENT, or --dead for all dead ones")
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         if event_id is None:
             context.output.say(f"{built.queue.replay_dead()} events are queued again; a running service takes them")
             return
@@ -247,9 +239,13 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
 @pass_context
 def events_discard(context: Context, event_id: int) -> None:
     """Take a dead event off the list of what needs somebody."""
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         if not built.queue.discard(event_id):
             raise UsageError(f"there is no dead event {event_id}")
 
 
-COMMANDS = (status, refs, explain, history, events)
+def _text(value: Any) -> str:
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+COMMANDS = (status, refs, conflicts, history, events)

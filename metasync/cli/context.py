@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from metasync.cli.logs import configure_logging
 from metasync.cli.output import Output
-from metasync.service import configure_logging
 from metasync.settings import Settings, load_settings
 
 

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from metasync import __version__
-from metasync.cli import books, configuration, merging, operations, pausing, running, sandbox
-from metasync.cli.context import Context
-from metasync.cli.output import Output
 from metasync.errors import MetasyncError
-from metasync.service import configure_logging
+
+_MODULES = {
+    "running": ("serve", "plan", "reconcile", "apply"),
+    "pausing": ("pause", "resume", "wait"),
+    "merging": ("diff", "merge", "resolve", "undo"),
+    "books": ("status", "refs", "conflicts", "history", "events"),
+    "rules": ("explain",),
+    "operations": ("prune", "adopt", "hooks", "doctor", "db"),
+    "configuration": ("config",),
+    "sandbox": ("sandbox", "demo"),
+}
+"""Module of `metasync.cli` -> its commands. A module is loaded when one of its commands is asked for."""
 
 
 class Group(click.Group):
-    """Turns our errors into lines on stderr and the exit code that their class has."""
+    """Loads commands as they are needed; turns our errors into lines on stderr and their class's exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in _MODULES.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, names in _MODULES.items():
+            if cmd_name in names:
+                commands: Sequence[click.Command] = importlib.import_module(f"metasync.cli.{module}").COMMANDS
+                return next(command for command in commands if command.name == cmd_name)
+        return None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,10 +59,9 @@ class Group(click.Group):
 @click.pass_context
 def main(ctx: click.Context, path: Path, output: str) -> None:
     """Keeps a Hive Metastore in step with the branches, tags and merges of lakeFS."""
+    from metasync.cli.context import Context
+    from metasync.cli.logs import configure_logging
+    from metasync.cli.output import Output
+
     configure_logging(None)
     ctx.obj = Context(path, Output(output))
-
-
-for module in (running, pausing, merging, books, operations, configuration, sandbox):
-    for command in module.COMMANDS:
-        main.add_command(command)

@@ -1,10 +1,8 @@
-"""diff, merge, conflicts, resolve, undo: what people do about the definitions of two refs."""
+"""diff, merge, resolve, undo: what people do about the definitions of two refs."""
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
 
 import click
 
@@ -13,7 +11,6 @@ from metasync.cli.output import summary
 from metasync.cli.pausing import person
 from metasync.cli.running import report
 from metasync.errors import UsageError
-from metasync.planning.conflicts import REASONS
 from metasync.planning.merge import Side
 from metasync.planning.plan import Plan, plan_to_json
 from metasync.planning.words import describe_item, item_name
@@ -87,37 +84,6 @@ def merge(
 
 
 @click.command()
-@click.option("--all", "every", is_flag=True, help="Resolved and superseded ones too.")
-@output_option
-@pass_context
-def conflicts(context: Context, every: bool) -> None:
-    """The items that a person must decide."""
-    states = ("open", "resolved", "superseded") if every else ("open",)
-    with parts(context.settings) as built:
-        found = built.ledger.conflicts(states)
-    rows: list[dict[str, Any]] = [
-        {
-            "id": c.id,
-            "table": str(c.logical),
-            "merge": f"{c.source} -> {c.destination}",
-            "item": item_name(c.path),
-            "reason": c.reason,
-            "base": _text(c.base),
-            "ours": _text(c.ours),
-            "theirs": _text(c.theirs),
-            "chosen": c.choice or "",
-        }
-        | ({"state": c.state} if every else {})
-        for c in found
-    ]
-    context.output.rows("conflicts", rows, empty="no conflicts")
-    if rows and not context.output.is_json:
-        for reason in sorted({c.reason for c in found}):
-            context.output.say(f"{reason}: {REASONS.get(reason, 'see docs/merging.md')}")
-        context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
-
-
-@click.command()
 @click.argument("conflict_id", metavar="CONFLICT", type=int)
 @click.option("--ours", "side", flag_value="ours", help="Keep the destination's items.")
 @click.option("--theirs", "side", flag_value="theirs", help="Take the source's items.")
@@ -167,8 +133,4 @@ def _show(context: Context, plan: Plan) -> None:
     context.output.print(f"{plan.repository}: {summary(plan.counts())}")
 
 
-def _text(value: Any) -> str:
-    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-COMMANDS = (diff, merge, conflicts, resolve, undo)
+COMMANDS = (diff, merge, resolve, undo)

@@ -9,10 +9,11 @@ import click
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import change_lines
 from metasync.cli.running import report
+from metasync.doctor import diagnose
 from metasync.errors import MetasyncError
 from metasync.lakefs import LakeFS
 from metasync.lakefs.actions import action_file, install
-from metasync.service import diagnose, parts
+from metasync.service import parts
 from metasync.store import open_database
 
 

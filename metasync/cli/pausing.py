@@ -11,11 +11,12 @@ import click
 
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
-from metasync.engine.waiting import Readiness
+from metasync.engine.waiting import Readiness, Waiter
 from metasync.errors import UsageError
 from metasync.planning.pauses import Pause
-from metasync.service import Parts, parts
+from metasync.planning.rules import RuleSet
 from metasync.settings.durations import parse_duration
+from metasync.store.stores import open_stores
 
 _EVERY = 0.25
 _TELL_EVERY = 15.0
@@ -44,7 +45,7 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
     names = [one.name for one in context.settings.rules]
     if rule is not None and rule not in names:
         raise UsageError(f"there is no rule {rule!r}; the rules are: {', '.join(names)}")
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         made = built.pauses.begin(rule, reason, person(), duration)
     _show(context, [made])
     if not context.output.is_json:
@@ -59,7 +60,7 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 @pass_context
 def resume(context: Context, rule: str | None) -> None:
     """Go on with what was paused."""
-    with parts(context.settings) as built:
+    with open_stores(context.settings.store) as built:
         ended = built.pauses.end(rule)
         for repository in built.refs.names() if ended else ():
             built.queue.put_once(repository, "resume", {})
@@ -79,11 +80,12 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
 
     Exit 0: they are there. 4: somebody must mend something first. 1: no such ref, a failure, or the time was over.
     """
-    with parts(context.settings) as built:
-        event = built.waiter.ask(repository, ref)
-        if not built.waiter.is_served():
+    with open_stores(context.settings.store) as stores:
+        waiter = Waiter(RuleSet.of(context.settings), stores)
+        event = waiter.ask(repository, ref)
+        if not waiter.is_served():
             context.output.say("no service works on this store; start one: metasync serve")
-        found = _wait(context, built, repository, ref, event, timeout)
+        found = _wait(context, waiter, repository, ref, event, timeout)
     if context.output.is_json:
         context.output.json("wait", asdict(found))
     else:
@@ -95,10 +97,10 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
     sys.exit(_EXIT_CODES.get(found.state, 1))
 
 
-def _wait(context: Context, built: Parts, repository: str, ref: str, event: int, timeout: float) -> Readiness:
+def _wait(context: Context, waiter: Waiter, repository: str, ref: str, event: int, timeout: float) -> Readiness:
     start = told = time.monotonic()
     while True:
-        found = built.waiter.look(repository, ref, event)
+        found = waiter.look(repository, ref, event)
         now = time.monotonic()
         if found.over or now - start > timeout:
             return found

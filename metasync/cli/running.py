@@ -18,7 +18,8 @@ from metasync.engine.controller import Result
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
 from metasync.planning.plan import Applied, plan_to_json
-from metasync.service import Parts, parts, serve
+from metasync.service import Parts, parts
+from metasync.serving import serve
 
 _EVERY = 15.0
 

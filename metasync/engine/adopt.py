@@ -19,10 +19,8 @@ from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
-from metasync.store import Database
-from metasync.store.ledger import Ledger
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,22 @@ class Adopter:
     def __init__(
         self,
         settings: Settings,
-        database: Database,
+        stores: Stores,
         rules: RuleSet,
         controller: Controller,
         lineage: Lineage,
         metastore: Metastore,
-        refs: RefStore,
-        versions: VersionStore,
-        ledger: Ledger,
     ) -> None:
         self._settings = settings
-        self._database = database
+        self._database = stores.database
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
         self._rules = rules
         self._controller = controller
         self._lineage = lineage
         self._metastore = metastore
         self._builder = TableBuilder(metastore)
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
 
     def found(self, repository: str) -> tuple[Marked, ...]:
         """What bears the marks of our instance and the repository, whatever store made it. Reads every table."""

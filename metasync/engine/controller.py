@@ -21,10 +21,7 @@ from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Pl
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
-from metasync.store.leases import Leases
-from metasync.store.ledger import Ledger
-from metasync.store.pauses import Pauses
-from metasync.store.refs import RefStore
+from metasync.store.stores import Stores
 
 _MOST_PASSES = 50
 _PATIENCE = 600.0
@@ -61,25 +58,22 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        leases: Leases,
+        stores: Stores,
         rules: RuleSet,
         observer: Observer,
         applier: Applier,
         recorder: Recorder,
-        refs: RefStore,
-        pauses: Pauses,
-        ledger: Ledger,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._leases = leases
+        self._leases = stores.leases
+        self._refs = stores.refs
+        self._pauses = stores.pauses
+        self._ledger = stores.ledger
         self._rules = rules
         self._observer = observer
         self._applier = applier
         self._recorder = recorder
-        self._refs = refs
-        self._pauses = pauses
-        self._ledger = ledger
         self._metrics = metrics
 
     @contextmanager

@@ -22,11 +22,9 @@ from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant
 from metasync.planning.pauses import pause_of
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
-from metasync.store import Database
 from metasync.store.ledger import MergeRow
-from metasync.store.pauses import Pauses
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _BORN_AT_ONCE = 50
 """Refs that get their mirrors in one pass; a plan of all, after weeks of silence, could be too large to hold."""
@@ -37,29 +35,26 @@ class Observer:
 
     def __init__(
         self,
-        database: Database,
+        stores: Stores,
         lakefs: LakeFS,
         metastore: Metastore,
-        refs: RefStore,
-        versions: VersionStore,
         lineage: Lineage,
         finder: MergeFinder,
         merges: MergeBook,
         discoverer: Discoverer,
-        pauses: Pauses,
         rules: RuleSet,
         instance: str,
     ) -> None:
-        self._database = database
+        self._database = stores.database
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._pauses = stores.pauses
         self._lakefs = lakefs
         self._metastore = metastore
-        self._refs = refs
-        self._versions = versions
         self._lineage = lineage
         self._finder = finder
         self._merges = merges
         self._discoverer = discoverer
-        self._pauses = pauses
         self._rules = rules
         self._instance = instance
 

@@ -8,11 +8,8 @@ from typing import Literal
 from metasync.errors import UsageError
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.rules import RuleSet
-from metasync.store.events import EventQueue
-from metasync.store.leases import Leases
-from metasync.store.ledger import Ledger
-from metasync.store.notices import Notices
-from metasync.store.refs import RefRow, RefStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 State = Literal["looking", "making", "merging", "ready", "refused", "unknown", "failed"]
 _OVER = ("ready", "refused", "unknown", "failed")
@@ -47,15 +44,13 @@ class Readiness:
 class Waiter:
     """Puts an event that asks for a look, and reads what became of it."""
 
-    def __init__(
-        self, rules: RuleSet, queue: EventQueue, refs: RefStore, ledger: Ledger, notices: Notices, leases: Leases
-    ) -> None:
+    def __init__(self, rules: RuleSet, stores: Stores) -> None:
         self._rules = rules
-        self._queue = queue
-        self._refs = refs
-        self._ledger = ledger
-        self._notices = notices
-        self._leases = leases
+        self._queue = stores.queue
+        self._refs = stores.refs
+        self._ledger = stores.ledger
+        self._notices = stores.notices
+        self._leases = stores.leases
 
     def ask(self, repository: str, ref: str) -> int:
         """Asks for a look; gives the event's number. Raises UsageError where no rule names the ref."""

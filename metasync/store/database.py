@@ -11,11 +11,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, func, insert, make_url, select
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -32,6 +40,7 @@ _URGENT_PATIENCE = 3.0
 _IDLE_SECONDS = 10
 """How long PostgreSQL keeps the locks of a process that stopped in the middle of a transaction."""
 _MIGRATING = 0x6D657461
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Fence(Protocol):
@@ -104,8 +113,9 @@ class Database:
         """Whether every migration has run. Raises StoreUnavailable where the database does not answer."""
         if not self._current:
             with self.reading() as connection:
-                current = MigrationContext.configure(connection).get_current_heads()
-            self._current = set(current) == set(ScriptDirectory.from_config(_alembic(self._engine)).get_heads())
+                tables = inspect(connection).get_table_names()
+                found = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if tables else None
+                self._current = found is not None and found.scalars().all() == [_newest_migration()]
         return self._current
 
     def probe(self) -> None:
@@ -118,6 +128,10 @@ class Database:
 
     def upgrade(self) -> None:
         """Runs the migrations that are missing. Raises StoreUnavailable."""
+        if self.is_current():
+            return
+        from alembic import command  # takes its time to load, and mostly there is nothing to do
+
         config = _alembic(self._engine)
         try:
             with self._engine.begin() as connection:
@@ -248,9 +262,16 @@ def _prepare_postgresql(engine: Engine, patience: float) -> None:
         connection.commit()
 
 
-def _alembic(engine: Engine) -> Config:
+def _newest_migration() -> str:
+    """The number of the newest migration, which its file's name begins with."""
+    return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _alembic(engine: Engine) -> Any:
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("sqlalchemy.url", engine.url.render_as_string(hide_password=True).replace("%", "%%"))
     return config
 

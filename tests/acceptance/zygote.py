@@ -14,8 +14,9 @@ import threading
 import traceback
 from pathlib import Path
 
+from metasync.cli.logs import configure_logging
 from metasync.metastore.client import Metastore
-from metasync.service import configure_logging, serve
+from metasync.serving import serve
 from metasync.settings import load_settings
 from metasync.store import open_database
 from metasync.store.events import EventQueue

@@ -19,13 +19,10 @@ from metasync.engine.waiting import Waiter
 from metasync.planning.rules import RuleSet
 from metasync.sandbox.metastore import free_port, pause
 from metasync.settings import parse_settings
-from metasync.store import Database, open_database
+from metasync.settings.models import Store
 from metasync.store.events import EventQueue
 from metasync.store.inbox import Inbox
-from metasync.store.leases import Leases
-from metasync.store.ledger import Ledger
-from metasync.store.notices import Notices
-from metasync.store.refs import RefStore
+from metasync.store.stores import Stores, open_stores
 from metasync.web import make_app
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
@@ -36,14 +33,14 @@ Answer = tuple[int, dict[str, str], bytes]
 class Endpoint:
     """The real application under a real uvicorn."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, stores: Stores) -> None:
+        database = stores.database
         self.database = database
         self.queue = EventQueue(database)
         self.inbox = Inbox(self.queue)
         self.woken = 0
         rules = RuleSet.of(parse_settings(RULES))
-        stores = RefStore(database), Ledger(database), Notices(database), Leases(database, 30.0)
-        self.waiter = Waiter(rules, self.queue, *stores)
+        self.waiter = Waiter(rules, stores)
         self.port = free_port()
         app = make_app(
             database=database, inbox=self.inbox, rules=rules, metrics=Metrics(),
@@ -75,13 +72,12 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    database = open_database(f"sqlite:///{tmp_path / 'store.db'}")
-    running = Endpoint(database)
-    yield running
-    running.server.should_exit = True
-    running.thread.join()
-    running.inbox.close()
-    database.close()
+    with open_stores(Store(url=f"sqlite:///{tmp_path / 'store.db'}")) as stores:
+        running = Endpoint(stores)
+        yield running
+        running.server.should_exit = True
+        running.thread.join()
+        running.inbox.close()
 
 
 GOOD = {

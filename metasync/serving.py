@@ -1,0 +1,137 @@
+"""`metasync serve`: the threads of a running service, its web server, and the signals that end it."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+
+from metasync.engine.scheduler import Scheduler
+from metasync.engine.worker import Worker
+from metasync.errors import ConfigurationError
+from metasync.service import Parts, parts
+from metasync.settings import Settings
+from metasync.store.inbox import Inbox
+from metasync.web import make_app
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings) -> int:
+    """Runs the service until SIGTERM or SIGINT; finishes the change in hand. Gives the exit code."""
+    token = settings.server.token.get_secret_value() if settings.server.token else None
+    if token is None and not _is_loopback(settings.server.host):
+        raise ConfigurationError(
+            f"server.token is needed where others can reach the server ({settings.server.listen}); "
+            "set server.token_file or server.token: ${METASYNC_TOKEN}"
+        )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with parts(settings) as built, _only_one(built):
+        worker = Worker(built.queue, built.leases, built.controller, settings.events, built.metrics)
+        scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
+        inbox = Inbox(built.queue)
+        app = make_app(
+            database=built.database,
+            inbox=inbox,
+            rules=built.rules,
+            metrics=built.metrics,
+            token=token,
+            alive=worker.alive,
+            wake=worker.wake,
+            refresh=lambda: refresh_gauges(built),
+            waiter=built.waiter,
+            webhook=settings.events.webhook,
+        )
+        web = _Web(app, settings)
+        web.start()
+        worker.start()
+        scheduler.start()
+        log.info("serving", listen=settings.server.listen, mode=settings.mode, rules=len(settings.rules))
+        while not stopping.wait(1.0):
+            if not web.is_alive():
+                log.error("the web server has ended; is the address in use?", listen=settings.server.listen)
+                break
+        log.info("stopping: the change in hand is finished first")
+        scheduler.stop()
+        worker.stop()
+        worker.join()
+        failed = not web.stop() and not stopping.is_set()
+        inbox.close()
+    log.info("stopped")
+    return 1 if failed else 0
+
+
+@contextmanager
+def _only_one(built: Parts) -> Iterator[None]:
+    """One service on an SQLite store; replicas share a PostgreSQL. Raises ConfigurationError where another serves."""
+    if built.database.dialect != "sqlite":
+        yield
+        return
+    lease = built.leases.take("serve")
+    if lease is None:
+        raise ConfigurationError(
+            f"another metasync serves on the store {built.database.path}; replicas need a PostgreSQL in store.url"
+        )
+    try:
+        yield
+    finally:
+        built.leases.release(lease)
+
+
+class _Web:
+    """uvicorn in a thread of its own, so that signals stay ours."""
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app, host=settings.server.host, port=settings.server.port, log_config=None,
+            lifespan="off", access_log=False,
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="web")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> bool:
+        """Ends it; whether it was still running."""
+        running = self._thread.is_alive()
+        self._server.should_exit = True
+        self._thread.join()
+        return running
+
+    def _run(self) -> None:
+        try:
+            self._server.run()
+        except SystemExit:
+            # uvicorn leaves so where it cannot bind; the main thread sees the thread gone.
+            return
+
+
+def refresh_gauges(built: Parts) -> None:
+    """Sets the gauges that are counted in the store."""
+    depth, age = built.queue.depth()
+    built.metrics.queue.set(depth)
+    built.metrics.queue_age.set(age)
+    counts = built.ledger.counts()
+    built.metrics.conflicts.set(counts["conflicts"])
+    built.metrics.plans.set(counts["plans"])
+    built.metrics.source_unknown.set(counts["source_unknown"])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

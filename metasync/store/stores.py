@@ -1,0 +1,50 @@
+"""Everything in one store, opened once: what the commands that only read the books need, and the service builds on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from metasync.settings.models import Store
+from metasync.store.database import Database, open_database
+from metasync.store.events import EventQueue
+from metasync.store.leases import Leases
+from metasync.store.ledger import Ledger
+from metasync.store.notices import Notices
+from metasync.store.pauses import Pauses
+from metasync.store.refs import RefStore
+from metasync.store.versions import VersionStore
+
+
+@dataclass(frozen=True)
+class Stores:
+    """One database and each kind of thing in it."""
+
+    database: Database
+    leases: Leases
+    queue: EventQueue
+    refs: RefStore
+    versions: VersionStore
+    ledger: Ledger
+    pauses: Pauses
+    notices: Notices
+
+
+@contextmanager
+def open_stores(settings: Store) -> Iterator[Stores]:
+    """Opens and migrates the store, and closes it. Raises ConfigurationError, StoreUnavailable."""
+    database = open_database(settings.url)
+    try:
+        yield Stores(
+            database=database,
+            leases=Leases(database, settings.lease),
+            queue=EventQueue(database),
+            refs=RefStore(database),
+            versions=VersionStore(database),
+            ledger=Ledger(database),
+            pauses=Pauses(database),
+            notices=Notices(database),
+        )
+    finally:
+        database.close()
