@@ -32,7 +32,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @dataclass
 class World:
-    """A repository `repository` with tables in `database`, people who work on them, and metasync's settings."""
+    """A repository `repository` with tables in `database`, people who work on them, and metasync's settings.
+
+    `metastore` and `lakefs` are where metasync looks for the two, where something stands between.
+    """
 
     sandbox: Sandbox
     folder: Path
@@ -42,6 +45,8 @@ class World:
     tables: TableUser
     extra: str = ""
     rule: str = ""
+    metastore: str = ""
+    lakefs: str = ""
 
     def text(self) -> str:
         """The configuration file."""
@@ -49,6 +54,10 @@ class World:
             store=f"sqlite:///{self.folder / 'metasync.db'}", listen=f"127.0.0.1:{free_port()}"
         )
         head = base.partition("rules:")[0]
+        if self.metastore:
+            head = head.replace(self.sandbox.metastore.uri, self.metastore)
+        if self.lakefs:
+            head = head.replace(self.sandbox.lakefs.url, self.lakefs)
         return head + (
             f"instance: t{self.database}\n{self.extra}"
             "rules:\n"

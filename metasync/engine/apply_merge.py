@@ -99,7 +99,7 @@ class MergeApplier:
             table = changed_table(live, change.before, change.after, home.ref)
             cascade = spread and not explicit and self._all_inherit(change.physical, live)
             expected = (STAMP, _stamp(live)) if _stamp(live) else None
-            self._metastore.alter_table(table, cascade=cascade, expected=expected)
+            self._metastore.alter_table(table, cascade=cascade, was=live, expected=expected)
             spread = spread and not cascade
             live = self._metastore.get_table(change.physical) or live
         if spread:

@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 
 from hmsclient.genthrift.hive_metastore import ttypes
 from thrift.Thrift import TApplicationException, TException
-from thrift.transport.TTransport import TTransportException
 
 from metasync.errors import (
     AlreadyExists,
@@ -24,7 +23,7 @@ from metasync.errors import (
     MetastoreUnavailable,
     NotFound,
 )
-from metasync.metastore.connection import ConnectionPool
+from metasync.metastore.connection import UNANSWERED, ConnectionPool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,7 +108,7 @@ def _translated(call: str, subject: str) -> Iterator[None]:
     """Turns what thrift and the metastore raise into our errors, naming call and subject."""
     try:
         yield
-    except (TTransportException, OSError) as error:
+    except UNANSWERED as error:
         raise MetastoreUnavailable(f"{subject}: {call}: the metastore did not answer ({error})") from error
     except (ttypes.NoSuchObjectException, ttypes.UnknownDBException, ttypes.UnknownTableException) as error:
         raise NotFound(f"{subject}: {call}: {error.message}") from error

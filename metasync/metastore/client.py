@@ -10,7 +10,7 @@ from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
-from metasync.errors import MetastoreError, NotFound
+from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
@@ -111,15 +111,25 @@ class Metastore(ConstraintCalls, StatisticsCalls):
         """Creates a table as it is given. Raises AlreadyExists."""
         self.write("create_table", str(table.table_name), lambda c: c.create_table(table_to(table)))
 
-    def alter_table(self, table: Table, *, cascade: bool = False, expected: tuple[str, str] | None = None) -> None:
+    def alter_table(
+        self,
+        table: Table,
+        *,
+        cascade: bool = False,
+        was: Table | None = None,
+        expected: tuple[str, str] | None = None,
+    ) -> None:
         """Writes a table's definition over the one that is there; with `cascade`, its columns to its partitions too.
 
-        `expected` is a parameter and the value that the table must still have: 4.0 and later compare and set, earlier
-        ones do not look (seen on 3.1.3). Raises NotFound, Incompatible, ChangedMeanwhile.
+        `was` is the table that the change was made for: it is looked at once more. `expected` is a parameter and the
+        value that the table must still have: 4.0 and later compare and set, earlier ones do not look (seen on 3.1.3);
+        there, DDL between that look and the write is not seen. Raises NotFound, Incompatible, ChangedMeanwhile.
         """
         over = self._get_struct(table.table_name)
         if over is None:
             raise NotFound(f"{table.table_name}: the table is gone")
+        if was is not None and table_from(over) != was:
+            raise ChangedMeanwhile(f"{table.table_name}: was changed by somebody just before it was written")
         properties = {"DO_NOT_UPDATE_STATS": "true"} | ({"CASCADE": "true"} if cascade else {})
         if expected is not None and expected[0] in table.parameters:
             properties |= {"expected_parameter_key": expected[0], "expected_parameter_value": expected[1]}

@@ -12,6 +12,7 @@ from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
+from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TException
 from thrift.transport import TSocket, TTransport
 from thrift.transport.TSSLSocket import TSSLSocket
@@ -21,6 +22,8 @@ from metasync.metastore import overlay
 from metasync.settings.models import Metastore as MetastoreSettings
 
 _LARGEST_STRING = 256 * 1024 * 1024
+UNANSWERED = (TTransport.TTransportException, TProtocolException, OSError, EOFError, UnicodeDecodeError)
+"""What is raised where no answer came, or something that is none: nobody knows whether the call was done."""
 
 overlay.apply()
 # thrift logs every refused connection by itself; we raise and name the URI instead.
@@ -80,8 +83,8 @@ class ConnectionPool:
     def connection(self, *, fresh: bool = False) -> Iterator[Connection]:
         """A connection of our own for a while. With `fresh`, not an idle one, which may be dead.
 
-        Raises MetastoreUnavailable where none of the URIs answers. A connection whose call failed in the transport is
-        closed, as what it would answer next belongs to the call before.
+        Raises MetastoreUnavailable where none of the URIs answers. A connection whose call was not answered is closed:
+        what it would answer next belongs to the call before.
         """
         with self._slots:
             connection = self._take(fresh)
@@ -89,12 +92,10 @@ class ConnectionPool:
             try:
                 yield connection
                 healthy = True
-            except TApplicationException:
-                healthy = True
-                raise
-            except TTransport.TTransportException:
+            except UNANSWERED:
                 raise
             except TException:
+                # The metastore answered: that it will not.
                 healthy = True
                 raise
             finally:
