@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metasync.store import Database, open_database
+from tests.conftest import fresh_database
 
 
 class Clock:
@@ -16,14 +17,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pgserver = pytest.importorskip("pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri()
-    server.cleanup()
 
 
 @pytest.fixture
@@ -40,11 +33,3 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> It
     opened = open_database(url, clock)
     yield opened
     opened.close()
-
-
-def fresh_database(uri: str, name: str) -> str:
-    import psycopg
-
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return uri.replace("/postgres?", f"/{name}?")

@@ -17,7 +17,7 @@ from metasync.store import Database, open_database
 from metasync.store.events import Claim, EventQueue, NewEvent
 from metasync.store.inbox import Inbox
 from metasync.store.leases import Leases
-from tests.conftest import until
+from tests.conftest import fresh_database, until
 from tests.contract.conftest import Clock
 
 
@@ -308,8 +308,6 @@ def _expire(database: Database) -> None:
 
 @pytest.fixture
 def postgresql_database(postgresql: str, tmp_path: Path) -> Iterator[Database]:
-    from tests.contract.conftest import fresh_database
-
     opened = open_database(fresh_database(postgresql, f"m{abs(hash(tmp_path)) % 10**9}"))
     yield opened
     opened.close()
