@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,7 @@ from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
 from metasync.service import Parts, parts
 from metasync.settings import Settings
-from metasync.store.inbox import Inbox
-from metasync.web import make_app
+from metasync.web import Inbox, make_app
 
 log = structlog.get_logger()
 
@@ -31,6 +31,8 @@ def serve(settings: Settings) -> int:
             f"server.token is needed where others can reach the server ({settings.server.listen}); "
             "set server.token_file or server.token: ${METASYNC_TOKEN}"
         )
+    # The web server's thread gives way at every wait for the network, and would get its next turn 5 ms later.
+    sys.setswitchinterval(0.001)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

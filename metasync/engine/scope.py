@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from metasync.errors import BadEvent
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 
 _LONGEST = 1024
+_FIELDS = tuple(field.name for field in fields(LakeFSEvent))
 _OF_TAGS = (EventType.CREATE_TAG, EventType.DELETE_TAG)
 
 
@@ -61,7 +62,9 @@ def event_from_webhook(body: Any, at: float) -> LakeFSEvent | None:
 
 def event_to_json(event: LakeFSEvent) -> dict[str, Any]:
     """An event as the queue keeps it."""
-    return asdict(event) | {"type": event.type.value, "ref": str(event.ref)}
+    # Field by field: `asdict` copies deeply, and this is done for every webhook.
+    values = {field: getattr(event, field) for field in _FIELDS}
+    return values | {"type": event.type.value, "ref": str(event.ref)}
 
 
 def event_from_json(value: Mapping[str, Any]) -> LakeFSEvent:

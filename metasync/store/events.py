@@ -71,7 +71,7 @@ class EventQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put_all(self, new: Sequence[NewEvent], *, urgent: bool = False) -> list[int]:
+    def put_all(self, new: Sequence[NewEvent], urgent: bool = False) -> list[int]:
         """Stores events durably, in one transaction, and gives their numbers; on return they survive a power cut.
 
         With `urgent`, gives up after some seconds. Raises StoreUnavailable, and then none is stored.

@@ -21,9 +21,8 @@ from metasync.sandbox.metastore import free_port, pause
 from metasync.settings import parse_settings
 from metasync.settings.models import Store
 from metasync.store.events import EventQueue
-from metasync.store.inbox import Inbox
 from metasync.store.stores import Stores, open_stores
-from metasync.web import make_app
+from metasync.web import Inbox, make_app
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
 RULES = 'rules: [{name: dev, repository: lake, branches: ["dev-*"], tables: ["sales.*"]}]'

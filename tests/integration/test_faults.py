@@ -32,6 +32,7 @@ def proxy(world: World) -> Iterator[ThriftProxy]:
     world.metastore = running.uri
     yield running
     running.close()
+    assert not running.violations
 
 
 @pytest.fixture
