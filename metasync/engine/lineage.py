@@ -29,8 +29,9 @@ _BEGUN_AT_ONCE = 500
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed`, `column_check` and `pull_requests` are what was asked once and holds for the look. `unbegun` counts the
-    refs whose lives begin in a later pass; `walking` are the branches whose logs are not read to their ends.
+    `changed`, `column_check` and `pull_requests` are what was asked once and holds for the look. `begun` are the refs
+    whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are the branches whose logs are
+    not read to their ends.
     """
 
     repository: Repository
@@ -44,6 +45,7 @@ class Sight:
     changed: dict[tuple[str, str], ChangedPaths] = field(default_factory=dict)
     column_check: ColumnCheck | None = None
     pull_requests: dict[str, str] | None = None
+    begun: set[int] = field(default_factory=set)
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
 
@@ -119,14 +121,18 @@ class Lineage:
             sight.partitions_read.add(row.id)
         return reading
 
-    def fork_again(self, sight: Sight, row: RefRow) -> None:
-        """Finds anew how much of its parent's history a ref takes over, which has grown by merges before its commit."""
-        parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
+    def forked(self, sight: Sight, row: RefRow) -> RefRow:
+        """The ref with all that it takes over from its parent.
+
+        That has grown where merges into the parent, from before the ref's commit, were still to be done at first.
+        """
+        parent = self._refs.get(row.parent_id) if row.waited and row.parent_id is not None else None
         if parent is None:
-            return
+            return row
         watermark, as_of, _ = self._watermark(sight, parent, row.born_commit)
         self._refs.update(row.id, watermark=watermark, as_of=as_of, waited=0)
         self._reload(sight, row.id)
+        return self._refs.get(row.id)
 
     def _warn_of_others(self, sight: Sight) -> None:
         for other in self._refs.identities(sight.repository.name):
@@ -193,6 +199,7 @@ class Lineage:
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
             event_time=event.event_time if event else deletion_of(ref, events), ledger_head=fork,
         )  # fmt: skip
+        sight.begun.add(row.id)
         sight.rows.append(row)
 
     def _canonical(self, repository: Repository) -> set[str]:

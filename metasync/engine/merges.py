@@ -61,7 +61,7 @@ class MergeBook:
         views: list[MergeView] = []
         behind: list[MergeRow] = []
         # Before a log is read to its end, there may be merges in it that come first.
-        taken: set[int | None] = set(sight.walking)
+        taken = set(sight.walking)
         for entered in self._ledger.open_merges(sight.repository_id):
             destination = self._refs.get(entered.destination_ref_id)
             merge = self._sources.found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
@@ -75,16 +75,24 @@ class MergeBook:
                     )
                 )
                 continue
-            unborn = destination.life in ("new", "making") and not destination.replaced
-            unborn = unborn and bool(self._rules.of_ref(sight.repository.name, destination.ref))
-            if unborn or {merge.destination_ref_id, merge.source_ref_id} & taken:
-                # Its sides are not settled yet: a birth or an earlier merge comes first.
+            assert merge.source_ref_id is not None
+            first = self._first(sight, destination) | self._first(sight, self._refs.get(merge.source_ref_id))
+            if first & taken:
+                # Its sides are not settled yet: an earlier merge comes first.
                 behind.append(merge)
                 taken.add(merge.destination_ref_id)
                 continue
             taken.add(merge.destination_ref_id)
-            views.append(self.view(sight, merge, destination))
+            views.append(self.view(sight, merge, self._lineage.forked(sight, destination)))
         return views, behind
+
+    def _first(self, sight: Sight, row: RefRow) -> set[int]:
+        """A ref, and those from which it may yet take over what merges before its commit make of them."""
+        found = {row.id}
+        while row.parent_id is not None and (row.waited or row.is_unborn or row.id in sight.begun):
+            found.add(row.parent_id)
+            row = self._refs.get(row.parent_id)
+        return found
 
     def outline(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
         """A merge without its tables."""
@@ -181,8 +189,11 @@ class MergeBook:
         found = merge_bases(parents, theirs.id, ours.id) if ours is not None else ()
         began = {entry(parents, found[0], tip.id) for tip in (theirs, ours) if tip is not None and found}
         versions = self._partials(theirs.id, bases, ours.id if ours else None, began)
-        live = next((view for view in tables if view.logical == logical), None)
+        # A half-built mirror is none yet: its birth goes on.
+        live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
+        # What its birth has not made yet is merged in the books alone, and then made so.
+        unborn = live is None and destination.is_unborn
         decides = merge.strategy in ("source-wins", "dest-wins")
         return MergeTableView(
             logical=logical,
@@ -190,7 +201,8 @@ class MergeBook:
             physical=physical,
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
-            problem=self._problem(sight, destination, physical, live),
+            problem=None if unborn else self._problem(sight, destination, physical, live),
+            unborn=unborn,
             data_changed=decides and self._data_changed(sight, merge, versions),
             column_check=self._column_check(sight),
             emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),

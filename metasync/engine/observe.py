@@ -168,9 +168,7 @@ class Observer:
                 continue
             if row.replaced or row.id in sight.confirmed_gone:
                 self._lineage.read(sight, row, partitions=True)
-            elif row.ref in sight.current and (
-                scope.full or row.life in ("new", "making") or sight.current[row.ref] != row.head
-            ):
+            elif row.ref in sight.current and (scope.full or row.is_unborn or sight.current[row.ref] != row.head):
                 self._lineage.read(sight, row, partitions=False)
 
     def _is_canonical(self, sight: Sight, row: RefRow) -> bool:
@@ -205,29 +203,32 @@ class Observer:
         )
 
     def _is_unborn(self, sight: Sight, row: RefRow) -> bool:
-        return row.life in ("new", "making") and not row.replaced and row.ref in sight.current
+        return row.is_unborn and not row.replaced and row.ref in sight.current
 
-    def _waiting(self, sight: Sight, unsettled: set[int]) -> set[int]:
-        """The refs whose birth waits for merges into the ref that they were created from, or for that one's birth.
+    def _waiting(self, sight: Sight, merged_into: set[int]) -> set[int]:
+        """The refs whose birth waits: for merges into them, or into the ref that they were created from, or its birth.
 
-        Once it does not wait any more, a ref takes over what the merges before its commit have made of its parent.
+        Once nothing comes before it any more, a ref takes over what those merges have made of its parent.
         """
         waiting: set[int] = set()
-        for row in sight.rows:
-            if not self._is_unborn(sight, row) or row.parent_id is None:
-                continue
-            if row.parent_id in unsettled or row.parent_id in waiting:
+        for row in list(sight.rows):
+            unborn = self._is_unborn(sight, row)
+            if unborn and row.id in merged_into:
                 waiting.add(row.id)
+            if row.parent_id is None or not (unborn or row.waited or row.id in sight.begun):
+                continue
+            if row.parent_id in merged_into or row.parent_id in waiting:
+                waiting |= {row.id} if unborn else set()
                 self._refs.update(row.id, waited=1)
-            elif row.waited and row.life == "new":
-                self._lineage.fork_again(sight, row)
+            elif row.waited:
+                self._lineage.forked(sight, row)
         return waiting
 
     def _own_databases(self, sight: Sight, row: RefRow) -> list[str]:
         """The databases that metasync made for this ref."""
         names = {pin.physical.database for pin in self._refs.pinned(row.id)}
-        names |= {view.physical.database for view in sight.readings[row.id].tables}
-        names |= set(sight.readings[row.id].databases)
+        if reading := sight.readings.get(row.id):
+            names |= {view.physical.database for view in reading.tables} | set(reading.databases)
         found = []
         for name in sorted(names):
             database = self._metastore.get_database(name)

@@ -29,7 +29,7 @@ from metasync.store import Database
 from metasync.store import ledger as ledger_store
 from metasync.store.ledger import Ledger
 from metasync.store.notices import Notices
-from metasync.store.refs import RefStore, note_head
+from metasync.store.refs import RefStore, note_head, pin_again
 from metasync.store.versions import Version, VersionStore, add_version
 
 
@@ -145,6 +145,8 @@ class Recorder:
                     tag,
                     now,
                 )
+            if change.unborn and "after" in made:
+                pin_again(connection, change.destination_ref_id, change.logical, made["after"], definitions["after"])
             for head in change.heads if "after" in made else ():
                 note_head(connection, change.destination_ref_id, head, made["after"], now)
             if done and change.writes:
@@ -162,7 +164,7 @@ class Recorder:
             if change.waiting is not None and done:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
                 source = made.get("source", change.source_version)
-                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None)
+                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, unborn=False)
                 ledger_store.keep_plan(
                     connection,
                     "withheld",

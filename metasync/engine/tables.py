@@ -157,7 +157,9 @@ class TableReader:
         present = {view.logical for view in reading.tables} | set(reading.skipped)
         own = self._versions.own(row.id)
         expected = {pin.logical for pin in pinned.values() if pin.made}
-        expected |= {logical for logical, version in own.items() if version.definition is not None}
+        if not row.is_unborn:
+            # Before its birth a ref has versions, by merges, of tables that are still to be made.
+            expected |= {logical for logical, version in own.items() if version.definition is not None}
         for logical in sorted(expected - present):
             known = in_force.get(logical)
             if (

@@ -22,6 +22,7 @@ from metasync.planning.partition_names import partition_name
 
 _UNREADABLE = "metasync is building this table"
 _AT_ONCE = 1000
+_WHOSE = tuple(f"metasync.{key}" for key in ("instance", "store", "repository", "ref", "incarnation", "name", "table"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class TableBuilder:
         making = {**table.parameters, **blueprint.marks, MAKING: blueprint.making}
         external = replace(table, parameters=making)
         found = self._metastore.get_table(name)
+        if found is not None and self._is_outdated(found, blueprint):
+            self.remove(name, found)
+            found = None
         if found is None:
             view = replace(
                 external,
@@ -78,6 +82,12 @@ class TableBuilder:
             self._copy_statistics(blueprint, blueprint.statistics_of)
         self.add_constraints(name, blueprint.constraints)
         self._metastore.alter_table(replace(table, parameters={**table.parameters, **blueprint.marks}))
+
+    def _is_outdated(self, found: Table, blueprint: Blueprint) -> bool:
+        """Whether it is the same mirror, half-built, of another version than the one that is wanted by now."""
+        making = found.parameters.get(MAKING, blueprint.making)
+        same = bool(blueprint.marks) and all(found.parameters.get(k) == blueprint.marks.get(k) for k in _WHOSE)
+        return same and making != blueprint.making
 
     def remove(self, name: TableName, table: Table) -> None:
         """Removes a table, or what there is of one.

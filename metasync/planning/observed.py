@@ -111,7 +111,8 @@ class MergeTableView:
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
     commit changed objects below it; `column_check`, which changes of type the metastore refuses;
-    `emptied`, the partitions that the source dropped and below which the merge commit holds no object.
+    `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `unborn`: the
+    destination's table is still to be made by its birth, if at all.
     """
 
     logical: TableName
@@ -124,6 +125,7 @@ class MergeTableView:
     data_changed: bool = False
     column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
+    unborn: bool = False
 
 
 @dataclass(frozen=True)

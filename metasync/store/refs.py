@@ -46,6 +46,11 @@ class RefRow:
     discovered_head: str | None
     waited: bool
 
+    @property
+    def is_unborn(self) -> bool:
+        """Whether not all of its mirrors are made yet, or known not to be."""
+        return self.life in ("new", "making")
+
 
 class RefStore:
     """Reads and writes of repositories, refs, heads and pinned mirrors."""
@@ -327,6 +332,15 @@ class RefStore:
                 .where(refs.c.life != "gone")
             ).all()
         return {TableName.parse(row.physical): row.ref_id for row in rows}
+
+
+def pin_again(connection: Connection, ref_id: int, logical: TableName, version: int, definition: str | None) -> None:
+    """A mirror that is pinned and not made yet is to be made of another version; none where the table is gone in it."""
+    which = (mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical), mirrors.c.made_at.is_(None))
+    if definition is None:
+        connection.execute(delete(mirrors).where(*which))
+    else:
+        connection.execute(update(mirrors).where(*which).values(version=version, definition=definition, copy_of=None))
 
 
 def note_head(connection: Connection, ref_id: int, commit: str, watermark: int, now: float) -> None:

@@ -49,6 +49,108 @@ def test_a_merge_into_a_branch_that_was_not_seen_before(world: World) -> None:
     assert world.tables.columns(world.name("t", "dev-1")) == ["id", "a"]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_merges_into_a_branch_whose_tables_are_still_to_be_made(world: World, deleted: bool) -> None:
+    world.create_table("t", "id:bigint", "dt:string")
+    world.tables.add_partitions(world.name("t"), ("1",))
+    world.branch("dev-1")
+    world.sync()
+    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
+    world.tables.add_partitions(world.name("t", "dev-1"), ("2",))
+    where = world.location("wh/born", "dev-1")
+    world.tables.create_table(world.name("born", "dev-1"), where, [("id", "bigint")])
+    world.branch("dev-2")
+    with parts(world.settings()) as built:
+        built.pauses.begin(None, "not yet", "ana", None)
+    world.sync()
+    world.lake.write("dev-1", "wh/t/dt=2/f", "wh/born/f")
+    world.lake.merge("dev-1", "dev-2")
+    world.lake.write("dev-2", "wh/t/g")
+    world.lake.merge("dev-2")
+    if deleted:
+        world.lake.delete_branch("dev-2")
+    with parts(world.settings()) as built:
+        assert built.pauses.end()
+    assert not world.sync().failures
+    for ref in [None] if deleted else [None, "dev-2"]:
+        assert world.tables.columns(world.name("t", ref)) == ["id", "a"]
+        assert world.tables.partitions(world.name("t", ref)) == [("1",), ("2",)]
+        assert world.tables.exists(world.name("born", ref))
+    assert world.tables.exists(world.name("t", "dev-2")) is not deleted
+    again = world.sync()
+    assert not again.outcomes and not again.plans[0].pending
+    with parts(world.settings()) as built:
+        assert not built.ledger.conflicts() and not built.ledger.open_merges(1)
+
+
+def test_a_branch_off_a_merge_that_is_not_done_yet_has_what_it_brought(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    world.branch("dev-2")
+    world.branch("feature", "dev-2")
+    world.branch("dev-3", "feature")
+    world.lake.write("main", "wh/t/later")
+    assert not world.sync().failures
+    for ref in (None, "dev-2", "dev-3"):
+        assert world.tables.columns(world.name("t", ref)) == ["id", "a"]
+
+
+def test_a_birth_that_is_refused_holds_up_nobody_elses_merges(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.sync()
+    world.branch("dev_1")
+    assert "name-collision" in kinds(world.sync())
+    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
+    world.tables.add_column(world.name("t", "dev-2"), "b", "int")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1", "dev_1")
+    world.lake.write("dev_1", "wh/t/g")
+    world.lake.merge("dev_1")
+    world.lake.write("dev-2", "wh/t/h")
+    world.lake.merge("dev-2")
+    assert not world.sync().failures
+    assert world.tables.columns(world.name("t")) == ["id", "a", "b"]
+    assert world.tables.table(world.name("t", "dev-1")).parameters["metasync.ref"] == "branch/dev-1"
+
+
+def test_a_merge_in_the_middle_of_a_birth_is_in_what_is_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("t", "u"):
+        world.create_table(name, "id:bigint", "dt:string")
+        world.tables.add_partitions(world.name(name), ("1",))
+    world.branch("dev-1")
+    world.sync()
+    for name in ("t", "u"):
+        world.tables.add_column(world.name(name, "dev-1"), "a", "int")
+        world.tables.add_partitions(world.name(name, "dev-1"), ("2",))
+    world.branch("dev-2")
+    real = Metastore.alter_partitions
+
+    def fail(self: Metastore, name: TableName, *arguments: object) -> None:
+        if name == TableName.parse(world.name("u", "dev-2")):
+            raise MetastoreUnavailable("gone for a moment")
+        real(self, name, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Metastore, "alter_partitions", fail)
+    assert world.sync().failures
+    monkeypatch.undo()
+    # One is made, the other half-built.
+    world.lake.write("dev-1", "wh/t/dt=2/f")
+    world.lake.merge("dev-1", "dev-2")
+    assert not world.sync().failures
+    for name in ("t", "u"):
+        assert world.tables.columns(world.name(name, "dev-2")) == ["id", "a"]
+        assert world.tables.partitions(world.name(name, "dev-2")) == [("1",), ("2",)]
+        assert "metasync.making" not in world.tables.table(world.name(name, "dev-2")).parameters
+    again = world.sync()
+    assert not again.outcomes and not again.plans[0].pending
+
+
 def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")
@@ -63,6 +165,18 @@ def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World)
         built.resolver.tell_source(world.repository, commit[:12], "dev-1")
         assert not built.controller.sync(Scope(world.repository)).failures
     assert world.tables.columns(world.name("t")) == ["id", "a"]
+
+
+def test_a_branch_that_no_rule_mirrors_goes_and_comes_again(world: World) -> None:
+    world.create_table("t")
+    world.branch("feature")
+    world.sync()
+    world.lake.delete_branch("feature")
+    assert not world.sync().failures
+    world.branch("feature")
+    assert not world.sync().failures
+    with parts(world.settings()) as built:
+        assert [row.incarnation for _, row in built.refs.every() if row.ref.name == "feature"] == [2]
 
 
 def test_a_refused_plan_does_not_outlive_the_state_it_was_made_for(world: World) -> None:

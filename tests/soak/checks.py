@@ -1,0 +1,182 @@
+"""The invariants: what must hold once all is settled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from metasync.model.hms import Table, TableType
+from metasync.model.lakefs import Ref, RefType
+from metasync.model.marks import Marks
+from metasync.sandbox.user import LakeUser, TableUser
+from metasync.service import Parts
+from tests.soak.model import STABLE, Lake, Life
+
+
+class Checks:
+    """Each check yields what is wrong, in words."""
+
+    def __init__(self, built: Parts, tables: TableUser, lakes: list[tuple[Lake, LakeUser]]) -> None:
+        self._built = built
+        self._tables = tables
+        self._lakes = lakes
+        self._every: list[Table] = [
+            table
+            for database in tables.databases()
+            for table in tables.metastore.get_tables(database, tables.tables(database))
+        ]
+
+    def all(self) -> list[str]:
+        found = [*self.queue(), *self.nothing_half_built(), *self.history()]
+        for lake, user in self._lakes:
+            living = user.lakefs.list_refs(lake.repository)
+            found += [*self.mirrors(lake, living), *self.ledger(lake, user), *self.made(lake), *self.pending(lake)]
+        return found
+
+    def queue(self) -> Iterator[str]:
+        """Empty, or dead with a reason."""
+        waiting = self._built.queue.list(["queued", "claimed"])
+        if waiting:
+            yield f"{len(waiting)} events wait: {waiting[0]}"
+        for event in self._built.queue.list(["dead"]):
+            if not event.error:
+                yield f"event {event.id} is dead without a reason"
+
+    def pending(self, lake: Lake) -> Iterator[str]:
+        """Another look finds nothing to do."""
+        from metasync.engine.scope import Scope
+
+        (plan,) = self._built.controller.plan(Scope(lake.repository, full=True)).plans
+        if plan.pending or plan.refusals:
+            yield f"{lake.repository}: still to do: {plan.changes[:3]} {plan.refusals[:3]}"
+
+    def nothing_half_built(self) -> Iterator[str]:
+        for table in self._every:
+            if "metasync.making" in table.parameters:
+                yield f"{table.table_name} is half built"
+            elif table.table_type == TableType.VIEW and table.view_original_text:
+                yield f"{table.table_name} is still a view"
+
+    def mirrors(self, lake: Lake, living: dict[Ref, str]) -> Iterator[str]:
+        """Mirrors are what the rules say: for each living ref its tables, and none for others."""
+        for table in self._every:
+            marks = Marks.from_parameters(table.parameters, str(table.table_name))
+            if marks is None or marks.repository != lake.repository or marks.instance != "soak":
+                continue
+            if Ref.parse(marks.ref) not in living:
+                yield f"{table.table_name}: {marks.ref} is gone"
+            elif marks.store != self._built.database.store_id():
+                yield f"{table.table_name}: belongs to another store"
+            where = f"s3a://{lake.repository}/{Ref.parse(marks.ref).name}/"
+            if not (table.sd.location or "").startswith(where):
+                yield f"{table.table_name} lies at {table.sd.location}"
+        for ref in living:
+            if ref.name.startswith(("dev-", "v")) and ref.name != "main":
+                yield from self._mirrors_of(lake, ref)
+
+    def _mirrors_of(self, lake: Lake, ref: Ref) -> Iterator[str]:
+        database = f"{lake.database}__{ref.name.replace('-', '_')}"
+        life = (lake.branches if ref.type is RefType.BRANCH else lake.tags).get(ref.name)
+        there = {table.name: table for table in self._every if table.database == database}
+        for name in STABLE:
+            if name not in there:
+                yield f"{database}.{name} is missing"
+                continue
+            lies = {p.values: p.sd.location for p in self._partitions(there[name])}
+            wrong = [where for where in lies.values() if f"/{ref.name}/" not in (where or "")]
+            if wrong:
+                yield f"{database}.{name}: partitions lie at {wrong[:3]}"
+        if life is not None and life.dropped and life.mirror_life == self._life_of(there):
+            yield from (f"{database}.{name} was dropped and is there again" for name in life.dropped & set(there))
+
+    def _life_of(self, tables: dict[str, Table]) -> str | None:
+        return tables[STABLE[0]].parameters.get("metasync.incarnation") if STABLE[0] in tables else None
+
+    def ledger(self, lake: Lake, user: LakeUser) -> Iterator[str]:
+        """Every merge into a branch that lives is entered once, and done."""
+        rows = {row.commit: row for row in self._built.ledger.find_merges("")}
+        for name, life in lake.branches.items():
+            if name.startswith("feature-"):
+                continue
+            for merge in lake.merges:
+                if merge.destination is not life:
+                    continue
+                row = rows.get(merge.commit)
+                if row is None:
+                    yield f"{lake.repository}: {merge.source.name} -> {name} {merge.commit[:12]} is not in the ledger"
+                elif row.state not in ("done", "source-unknown"):
+                    yield f"{lake.repository}: the merge {row} is not done"
+        known = {merge.commit for merge in lake.merges}
+        invented = [r for r in rows.values() if r.repository_id in self._ids(lake) and r.commit not in known]
+        if invented:
+            yield f"{lake.repository}: merges that nobody made: {invented[:3]}"
+
+    def _ids(self, lake: Lake) -> set[int]:
+        return {self._built.refs.repository_id(one) for one in self._built.refs.identities(lake.repository)}
+
+    def lost(self) -> set[str]:
+        """Merges whose source nobody could tell, and those into branches that lived while nobody looked."""
+        rows = {row.commit: row for row in self._built.ledger.find_merges("")}
+        unknown = {commit for commit, row in rows.items() if row.state == "source-unknown"}
+        unseen = {
+            merge.commit
+            for lake, _ in self._lakes
+            for merge in lake.merges
+            if merge.commit not in rows and merge.destination not in lake.branches.values()
+        }
+        return unknown | unseen
+
+    def made(self, lake: Lake) -> Iterator[str]:
+        """What people made and merged is there, and nothing that came from nowhere."""
+        must = lake.must(self.lost())
+        for life in lake.branches.values():
+            if life.name == "main":
+                yield from self._made_on(lake, life, lake.database, must[life])
+            elif life.mirror_life is not None:
+                database = f"{lake.database}__{life.name.replace('-', '_')}"
+                there = {table.name: table for table in self._every if table.database == database}
+                if self._life_of(there) == life.mirror_life:
+                    yield from self._made_on(lake, life, database, must[life])
+
+    def _made_on(self, lake: Lake, life: Life, database: str, must: set[str]) -> Iterator[str]:
+        there = set()
+        for table in self._every:
+            if table.database != database:
+                continue
+            if table.name.startswith("born"):
+                there.add(table.name)
+            there |= {f"{table.name}.{c.name}" for c in table.sd.cols if c.name != "id"}
+            values = (p.values[0] for p in self._partitions(table))
+            there |= {f"{table.name}/{value}" for value in values if value != "first"}
+        if missing := must - there:
+            yield f"{lake.repository} {life.name}: lost {sorted(missing)}"
+        if invented := there - lake.may(life):
+            yield f"{lake.repository} {life.name}: came from nowhere {sorted(invented)}"
+
+    def _partitions(self, table: Table) -> list[object]:
+        return list(self._tables.metastore.iter_partitions(table.table_name, table.partition_keys))
+
+    def history(self) -> Iterator[str]:
+        """Nothing was done twice: no merge of a table, and no mirror more often than there were lives."""
+        rows = self._built.ledger.history(limit=1_000_000)
+        merged = Counter((row.repository, row.physical, row.cause) for row in rows if row.action == "merged")
+        yield from (f"merged {number} times: {what}" for what, number in merged.items() if number > 1)
+        made = Counter((row.repository, row.ref, row.physical) for row in rows if row.action == "created")
+        for (repository, ref, physical), number in made.items():
+            lives = [
+                row.incarnation
+                for one in self._built.refs.identities(repository)
+                if (row := self._built.refs.newest(self._built.refs.repository_id(one), Ref.parse(ref)))
+            ]
+            if number > max(lives, default=0):
+                yield f"{physical} was made {number} times in {lives} lives"
+
+
+def snapshot(tables: TableUser, names: list[str]) -> dict[str, object]:
+    """Tables that are nobody's business, as they are."""
+    return {name: tables.table(name) if tables.exists(name) else None for name in names}
+
+
+def directories(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_dir()}

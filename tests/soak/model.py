@@ -1,0 +1,87 @@
+"""What people did, in its order, and what must and may therefore be in the end.
+
+Things are named so that no two are alike: columns `t0.c7`, partitions `t1/p7`, tables `born7`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+STABLE = ("t0", "t1")
+"""Tables that nobody drops."""
+TABLES = (*STABLE, "dropped")
+
+
+@dataclass(eq=False)
+class Life:
+    """One life of a branch or tag.
+
+    `own`: what people made on it. `dropped`: mirrors that they dropped. `mirror_life`: the incarnation in the marks of
+    the mirrors on which they worked, None before they saw any. `stale_life`: that of an earlier life's, which may still
+    stand; `?` where people cannot tell, and then nobody works on them.
+    """
+
+    name: str
+    own: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    mirror_life: str | None = None
+    stale_life: str | None = None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge: how much the source had of its own by then, and of the merges before."""
+
+    destination: Life
+    source: Life
+    commit: str
+    own: int
+
+
+@dataclass
+class Lake:
+    """One repository."""
+
+    repository: str
+    database: str
+    branches: dict[str, Life] = field(default_factory=dict)
+    tags: dict[str, Life] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
+    lives: list[Life] = field(default_factory=list)
+    merges: list[Merged] = field(default_factory=list)
+    born_of: list[tuple[Life, Life]] = field(default_factory=list)
+    """(source, life)"""
+
+    @property
+    def main(self) -> Life:
+        return self.branches["main"]
+
+    def mirrored(self) -> list[Life]:
+        """The branches that a rule mirrors."""
+        return [life for name, life in self.branches.items() if name.startswith("dev-")]
+
+    def must(self, lost: Collection[str] = ()) -> dict[Life, set[str]]:
+        """What every life has for certain: what was made on it, and what was merged into it.
+
+        `lost` are merge commits whose source nobody could tell.
+        """
+        found: dict[Life, set[str]] = {life: set() for life in self.lives}
+        for merge in self.merges:
+            if merge.commit not in lost:
+                found[merge.destination] |= found[merge.source] | set(merge.source.own[: merge.own])
+        return {life: things | set(life.own) for life, things in found.items()}
+
+    def may(self, life: Life) -> set[str]:
+        """What can be on a life at all: what was made wherever something came from. Late looks take what came later."""
+        came: dict[str, set[str]] = {}
+        for source, made in self.born_of:
+            came.setdefault(made.name, set()).add(source.name)
+        for merge in self.merges:
+            came.setdefault(merge.destination.name, set()).add(merge.source.name)
+        names, pending = {life.name}, [life.name]
+        while pending:
+            new = came.get(pending.pop(), set()) - names
+            names |= new
+            pending += new
+        return {thing for one in self.lives if one.name in names for thing in one.own}
