@@ -29,9 +29,9 @@ _BEGUN_AT_ONCE = 500
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed`, `column_check` and `pull_requests` are what was asked once and holds for the look. `begun` are the refs
-    whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are the branches whose logs are
-    not read to their ends.
+    `changed`, `column_check`, `pull_requests` and `generations` are what was asked once and holds for the look. `begun`
+    are the refs whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are the branches
+    whose logs are not read to their ends.
     """
 
     repository: Repository
@@ -45,6 +45,7 @@ class Sight:
     changed: dict[tuple[str, str], ChangedPaths] = field(default_factory=dict)
     column_check: ColumnCheck | None = None
     pull_requests: dict[str, str] | None = None
+    generations: dict[str, int] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
@@ -133,6 +134,13 @@ class Lineage:
         self._refs.update(row.id, watermark=watermark, as_of=as_of, waited=0)
         self._reload(sight, row.id)
         return self._refs.get(row.id)
+
+    def generation(self, sight: Sight, commit: str) -> int:
+        """How many commits lie before one; 0 where lakeFS does not know it."""
+        if commit not in sight.generations:
+            found = self._lakefs.get_commit(sight.repository.name, commit) if commit else None
+            sight.generations[commit] = found.generation if found is not None else 0
+        return sight.generations[commit]
 
     def _warn_of_others(self, sight: Sight) -> None:
         for other in self._refs.identities(sight.repository.name):

@@ -105,6 +105,7 @@ class MergeBook:
             destination_ref_id=destination.id,
             strategy=merge.strategy,
             own_commit="" if merge.is_metadata else merge.commit,
+            generation=merge.generation,
             head=sight.current.get(destination.ref, destination.head),
         )
 

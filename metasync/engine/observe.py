@@ -75,14 +75,14 @@ class Observer:
                 self._finder.walk(sight, row, scope)
         merges, behind = self._merges.pending(sight)
         unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
-        merged_into = {m.destination_ref_id for m in merges} | {m.destination_ref_id for m in behind} | sight.walking
-        unsettled |= merged_into
+        oldest = self._oldest(sight, merges, behind)
+        unsettled |= set(oldest)
         discovered = {
             row.id: self._discoverer.look(sight, row)
             for row in sight.rows
             if row.ref.type is RefType.BRANCH and row.ref in sight.current and row.id not in unsettled
         }
-        waiting = self._waiting(sight, merged_into)
+        waiting = self._waiting(sight, oldest)
         pauses = self._pauses.in_force()
         unborn = [row for row in sight.rows if self._is_unborn(sight, row) and row.id not in waiting]
         # Those that are paused keep nobody else from its turn.
@@ -205,19 +205,31 @@ class Observer:
     def _is_unborn(self, sight: Sight, row: RefRow) -> bool:
         return row.is_unborn and not row.replaced and row.ref in sight.current
 
-    def _waiting(self, sight: Sight, merged_into: set[int]) -> set[int]:
-        """The refs whose birth waits: for merges into them, or into the ref that they were created from, or its birth.
+    def _oldest(self, sight: Sight, merges: Iterable[MergeView], behind: Iterable[MergeRow]) -> dict[int, int]:
+        """Branch -> the generation of the oldest merge into it that is not done; 0 where its log is not read yet."""
+        oldest = dict.fromkeys(sight.walking, 0)
+        found = [(m.destination_ref_id, m.generation) for m in merges]
+        found += [(m.destination_ref_id, m.generation) for m in behind]
+        for into, generation in found:
+            oldest[into] = min(generation, oldest.get(into, generation))
+        return oldest
+
+    def _waiting(self, sight: Sight, oldest: dict[int, int]) -> set[int]:
+        """The refs whose birth waits: for merges into them, for those into their parent that came before, for its birth.
 
         Once nothing comes before it any more, a ref takes over what those merges have made of its parent.
         """
         waiting: set[int] = set()
         for row in list(sight.rows):
             unborn = self._is_unborn(sight, row)
-            if unborn and row.id in merged_into:
+            if unborn and row.id in oldest:
                 waiting.add(row.id)
             if row.parent_id is None or not (unborn or row.waited or row.id in sight.begun):
                 continue
-            if row.parent_id in merged_into or row.parent_id in waiting:
+            first = row.parent_id in oldest and oldest[row.parent_id] <= self._lineage.generation(
+                sight, row.born_commit
+            )
+            if first or row.parent_id in waiting:
                 waiting |= {row.id} if unborn else set()
                 self._refs.update(row.id, waited=1)
             elif row.waited:

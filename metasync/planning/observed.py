@@ -145,6 +145,7 @@ class MergeView:
     destination_ref_id: int
     strategy: str = ""
     own_commit: str = ""
+    generation: int = 0
     head: str = ""
     note: str = ""
     tables: tuple[MergeTableView, ...] = ()

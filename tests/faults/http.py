@@ -32,6 +32,15 @@ def at_random(seed: int, share: float, kinds: tuple[Fault, ...] = FAULTS) -> Cal
     return choose
 
 
+class QuietServer(ThreadingHTTPServer):
+    """One that says nothing of clients that were killed in the middle of a request."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        return
+
+
 @dataclass
 class HttpProxy:
     """Listens on `url` for lakeFS at `upstream`. An empty list is answered where a list was asked for."""
@@ -55,8 +64,7 @@ class HttpProxy:
             def log_message(self, *_: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -29,19 +29,19 @@ class People:
         self._number = 0
         self._doings: list[tuple[int, Callable[[], bool]]] = [
             (6, self.commit),
-            (6, self.create_branch),
+            (4, self.create_branch),
             (3, self.delete_branch),
             (1, self.create_again),
             (2, self.create_tag),
             (1, self.delete_tag),
-            (12, self.add_column),
+            (14, self.add_column),
             (8, self.add_partition),
             (4, self.make_table),
             (1, self.drop_mirror),
             (4, self.change_main),
-            (10, self.merge),
-            (3, self.merge_back),
-            (2, self.merge_across),
+            (6, self.merge),
+            (2, self.merge_back),
+            (1, self.merge_across),
         ]
 
     def prepare(self) -> None:

@@ -137,7 +137,7 @@ class Soak:
                 told = time.monotonic()
                 self.seen |= directories(self.sandbox.metastore.lake)
                 print(f"{end - told:5.0f} s left; {self.summary()}", flush=True)
-            time.sleep(self.dice.uniform(0, 0.1))
+            time.sleep(self.dice.uniform(0, 0.4))
 
     def settle(self) -> list[str]:
         """Everything works again; waits until nothing waits, and looks until a look finds nothing wrong."""
