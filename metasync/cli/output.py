@@ -146,7 +146,7 @@ def _merge_lines(change: MergeTable) -> list[tuple[str, str]]:
         lines += [(" ", f"    probably a rename: {old} -> {new}") for old, new in change.renames]
         if len(change.items) > 20:
             lines.append((" ", f"    and {len(change.items) - 20} more"))
-    if change.unborn and change.items:
+    if change.books_only and change.items:
         lines.append((" ", f"{change.physical}: will be made with {len(change.items)} changes merged ({way})"))
     if change.withheld:
         lines.append(("!", f"{change.physical}: waits for `metasync apply`, as it is destructive ({way})"))

@@ -15,7 +15,15 @@ from metasync.engine.apply_merge import MergeApplier
 from metasync.engine.partitions import PartitionWriter
 from metasync.engine.statistics import copy_statistics
 from metasync.engine.threads import parallel
-from metasync.errors import AlreadyExists, ChangedMeanwhile, LeaseLost, MetastoreError, MetasyncError, TemporaryError
+from metasync.errors import (
+    AlreadyExists,
+    ChangedMeanwhile,
+    ForeignTable,
+    LeaseLost,
+    MetastoreError,
+    MetasyncError,
+    TemporaryError,
+)
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
@@ -141,7 +149,7 @@ class Applier:
             if isinstance(change, CopyStatistics):
                 # Nobody's rows depend on them: a merge does not wait for them.
                 return Applied(change, "done", f"statistics not copied: {error}")
-            if isinstance(change, MergeTable):
+            if isinstance(change, MergeTable) and isinstance(error, MetastoreError | ForeignTable):
                 # Refused for good: the table waits for a person, and the merges behind it do not wait for the table.
                 refused = ItemConflict((), None, None, str(error), "metastore-refuses")
                 return Applied(change, "conflict", str(error), (refused,))

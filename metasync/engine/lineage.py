@@ -50,6 +50,10 @@ class Sight:
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
 
+    def has_ended(self, row: RefRow) -> bool:
+        """Whether this life of the ref is over, for certain."""
+        return row.replaced or row.life == "gone" or row.id in self.confirmed_gone
+
     def row(self, ref: Ref) -> RefRow | None:
         """The ref's present life."""
         return next((r for r in self.rows if r.ref == ref and not r.replaced), None)
@@ -164,7 +168,7 @@ class Lineage:
             if is_replaced(known, commit, events):
                 self._refs.update(row.id, replaced=1, missed_since=now)
             elif row.missed_since is not None:
-                self._refs.update(row.id, missed_since=None)
+                self._refs.update(row.id, missed_since=None, looked_last=0)
         elif commit is None and not row.replaced:
             if not self._is_gone(sight, row.ref):
                 return

@@ -107,6 +107,7 @@ class MergeBook:
             own_commit="" if merge.is_metadata else merge.commit,
             generation=merge.generation,
             head=sight.current.get(destination.ref, destination.head),
+            ended=sight.has_ended(destination),
         )
 
     def view(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
@@ -114,12 +115,10 @@ class MergeBook:
         view = self.outline(sight, merge, destination)
         if merge.state == "started":
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
-        if destination.life == "gone":
-            return view
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
         theirs, note = self.source_versions(sight, merge, source)
-        reading = self._lineage.read(sight, destination, partitions=True)
+        reading = Reading((), {}, ()) if view.ended else self._lineage.read(sight, destination, partitions=True)
         ours = self._versions.in_force(destination)
         tables = [
             table
@@ -132,7 +131,7 @@ class MergeBook:
             )
             is not None
         ]
-        statistics = self._statistics(sight, merge, source, destination, reading)
+        statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading)
         return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
 
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
@@ -193,8 +192,8 @@ class MergeBook:
         # A half-built mirror is none yet: its birth goes on.
         live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
-        # What its birth has not made yet is merged in the books alone, and then made so.
-        unborn = live is None and destination.is_unborn
+        # What its birth has not made yet is merged in the books, and then made so; what is to be dropped, there alone.
+        books_only = sight.has_ended(destination) or (live is None and destination.is_unborn)
         decides = merge.strategy in ("source-wins", "dest-wins")
         return MergeTableView(
             logical=logical,
@@ -202,8 +201,8 @@ class MergeBook:
             physical=physical,
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
-            problem=None if unborn else self._problem(sight, destination, physical, live),
-            unborn=unborn,
+            problem=None if books_only else self._problem(sight, destination, physical, live),
+            books_only=books_only,
             data_changed=decides and self._data_changed(sight, merge, versions),
             column_check=self._column_check(sight),
             emptied=self._emptied(sight, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),

@@ -168,6 +168,8 @@ class Observer:
                 continue
             if row.replaced or row.id in sight.confirmed_gone:
                 self._lineage.read(sight, row, partitions=True)
+                # From here on its versions come from merges alone: its tables are only there to be dropped.
+                self._refs.update(row.id, looked_last=1)
             elif row.ref in sight.current and (scope.full or row.is_unborn or sight.current[row.ref] != row.head):
                 self._lineage.read(sight, row, partitions=False)
 
@@ -215,7 +217,7 @@ class Observer:
         return oldest
 
     def _waiting(self, sight: Sight, oldest: dict[int, int]) -> set[int]:
-        """The refs whose birth waits: for merges into them, for those into their parent that came before, for its birth.
+        """The refs whose birth waits: for merges into them, for earlier ones into their parent, for the parent's birth.
 
         Once nothing comes before it any more, a ref takes over what those merges have made of its parent.
         """

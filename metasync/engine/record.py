@@ -74,6 +74,7 @@ class Recorder:
                 self._ledger.note(repository.name, "", "", change.name, "dropped-database", "", "")
             case EndRef():
                 self._refs.end(change.ref_id, kept=change.kept)
+                self._ledger.forget_destination(change.ref_id)
             case FinishMerge():
                 self._ledger.finish_merge(change.merge_id)
             case DiscoverPartitions():
@@ -145,7 +146,7 @@ class Recorder:
                     tag,
                     now,
                 )
-            if change.unborn and "after" in made:
+            if change.books_only and "after" in made:
                 pin_again(connection, change.destination_ref_id, change.logical, made["after"], definitions["after"])
             for head in change.heads if "after" in made else ():
                 note_head(connection, change.destination_ref_id, head, made["after"], now)
@@ -164,7 +165,7 @@ class Recorder:
             if change.waiting is not None and done:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
                 source = made.get("source", change.source_version)
-                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, unborn=False)
+                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, books_only=False)
                 ledger_store.keep_plan(
                     connection,
                     "withheld",

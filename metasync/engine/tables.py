@@ -65,12 +65,16 @@ class TableReader:
         """The tables of a ref, and the head at which they were read.
 
         With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
-        was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving.
+        was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving. What a
+        ref was that has been looked at for the last time is in the books already.
         """
+        if row.looked_last:
+            return self._look(repository, row), head
         for _ in range(_READINGS):
             reading = self._look(repository, row)
             self._note(repository, row, head, reading, partitions=partitions)
-            now = self._lakefs.get_ref(repository.name, row.ref) if row.ref.type is RefType.BRANCH else head
+            moves = row.ref.type is RefType.BRANCH and not row.replaced
+            now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
                 self._refs.note_head(row.id, head, self._versions.newest_id())
                 return reading, head

@@ -173,11 +173,14 @@ class LakeFS:
             cursor = page.pagination.next_offset
 
     def has_objects(self, repository: str, ref: str, path: str) -> bool:
-        """Whether there is any object below a path (without slashes at its ends)."""
-        page = self.call(
-            "list_objects", f"{repository} {ref}", self.objects.list_objects,
-            repository, ref, prefix=f"{path}/", amount=1,
-        )  # fmt: skip
+        """Whether there is any object below a path (without slashes at its ends); none on a ref that is not there."""
+        try:
+            page = self.call(
+                "list_objects", f"{repository} {ref}", self.objects.list_objects,
+                repository, ref, prefix=f"{path}/", amount=1,
+            )  # fmt: skip
+        except NotThere:
+            return False
         return bool(page.results)
 
     def payload_of_run(self, repository: str, commit: str, event_type: str) -> dict[str, Any] | None:

@@ -323,7 +323,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
 def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     if merge.started:
         # Planned before a crash: those very changes are finished, nothing is computed anew.
-        draft.changes += [replace(change, resumed=True) for change in merge.unfinished]
+        draft.changes += [replace(change, resumed=True, books_only=merge.ended) for change in merge.unfinished]
         draft.changes.append(_finish(merge))
         return
     subject = f"{merge.source} -> {merge.destination}"

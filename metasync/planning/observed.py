@@ -111,8 +111,8 @@ class MergeTableView:
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
     commit changed objects below it; `column_check`, which changes of type the metastore refuses;
-    `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `unborn`: the
-    destination's table is still to be made by its birth, if at all.
+    `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `books_only`:
+    the destination's table is still to be made by its birth, or its ref has ended; nothing is written.
     """
 
     logical: TableName
@@ -125,7 +125,7 @@ class MergeTableView:
     data_changed: bool = False
     column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
-    unborn: bool = False
+    books_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class MergeView:
 
     `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone. `head` is the
     destination's by now, `own_commit` the merge commit itself where what is written holds from there on. `statistics`
-    are to be copied: of tables whose data is the source's alone.
+    are to be copied: of tables whose data is the source's alone. `ended`: the destination is gone by now.
     """
 
     id: int
@@ -152,6 +152,7 @@ class MergeView:
     statistics: tuple[CopyStatistics, ...] = ()
     unfinished: tuple[MergeTable, ...] = ()
     started: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class MergeTable:
     with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
     the table's `transient_lastDdlTime` when it was planned: a `resumed` change finds by it whether somebody undid what
     was written before a crash. `undoes`: takes an earlier merge back. `waiting` is the change that makes what was
-    withheld, once somebody applies it. `unborn`: it is for the books alone, by which the table will be made.
+    withheld, once somebody applies it. `books_only`: nothing is written, as the table will be made by the books,
+    or its ref has ended.
     """
 
     merge_id: int
@@ -90,14 +91,14 @@ class MergeTable:
     undoes: bool = False
     stamp: str = ""
     resumed: bool = False
-    unborn: bool = False
+    books_only: bool = False
     waiting: MergeTable | None = None
     kind: Literal["merge-table"] = "merge-table"
 
     @property
     def writes(self) -> bool:
         """Whether the metastore has to be changed."""
-        return not self.unborn and (self.before != self.after or bool(self.partitions))
+        return not self.books_only and (self.before != self.after or bool(self.partitions))
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,18 @@ class Ledger:
                 .values(state=state, closed_at=self._database.now(), resolution=resolution)
             )
 
+    def forget_destination(self, ref_id: int) -> None:
+        """The ref has ended: nobody decides any more about merges into it."""
+        now = self._database.now()
+        mine = (conflicts.c.destination_ref_id == ref_id, conflicts.c.state == "open")
+        waiting = [
+            row.id for row in self.waiting_plans() if any(m.destination_ref_id == ref_id for m in row.plan.merges)
+        ]
+        with self._database.transaction() as connection:
+            connection.execute(update(conflicts).where(*mine).values(state="superseded", closed_at=now))
+            which = plans.c.id.in_(waiting)
+            connection.execute(update(plans).where(which).values(state="superseded", closed_at=now))
+
     # Plans
 
     def keep_plan(self, kind: str, subject: str, reason: str, plan: Plan) -> int:

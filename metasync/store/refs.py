@@ -22,7 +22,8 @@ class RefRow:
     """One life of a ref. `watermark`: the newest version of the parent's history that it inherits.
 
     Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
-    `waited`: its birth had to wait for merges into its parent.
+    `waited`: its birth had to wait for merges into its parent. `looked_last`: it has ended, and its tables were looked
+    at after that.
     """
 
     id: int
@@ -45,6 +46,7 @@ class RefRow:
     walk_at: str | None
     discovered_head: str | None
     waited: bool
+    looked_last: bool
 
     @property
     def is_unborn(self) -> bool:
@@ -374,4 +376,5 @@ def _ref(row: Row[Any]) -> RefRow:
         walk_at=row.walk_at,
         discovered_head=row.discovered_head,
         waited=bool(row.waited),
+        looked_last=bool(row.looked_last),
     )

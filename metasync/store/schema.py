@@ -83,6 +83,7 @@ refs = Table(
     Column("walk_head", String(64)),
     Column("walk_at", String(64)),
     Column("waited", Integer, nullable=False, default=0),
+    Column("looked_last", Integer, nullable=False, default=0),
     Column("discovered_head", String(64)),
     UniqueConstraint("repository_id", "type", "name", "incarnation"),
 )

@@ -83,6 +83,48 @@ def test_merges_into_a_branch_whose_tables_are_still_to_be_made(world: World, de
         assert not built.ledger.conflicts() and not built.ledger.open_merges(1)
 
 
+def test_a_chain_through_a_branch_that_is_gone_by_the_time(world: World) -> None:
+    """dev-1 -> dev-2 -> main, with dev-2 deleted before anybody looks: its merges are done in the books."""
+    world.create_table("t", "id:bigint", "dt:string")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.sync()
+    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
+    world.tables.add_partitions(world.name("t", "dev-1"), ("2",))
+    world.lake.write("dev-1", "wh/t/dt=2/f")
+    world.lake.merge("dev-1", "dev-2")
+    world.tables.add_column(world.name("t", "dev-2"), "b", "int")
+    world.lake.write("dev-2", "wh/t/g")
+    world.lake.merge("dev-2")
+    world.lake.delete_branch("dev-2")
+    before = world.directories()
+    for _ in range(2):
+        assert not world.sync().failures
+    assert world.tables.columns(world.name("t")) == ["id", "b", "a"]
+    assert world.tables.partitions(world.name("t")) == [("2",)]
+    assert f"{world.database}__dev_2" not in world.tables.databases() and world.directories() == before
+
+
+def test_what_waited_for_a_person_on_a_branch_goes_with_the_branch(world: World) -> None:
+    world.create_table("t", "id:bigint old:int", k="1")
+    world.create_table("u", "id:bigint old:int")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.sync()
+    world.tables.set_parameter(world.name("t", "dev-1"), "k", "one")
+    world.tables.set_parameter(world.name("t", "dev-2"), "k", "two")
+    world.tables.drop_column(world.name("u", "dev-1"), "old")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1", "dev-2")
+    assert world.sync().conflicts == 1
+    with parts(world.settings()) as built:
+        assert len(built.ledger.waiting_plans()) == 1
+    world.lake.delete_branch("dev-2")
+    assert not world.sync().failures
+    with parts(world.settings()) as built:
+        assert not built.ledger.conflicts() and not built.ledger.waiting_plans()
+
+
 def test_a_branch_off_a_merge_that_is_not_done_yet_has_what_it_brought(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")

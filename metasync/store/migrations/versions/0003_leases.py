@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("refs", sa.Column("walk_head", sa.String(length=64), nullable=True))
     op.add_column("refs", sa.Column("walk_at", sa.String(length=64), nullable=True))
     op.add_column("refs", sa.Column("waited", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("refs", sa.Column("looked_last", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("refs") as refs:
         refs.drop_column("tables_read_at")
     op.add_column("repositories", sa.Column("blocked", sa.Text(), nullable=False, server_default=""))
