@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.engine.partitions import PartitionWriter
-from metasync.errors import ChangedMeanwhile, NotFound
+from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Database, FieldSchema, Partition, Table, TableName
@@ -68,6 +68,8 @@ class MergeApplier:
         if change.conflicts:
             return change.conflicts
         if not change.writes:
+            if change.resumed and change.before is None:
+                self._abandon(change)
             return ()
         home = Home(repository.name, change.destination.name)
         live = self._metastore.get_table(change.physical)
@@ -220,7 +222,7 @@ class MergeApplier:
     ) -> Sequence[ItemConflict]:
         """A table born on the source, made at the destination's location; on a mirrored branch it is a mirror."""
         assert change.after is not None
-        making = f"merge-{change.merge_id}"
+        making = _making(change)
         ref = change.destination.name
         if live is not None and live.parameters.get(MAKING) != making:
             ignored = self._rules.ignored_parameters(repository.name)
@@ -232,20 +234,29 @@ class MergeApplier:
         if self._metastore.get_database(change.physical.database) is None:
             root = ref_root(table.sd.location or "", ref)
             self._metastore.create_database(Database(change.physical.database, root), root)
-        self._builder.build(
-            Blueprint(
-                table=table,
-                partitions=lambda: (
-                    partition_from(p.after, table, ref)
-                    for p in sorted(change.partitions, key=lambda p: p.values)
-                    if p.after
-                ),
-                making=making,
-                marks={},
-                constraints=moved_to(change.after.constraints, lambda parent: self._parent(repository, change, parent)),
-            )
+        blueprint = Blueprint(
+            table=table,
+            partitions=lambda: (
+                partition_from(p.after, table, ref)
+                for p in sorted(change.partitions, key=lambda p: p.values)
+                if p.after
+            ),
+            making=making,
+            marks={},
+            constraints=moved_to(change.after.constraints, lambda parent: self._parent(repository, change, parent)),
         )
+        try:
+            self._builder.build(blueprint)
+        except MetastoreError:
+            self._abandon(change)
+            raise
         return ()
+
+    def _abandon(self, change: MergeTable) -> None:
+        """Removes what a build was cut short of that nobody will finish: it was refused, or its ref has ended."""
+        live = self._metastore.get_table(change.physical)
+        if live is not None and live.parameters.get(MAKING) == _making(change):
+            self._builder.remove(change.physical, live)
 
     def _drop_on_destination(self, change: MergeTable, live: Table | None, home: Home) -> Sequence[ItemConflict]:
         if live is None:
@@ -260,6 +271,10 @@ class MergeApplier:
             raise ChangedMeanwhile(f"{change.physical}: was changed since its drop was planned; it is not dropped")
         self._metastore.drop_table(change.physical)
         return ()
+
+
+def _making(change: MergeTable) -> str:
+    return f"merge-{change.merge_id}"
 
 
 def _waiting_room(definition: PartitionDefinition) -> str | None:

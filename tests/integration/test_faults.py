@@ -17,6 +17,7 @@ from hmsclient.genthrift.hive_metastore import ttypes
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
 from metasync.errors import PermanentError, TemporaryError
+from metasync.model.hms import TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.service import parts
 from tests.conftest import World
@@ -187,6 +188,36 @@ def test_a_metastore_that_refuses_stops_that_table_alone(world: World, proxy: Th
     proxy.refuse = lambda call: None
     assert settle(world) == 0
     check_birth(world, "dev-1")
+
+
+@pytest.mark.parametrize("how", ["refused", "ended"])
+def test_a_table_of_a_merge_that_will_never_be_whole_is_removed(world: World, proxy: ThriftProxy, how: str) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    settle(world)
+    world.tables.create_table(world.name("born", "dev-1"), world.location("wh/born", "dev-1"), [("id", "bigint")])
+    world.lake.write("dev-1", "wh/born/f")
+    born = TableName.parse(world.name("born", "dev-2"))
+
+    def is_last_step(call: Call) -> bool:
+        table = getattr(call.arguments, "new_tbl", None)
+        return table is not None and (table.dbName, table.tableName) == (born.database, born.table)
+
+    if how == "refused":
+        proxy.refuse = lambda call: ttypes.MetaException("no") if is_last_step(call) else None
+    else:
+        proxy.choose = lambda call: "before" if is_last_step(call) else None
+    world.lake.merge("dev-1", "dev-2")
+    result = world.sync()
+    assert result.conflicts == 1 if how == "refused" else result.failures
+    proxy.refuse, proxy.choose = (lambda call: None), thrift.calm
+    if how == "ended":
+        assert world.tables.exists(str(born))
+        world.lake.delete_branch("dev-2")
+        settle(world)
+        assert f"{world.database}__dev_2" not in world.tables.databases()
+    assert not world.tables.exists(str(born))
 
 
 # People in between

@@ -132,7 +132,7 @@ class Soak:
             self.chaos.mend()
             if time.monotonic() > mishap:
                 self.chaos.do()
-                mishap = time.monotonic() + self.dice.uniform(0.5, 4.0)
+                mishap = time.monotonic() + self.dice.uniform(1.0, 8.0)
             if time.monotonic() > told + 15:
                 told = time.monotonic()
                 self.seen |= directories(self.sandbox.metastore.lake)
