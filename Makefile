@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format lock unit mutation clean
+SECONDS := 600
+SEED := 1
+
+.PHONY: help demo test lint format lock unit soak bench mutation clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -28,6 +31,12 @@ test: lint ## Lint, then every test: unit, contract, integration, acceptance
 unit: $(STAMP) ## Only the pure tests, in seconds
 	$(BIN)/python -m pytest tests/unit
 
+soak: $(STAMP) ## People and accidents on two services for SECONDS (600), by a SEED (1); then every invariant is checked
+	$(BIN)/python -m tests.soak.run --seconds $(SECONDS) --seed $(SEED)
+
+bench: $(STAMP) ## Webhooks a second, beside a bare endpoint of the same run
+	$(BIN)/python benchmarks/webhook.py
+
 mutation: $(STAMP) ## Change planning/ word by word and see which changes the pure tests notice (20 to 30 minutes)
 	METASYNC_LAWS=few $(BIN)/mutmut run
 	$(BIN)/mutmut export-cicd-stats
@@ -35,14 +44,14 @@ mutation: $(STAMP) ## Change planning/ word by word and see which changes the pu
 	  print(s, "killed: %.1f%%" % (100 * (s["killed"] + s["timeout"]) / s["total"]))'
 
 lint: $(STAMP) ## Format, lint, types and import floors, checked
-	$(BIN)/ruff format --check metasync tests
-	$(BIN)/ruff check metasync tests
+	$(BIN)/ruff format --check metasync tests benchmarks
+	$(BIN)/ruff check metasync tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## Format and mend what can be mended
-	$(BIN)/ruff format metasync tests
-	$(BIN)/ruff check --fix metasync tests
+	$(BIN)/ruff format metasync tests benchmarks
+	$(BIN)/ruff check --fix metasync tests benchmarks
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv)

@@ -207,4 +207,5 @@ class TableUser:
 
     def _set_columns(self, table: Table, columns: tuple[FieldSchema, ...], *, cascade: bool) -> None:
         changed = replace(table, sd=replace(table.sd, cols=columns))
-        self.metastore.alter_table(changed, cascade=cascade and bool(table.partition_keys))
+        # Who reads a table and writes it back must not write over what came in between.
+        self.metastore.alter_table(changed, cascade=cascade and bool(table.partition_keys), was=table)

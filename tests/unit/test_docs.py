@@ -40,3 +40,11 @@ def test_every_conflict_has_its_name_and_its_help_on_the_page() -> None:
 def _reasons(case: Case) -> list[str]:
     said = case.words.get("conflicts", {})
     return [reason for reason in said.values() if isinstance(reason, str)]
+
+
+def test_every_kind_of_notice_is_explained() -> None:
+    operations = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([a-z-]+)`", operations))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in Path(metasync.__file__).parent.rglob("*.py"))
+    kinds = set(re.findall(r'Notice\(\s*"([a-z-]+)"', source)) | {"failed", "delayed", "other-store", "older-store"}
+    assert len(kinds) > 20 and kinds <= explained, kinds - explained
