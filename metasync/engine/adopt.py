@@ -130,7 +130,8 @@ class Adopter:
                     known = {logical: version for logical, version in known.items() if logical in whole}
             for logical, version in known.items():
                 self._versions.add(row.id, logical, version.definition, (), row.head)
-            self._refs.note_head(row.id, sight.current.get(row.ref, row.head), self._versions.newest_id())
+            head = sight.current.get(row.ref, row.head)
+            self._refs.note_head(row.id, head, self._versions.newest_id(), whole=True)
 
     def _take(self, row: RefRow, marked: Sequence[Marked]) -> None:
         half_built = [one for one in marked if one.marks.making and one.table is not None]

@@ -142,16 +142,34 @@ class MergeBook:
             self._lineage.read(sight, source, partitions=True)
             if not at or sight.current[source.ref] == at:
                 return self._versions.in_force(source), ""
-        for ref_id, watermark in self._refs.at_commit(sight.repository_id, [at]).get(at, []) if at else []:
-            if ref_id == source.id:
-                return self._versions.in_force(source, watermark), ""
         if alive:
             self._lineage.read(sight, source, partitions=True)
-            return (
-                self._versions.in_force(source),
-                f"{source.ref} was never seen at the merged commit {at[:12]}; its tables are taken as they are now",
-            )
-        return self._versions.in_force(source), f"{source.ref} is gone; its tables are taken as they were last seen"
+        now = self._versions.in_force(source)
+        for ref_id, watermark in self._refs.at_commit(sight.repository_id, [at]).get(at, []) if at else []:
+            if ref_id == source.id:
+                return self._as_of(source, at, self._versions.in_force(source, watermark), now)
+        if alive:
+            why = f"{source.ref} was never seen at the merged commit {at[:12]}; its tables are taken as they are now"
+            return now, why
+        return now, f"{source.ref} is gone; its tables are taken as they were last seen"
+
+    def _as_of(
+        self, source: RefRow, at: str, then: dict[TableName, Version], now: dict[TableName, Version]
+    ) -> tuple[dict[TableName, Version], str]:
+        """The tables at a commit; those whose partitions were not read at it as they are now, unless dropped since."""
+        if self._refs.is_whole(source.id, at):
+            return then, ""
+        later = {
+            logical: version
+            for logical, version in now.items()
+            if version.definition is not None
+            and (before := then.get(logical)) is not None
+            and before.id != version.id
+            and self._versions.definition(version.definition).header.partition_keys
+        }
+        names = ", ".join(str(logical) for logical in sorted(later))
+        why = f"partitions of {source.ref} were not read at the merged commit {at[:12]}; taken as they are now: {names}"
+        return then | later, why if later else ""
 
     def rule_for(self, sight: Sight, source: RefRow, destination: RefRow, logical: TableName) -> Rule | None:
         """The rule of the mirrored side: the destination's, else the source's, else that of the source's forebears."""

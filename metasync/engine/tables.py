@@ -76,7 +76,7 @@ class TableReader:
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
-                self._refs.note_head(row.id, head, self._versions.newest_id())
+                self._refs.note_head(row.id, head, self._versions.newest_id(), whole=partitions)
                 return reading, head
             head = now
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")

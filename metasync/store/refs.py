@@ -228,10 +228,19 @@ class RefStore:
 
     # Heads
 
-    def note_head(self, ref_id: int, commit: str, watermark: int) -> None:
-        """The tables of the ref were read while `commit` was its head; `watermark` was its newest version."""
+    def note_head(self, ref_id: int, commit: str, watermark: int, *, whole: bool) -> None:
+        """The tables of the ref were read while `commit` was its head; `watermark` was its newest version.
+
+        `whole`: with the partitions of all tables, which else are as old as each table's last version.
+        """
         with self._database.transaction() as connection:
-            note_head(connection, ref_id, commit, watermark, self._database.now())
+            note_head(connection, ref_id, commit, watermark, self._database.now(), whole=whole)
+
+    def is_whole(self, ref_id: int, commit: str) -> bool:
+        """Whether the ref's tables were read with their partitions when they were last read at a commit."""
+        query = select(heads.c.whole).where(heads.c.ref_id == ref_id, heads.c.commit == commit)
+        with self._database.reading() as connection:
+            return bool(connection.execute(query).scalar_one_or_none())
 
     def at_commit(self, repository_id: int, commits: Iterable[str]) -> dict[str, list[tuple[int, int]]]:
         """Commit -> (ref id, watermark) of the refs whose tables were read at it."""
@@ -345,13 +354,14 @@ def pin_again(connection: Connection, ref_id: int, logical: TableName, version: 
         connection.execute(update(mirrors).where(*which).values(version=version, definition=definition, copy_of=None))
 
 
-def note_head(connection: Connection, ref_id: int, commit: str, watermark: int, now: float) -> None:
+def note_head(
+    connection: Connection, ref_id: int, commit: str, watermark: int, now: float, *, whole: bool = True
+) -> None:
     """As `RefStore.note_head`, inside a transaction."""
-    result = connection.execute(
-        update(heads).where(heads.c.ref_id == ref_id, heads.c.commit == commit).values(watermark=watermark, seen_at=now)
-    )
-    if result.rowcount == 0:
-        connection.execute(insert(heads).values(ref_id=ref_id, commit=commit, watermark=watermark, seen_at=now))
+    values = {"watermark": watermark, "seen_at": now, "whole": int(whole)}
+    which = (heads.c.ref_id == ref_id, heads.c.commit == commit)
+    if connection.execute(update(heads).where(*which).values(values)).rowcount == 0:
+        connection.execute(insert(heads).values(ref_id=ref_id, commit=commit, **values))
 
 
 def _ref(row: Row[Any]) -> RefRow:

@@ -95,9 +95,10 @@ heads = Table(
     Column("commit", String(64), primary_key=True),
     Column("watermark", Integer, nullable=False),
     Column("seen_at", Float, nullable=False),
+    Column("whole", Integer, nullable=False, default=1),
     Index(None, "commit"),
 )
-"""A ref's head and the newest version in force when its tables were read at it."""
+"""A ref's head and the newest version in force when its tables were read at it; `whole`: with all their partitions."""
 
 versions = Table(
     "versions",

@@ -49,3 +49,4 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pauses")),
     )
+    op.add_column("heads", sa.Column("whole", sa.Integer(), nullable=False, server_default="0"))
