@@ -73,16 +73,14 @@ def _build(settings: Settings, stores: Stores) -> Parts:
     reader = TableReader(lakefs, metastore, refs, versions, rules, instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     sources = SourceFinder(lakefs, refs, ledger)
-    finder = MergeFinder(lakefs, refs, ledger, sources)
+    finder = MergeFinder(lakefs, refs, ledger, stores.history, sources)
     merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
-    recorder = Recorder(database, refs, versions, ledger, stores.notices)
+    recorder = Recorder(stores)
     controller = Controller(settings, stores, rules, observer, applier, recorder, metrics)
-    resolver = Resolver(
-        settings, rules, observer, controller, lakefs, lineage, merges, refs, versions, ledger, metastore
-    )
+    resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
     return Parts(
         **vars(stores),
         settings=settings,
@@ -91,8 +89,8 @@ def _build(settings: Settings, stores: Stores) -> Parts:
         metastore=metastore,
         controller=controller,
         resolver=resolver,
-        undoer=Undoer(controller, lineage, refs, versions, ledger, metastore),
-        comparer=Comparer(settings, rules, controller, observer, lineage, merges, refs, versions, ledger),
+        undoer=Undoer(stores, controller, lineage, metastore),
+        comparer=Comparer(settings, stores, rules, controller, observer, lineage, merges),
         adopter=Adopter(settings, stores, rules, controller, lineage, metastore),
         waiter=Waiter(rules, stores),
         metrics=metrics,

@@ -126,10 +126,10 @@ def refresh_gauges(built: Parts) -> None:
     depth, age = built.queue.depth()
     built.metrics.queue.set(depth)
     built.metrics.queue_age.set(age)
-    counts = built.ledger.counts()
-    built.metrics.conflicts.set(counts["conflicts"])
-    built.metrics.plans.set(counts["plans"])
-    built.metrics.source_unknown.set(counts["source_unknown"])
+    conflicts, plans = built.decisions.counts()
+    built.metrics.conflicts.set(conflicts)
+    built.metrics.plans.set(plans)
+    built.metrics.source_unknown.set(built.ledger.count_unknown())
 
 
 def _is_loopback(host: str) -> bool:

@@ -23,9 +23,9 @@ def status(context: Context) -> None:
     """What waits, what needs somebody, and how many refs are mirrored."""
     with open_stores(context.settings.store) as built:
         depth, age = built.queue.depth()
-        counts = built.ledger.counts()
+        open_conflicts, _ = built.decisions.counts()
         dead = built.queue.list(["dead"])
-        plans = built.ledger.waiting_plans()
+        plans = built.decisions.waiting_plans()
         refs = built.refs.every()
         value: dict[str, Any] = {
             "mode": context.settings.mode,
@@ -34,8 +34,8 @@ def status(context: Context) -> None:
             "queued_events": depth,
             "oldest_event_seconds": round(age, 1),
             "dead_events": len(dead),
-            "open_conflicts": counts["conflicts"],
-            "merges_with_unknown_source": counts["source_unknown"],
+            "open_conflicts": open_conflicts,
+            "merges_with_unknown_source": built.ledger.count_unknown(),
             "paused": [
                 {"rule": p.rule or "all", "reason": p.reason, "by": p.by, "until": when(p.until)}
                 for p in built.pauses.in_force()
@@ -74,7 +74,7 @@ def status(context: Context) -> None:
         context.output.line("!", f"plan {p.id} waits: {p.subject}: {p.reason}; metasync apply {p.id}")
     if dead:
         context.output.line("!", "dead events: metasync events list --state dead")
-    if counts["conflicts"]:
+    if open_conflicts:
         context.output.line("!", "conflicts: metasync conflicts")
 
 
@@ -117,7 +117,7 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
         context.output.rows("log", _log(context, repository, table, limit), empty=f"{table} was never seen")
         return
     with open_stores(context.settings.store) as built:
-        found = built.ledger.history(repository, None, limit)
+        found = built.history.rows(repository, None, limit)
     rows = [
         {
             "at": when(h.at),
@@ -164,7 +164,7 @@ def conflicts(context: Context, every: bool) -> None:
     """The items that a person must decide."""
     states = ("open", "resolved", "superseded") if every else ("open",)
     with open_stores(context.settings.store) as built:
-        found = built.ledger.conflicts(states)
+        found = built.decisions.conflicts(states)
     rows: list[dict[str, Any]] = [
         {
             "id": c.id,

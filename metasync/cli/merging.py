@@ -97,7 +97,7 @@ def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[s
     with parts(context.settings) as built:
         chosen: Side = "ours" if side == "ours" else "theirs"
         result = built.resolver.resolve(conflict_id, chosen, items, context.output.outcome)
-        still = built.ledger.conflicts()
+        still = built.decisions.conflicts()
     table = next(((c.merge_id, c.logical) for c in still if c.id == conflict_id), None)
     left = [item_name(c.path) for c in still if (c.merge_id, c.logical) == table and c.choice is None]
     if left and not result.plans:

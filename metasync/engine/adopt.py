@@ -47,7 +47,7 @@ class Adopter:
         self._database = stores.database
         self._refs = stores.refs
         self._versions = stores.versions
-        self._ledger = stores.ledger
+        self._history = stores.history
         self._rules = rules
         self._controller = controller
         self._lineage = lineage
@@ -75,7 +75,9 @@ class Adopter:
             for ref, marked in by_ref.items():
                 self._take(rows[ref], marked)
             self._refs.block(sight.repository_id, "")
-            self._ledger.note(repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt")
+            self._history.note(
+                repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt"
+            )
         return found
 
     def _ours(self, repository: str) -> tuple[str, str]:

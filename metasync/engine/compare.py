@@ -19,9 +19,10 @@ from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings import Settings
-from metasync.store.ledger import METADATA, Ledger, MergeRow
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import Version, VersionStore
+from metasync.store.ledger import METADATA, MergeRow
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
+from metasync.store.versions import Version
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,12 @@ class Comparer:
     def __init__(
         self,
         settings: Settings,
+        stores: Stores,
         rules: RuleSet,
         controller: Controller,
         observer: Observer,
         lineage: Lineage,
         merges: MergeBook,
-        refs: RefStore,
-        versions: VersionStore,
-        ledger: Ledger,
     ) -> None:
         self._safety = settings.safety
         self._rules = rules
@@ -69,9 +68,9 @@ class Comparer:
         self._observer = observer
         self._lineage = lineage
         self._merges = merges
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
 
     def diff(self, repository: str, one: str, other: str) -> tuple[TableDiff, ...]:
         """What leads from the tables of ref `one` to those of ref `other`."""

@@ -69,7 +69,7 @@ class Controller:
         self._leases = stores.leases
         self._refs = stores.refs
         self._pauses = stores.pauses
-        self._ledger = stores.ledger
+        self._decisions = stores.decisions
         self._rules = rules
         self._observer = observer
         self._applier = applier
@@ -117,10 +117,10 @@ class Controller:
                     log.error("nothing is written", repository=scope.repository, reason=plan.refusal)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
                 if plan.refusal:
-                    plan_id = self._ledger.keep_plan("unsafe", scope.repository, plan.refusal, plan)
+                    plan_id = self._decisions.keep_plan("unsafe", scope.repository, plan.refusal, plan)
                     log.warning("plan refused", repository=scope.repository, reason=plan.refusal, plan=plan_id)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
-                self._ledger.supersede_unsafe(scope.repository)
+                self._decisions.supersede_unsafe(scope.repository)
                 made = self._execute(observed, plan, stop, told)
                 self._recorder.said(plan, made)
                 outcomes += made

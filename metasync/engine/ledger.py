@@ -16,6 +16,7 @@ from metasync.engine.sources import SourceFinder
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent
 from metasync.planning.plan import Notice
+from metasync.store.history import History
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefRow, RefStore
 
@@ -39,10 +40,11 @@ class _Stretch:
 class MergeFinder:
     """Enters each merge commit of a watched branch once."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, sources: SourceFinder) -> None:
+    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History, sources: SourceFinder) -> None:
         self._lakefs = lakefs
         self._refs = refs
         self._ledger = ledger
+        self._history = history
         self._sources = sources
 
     def walk(self, sight: Sight, row: RefRow, scope: Scope) -> None:
@@ -164,7 +166,7 @@ class MergeFinder:
         self._note(sight, row, found, commit.id)
 
     def _note(self, sight: Sight, row: RefRow, notice: Notice, commit: str) -> None:
-        self._ledger.note_once(
+        self._history.note_once(
             sight.repository.name,
             str(row.ref),
             notice.kind,

@@ -25,25 +25,25 @@ from metasync.planning.plan import (
     subject_of,
 )
 from metasync.planning.words import describe
-from metasync.store import Database
-from metasync.store import ledger as ledger_store
-from metasync.store.ledger import Ledger
-from metasync.store.notices import Notices
-from metasync.store.refs import RefStore, note_head, pin_again
-from metasync.store.versions import Version, VersionStore, add_version
+from metasync.store.decisions import keep_plan, replace_conflicts
+from metasync.store.history import note
+from metasync.store.ledger import close_table
+from metasync.store.refs import note_head, pin_again
+from metasync.store.stores import Stores
+from metasync.store.versions import Version, add_version
 
 
 class Recorder:
     """Keeps the books: pins before a birth, plans before a merge, versions, edges, conflicts and history after."""
 
-    def __init__(
-        self, database: Database, refs: RefStore, versions: VersionStore, ledger: Ledger, notices: Notices
-    ) -> None:
-        self._notices = notices
-        self._database = database
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
+    def __init__(self, stores: Stores) -> None:
+        self._database = stores.database
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
+        self._decisions = stores.decisions
+        self._history = stores.history
+        self._notices = stores.notices
 
     def said(self, plan: Plan, outcomes: Sequence[Applied] = ()) -> None:
         """What a person should know by now about a repository, in place of what the last look said."""
@@ -67,14 +67,14 @@ class Recorder:
             case CreateMirror():
                 self._refs.made(change.ref_id, change.logical)
                 detail = f"{change.columns} columns, {change.partitions} partitions"
-                self._history(repository, change.ref, change, "created", detail, f"birth of {change.ref}")
+                self._tell(repository, change.ref, change, "created", detail, f"birth of {change.ref}")
             case DropTable():
-                self._history(repository, change.ref, change, "dropped", "", f"end of {change.ref}")
+                self._tell(repository, change.ref, change, "dropped", "", f"end of {change.ref}")
             case DropDatabase():
-                self._ledger.note(repository.name, "", "", change.name, "dropped-database", "", "")
+                self._history.note(repository.name, "", "", change.name, "dropped-database", "", "")
             case EndRef():
                 self._refs.end(change.ref_id, kept=change.kept)
-                self._ledger.forget_destination(change.ref_id)
+                self._decisions.forget_destination(change.ref_id)
             case FinishMerge():
                 self._ledger.finish_merge(change.merge_id)
             case DiscoverPartitions():
@@ -82,7 +82,7 @@ class Recorder:
             case MergeTable():
                 self._merged(repository, change, outcome)
 
-    def _history(
+    def _tell(
         self,
         repository: Repository,
         ref: object,
@@ -91,7 +91,7 @@ class Recorder:
         detail: str,
         cause: str,
     ) -> None:
-        self._ledger.note(repository.name, str(ref), str(change.logical), str(change.physical), action, detail, cause)
+        self._history.note(repository.name, str(ref), str(change.logical), str(change.physical), action, detail, cause)
 
     def born(self, ref_id: int) -> None:
         """Everything that the ref was to get is made, or refused."""
@@ -112,7 +112,7 @@ class Recorder:
         self._versions.add(change.ref_id, change.logical, definition, (newest.id,), change.commit)
         made = sum(p.after is not None for p in change.partitions)
         detail = f"+{made} -{len(change.partitions) - made} partitions"
-        self._ledger.note(
+        self._history.note(
             repository.name, str(change.ref), str(change.logical), str(change.physical), "discovered", detail,
             f"commit {change.commit[:12]}",
         )  # fmt: skip
@@ -127,8 +127,8 @@ class Recorder:
         definitions = {version.content: self._content(version.content, change, newest) for version in added}
         with self._database.transaction() as connection:
             if not change.undoes:
-                ledger_store.replace_conflicts(connection, change, outcome.conflicts, now)
-                ledger_store.close_table(connection, change, "conflict" if outcome.conflicts else "done", now)
+                replace_conflicts(connection, change, outcome.conflicts, now)
+                close_table(connection, change, "conflict" if outcome.conflicts else "done", now)
             made: dict[int | str, int] = {}
             for version in added:
                 on_source = version.on == "source"
@@ -151,7 +151,7 @@ class Recorder:
             for head in change.heads if "after" in made else ():
                 note_head(connection, change.destination_ref_id, head, made["after"], now)
             if done and change.writes:
-                ledger_store.note(
+                note(
                     connection,
                     repository.name,
                     str(change.destination),
@@ -166,7 +166,7 @@ class Recorder:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
                 source = made.get("source", change.source_version)
                 kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, books_only=False)
-                ledger_store.keep_plan(
+                keep_plan(
                     connection,
                     "withheld",
                     subject,

@@ -27,9 +27,10 @@ from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.words import item_name
 from metasync.settings.models import Rule, Settings
-from metasync.store.ledger import METADATA, ConflictRow, Ledger, PlanRow
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.decisions import ConflictRow, PlanRow
+from metasync.store.ledger import METADATA
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 Told = Callable[[Applied], None]
 
@@ -40,15 +41,13 @@ class Resolver:
     def __init__(
         self,
         settings: Settings,
+        stores: Stores,
         rules: RuleSet,
         observer: Observer,
         controller: Controller,
         lakefs: LakeFS,
         lineage: Lineage,
         merges: MergeBook,
-        refs: RefStore,
-        versions: VersionStore,
-        ledger: Ledger,
         metastore: Metastore,
     ) -> None:
         self._settings = settings
@@ -58,9 +57,10 @@ class Resolver:
         self._lakefs = lakefs
         self._lineage = lineage
         self._merges = merges
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
+        self._decisions = stores.decisions
         self._metastore = metastore
 
     def resolve(self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None) -> Result:
@@ -69,14 +69,14 @@ class Resolver:
         `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that are not chosen yet.
         Once every item has a choice, the table is merged. Raises UsageError for an item that is not in conflict.
         """
-        every = self._ledger.conflicts(limit=100_000)
+        every = self._decisions.conflicts(limit=100_000)
         conflict = next((c for c in every if c.id == conflict_id), None)
         if conflict is None:
             raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
         rows = [c for c in every if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)]
         chosen = {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
-        self._ledger.choose([i for i, choice in chosen.items() if choice == "ours"], "ours")
-        self._ledger.choose([i for i, choice in chosen.items() if choice == "theirs"], "theirs")
+        self._decisions.choose([i for i, choice in chosen.items() if choice == "ours"], "ours")
+        self._decisions.choose([i for i, choice in chosen.items() if choice == "theirs"], "theirs")
         if None in chosen.values():
             return Result(conflict.repository, ())
         return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
@@ -98,7 +98,7 @@ class Resolver:
 
     def _close(self, rows: Sequence[ConflictRow]) -> None:
         for row in rows:
-            self._ledger.close_conflicts([row.id], "resolved", row.choice)
+            self._decisions.close_conflicts([row.id], "resolved", row.choice)
 
     def apply_plan(self, plan_id: int, told: Told | None = None) -> Result:
         """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
@@ -106,7 +106,7 @@ class Resolver:
             return self._apply(self._waiting(plan_id), told)
 
     def _waiting(self, plan_id: int) -> PlanRow:
-        row = self._ledger.plan(plan_id)
+        row = self._decisions.plan(plan_id)
         if row is None:
             raise UsageError(f"there is no plan {plan_id}; see: metasync status")
         if row.state != "waiting":
@@ -121,10 +121,10 @@ class Resolver:
         plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
         result = self._controller.execute(observed, replace(plan, refusal=""), told)
         if any(o.state == "conflict" for o in result.outcomes):
-            self._ledger.close_plan(row.id, "superseded")
+            self._decisions.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(f"plan {row.id}: {result.outcomes[0].message or 'the tables moved on'}")
         if not result.failures:
-            self._ledger.close_plan(row.id, "applied")
+            self._decisions.close_plan(row.id, "applied")
         return result
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
@@ -226,7 +226,7 @@ class Resolver:
         """The plan that would be made now, if it is the stored one; refused where anything has moved since."""
         now = make_plan(observed, self._rules, self._settings.safety)
         if now.changes != row.plan.changes:
-            self._ledger.close_plan(row.id, "superseded")
+            self._decisions.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(
                 f"plan {row.id}: {row.repository} is not as it was when the plan was made; "
                 f"see what is to do now: metasync plan {row.repository}"
@@ -242,7 +242,7 @@ class Resolver:
         ours = self._versions.in_force(self._refs.get(stored.destination_ref_id)).get(stored.logical)
         header = self._versions.definition(ours.definition).header if ours and ours.definition else None
         if ours is None or header != stored.before:
-            self._ledger.close_plan(row.id, "superseded")
+            self._decisions.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(
                 f"plan {row.id}: {stored.physical} has changed since the plan was made; "
                 "the next merge offers what is left anew"

@@ -13,28 +13,19 @@ from metasync.model.lakefs import Repository
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Applied, MergeTable, Plan
 from metasync.planning.table_merges import undo_change
-from metasync.store.ledger import Ledger
-from metasync.store.refs import RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.stores import Stores
 
 
 class Undoer:
     """Turns what was done round, three ways: what somebody changed since is a conflict and stays."""
 
-    def __init__(
-        self,
-        controller: Controller,
-        lineage: Lineage,
-        refs: RefStore,
-        versions: VersionStore,
-        ledger: Ledger,
-        metastore: Metastore,
-    ) -> None:
+    def __init__(self, stores: Stores, controller: Controller, lineage: Lineage, metastore: Metastore) -> None:
         self._controller = controller
         self._lineage = lineage
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
+        self._decisions = stores.decisions
         self._metastore = metastore
 
     def plan(self, name: str) -> tuple[Repository, Plan]:
@@ -74,7 +65,7 @@ class Undoer:
             return self._controller.execute(Observed(repository, "", ""), plan, told)
 
     def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
-        row = self._ledger.plan(int(name)) if name.isdigit() and len(name) < 8 else None
+        row = self._decisions.plan(int(name)) if name.isdigit() and len(name) < 8 else None
         if row is not None:
             if row.state != "applied" or not row.plan.merges:
                 raise UsageError(f"plan {name} is {row.state}; only an applied plan of a merge can be undone")

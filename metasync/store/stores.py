@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from metasync.settings.models import Store
 from metasync.store.database import Database, open_database
+from metasync.store.decisions import Decisions
 from metasync.store.events import EventQueue
+from metasync.store.history import History
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
 from metasync.store.notices import Notices
@@ -27,6 +29,8 @@ class Stores:
     refs: RefStore
     versions: VersionStore
     ledger: Ledger
+    decisions: Decisions
+    history: History
     pauses: Pauses
     notices: Notices
 
@@ -43,6 +47,8 @@ def open_stores(settings: Store) -> Iterator[Stores]:
             refs=RefStore(database),
             versions=VersionStore(database),
             ledger=Ledger(database),
+            decisions=Decisions(database),
+            history=History(database),
             pauses=Pauses(database),
             notices=Notices(database),
         )

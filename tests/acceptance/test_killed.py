@@ -142,8 +142,8 @@ def test_a_kill_after_any_call_changes_nothing_in_the_end(world: World, zygote: 
     assert all(done.values()), "more calls than expected: raise MOST"
     assert kills > 40, kills
     with parts(world.settings()) as built:
-        assert built.ledger.conflicts() == () and built.ledger.waiting_plans() == ()
-        created = [h for h in built.ledger.history(limit=10_000) if h.action == "merged"]
+        assert built.decisions.conflicts() == () and built.decisions.waiting_plans() == ()
+        created = [h for h in built.history.rows(limit=10_000) if h.action == "merged"]
         assert len({(h.cause, h.logical) for h in created}) == len(created), "a merge was recorded twice"
 
 

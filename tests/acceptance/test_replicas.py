@@ -55,7 +55,7 @@ class Pair:
     def done_once(self) -> None:
         """What was done, and that nothing of it was done twice."""
         with self.books() as built:  # type: ignore[attr-defined]
-            history = built.ledger.history(self.world.repository, limit=10_000)
+            history = built.history.rows(self.world.repository, limit=10_000)
             assert not built.queue.list(["dead"]), [event.error for event in built.queue.list(["dead"])]
             merges = built.ledger.find_merges("")
         done = [(row.action, row.ref, row.physical, row.cause) for row in history]

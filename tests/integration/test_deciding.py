@@ -75,7 +75,7 @@ def test_undo_stops_where_somebody_went_on(world: World) -> None:
         result = built.undoer.undo(commit)
         assert result.conflicts == 1
         assert world.tables.table(main).parameters["k"] == "later"
-        assert built.ledger.conflicts() == ()
+        assert built.decisions.conflicts() == ()
         with pytest.raises(UsageError, match="there is no merge or plan 'ffff'"):
             built.undoer.plan("ffff")
 
@@ -88,7 +88,7 @@ def test_an_applied_plan_is_undone(world: World) -> None:
     world.lake.merge("dev-1")
     world.sync()
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         with pytest.raises(UsageError, match="only an applied plan"):
             built.undoer.plan(str(plan.id))
         built.resolver.apply_plan(plan.id)
@@ -121,14 +121,14 @@ def test_items_are_chosen_one_by_one(world: World) -> None:
     world.lake.merge("dev-1")
     assert world.sync().conflicts == 1
     with parts(world.settings()) as built:
-        found = built.ledger.conflicts()
+        found = built.decisions.conflicts()
         assert [c.path for c in found] == [("parameters", "a"), ("parameters", "b")]
         with pytest.raises(UsageError, match="'column x' is not in conflict"):
             built.resolver.resolve(found[0].id, "ours", ["column x"])
         assert built.resolver.resolve(found[0].id, "theirs", ["parameter a"]).plans == ()
         assert world.tables.columns(main) == ["id"]
         assert built.resolver.resolve(found[0].id, "ours", ["parameter b"]).outcomes[0].state == "done"
-        assert built.ledger.conflicts() == ()
+        assert built.decisions.conflicts() == ()
     table = world.tables.table(main)
     assert (table.parameters["a"], table.parameters["b"]) == ("2", "3")
     assert world.tables.columns(main) == ["id", "new"]
@@ -187,4 +187,4 @@ def test_reverts_and_cherry_picks_are_told_with_the_command_that_helps(world: Wo
     (notice,) = (n for plan in told.plans for n in plan.notices if n.kind == "cherry-picked")
     assert picked[:12] in notice.message and notice.help.startswith(f"metasync diff {world.repository}")
     with parts(world.settings()) as built:
-        assert {row.action for row in built.ledger.history(world.repository)} >= {"reverted", "cherry-picked"}
+        assert {row.action for row in built.history.rows(world.repository)} >= {"reverted", "cherry-picked"}

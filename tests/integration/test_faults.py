@@ -90,8 +90,8 @@ def check_merge(world: World) -> None:
     assert [c.name for c in world.tables.partition(world.name("t"), "2").sd.cols] == ["id", "amount", "added"]
     assert world.tables.partitions(world.name("born")) == [("1",)]
     with parts(world.settings()) as built:
-        assert not built.ledger.conflicts()
-        merged = [row for row in built.ledger.history(world.repository, limit=1000) if row.action == "merged"]
+        assert not built.decisions.conflicts()
+        merged = [row for row in built.history.rows(world.repository, limit=1000) if row.action == "merged"]
         assert len({(row.cause, row.logical) for row in merged}) == len(merged)
 
 
@@ -260,7 +260,7 @@ def test_ddl_between_any_two_calls_of_a_merge_is_never_lost(world: World, proxy:
     if done:
         assert table.parameters.get("by.a.user") == "yes" and "theirs" in world.tables.columns(world.name("t"))
     with parts(world.settings()) as built:
-        conflicts = {c.reason for c in built.ledger.conflicts()}
+        conflicts = {c.reason for c in built.decisions.conflicts()}
     assert "added" in world.tables.columns(world.name("t")) or conflicts == {"changed-while-merging"}, (done, conflicts)
 
 
@@ -390,7 +390,7 @@ def test_events_that_are_lost_doubled_and_out_of_order(world: World, seed: int) 
     assert world.tables.exists(world.name("plain", "dev-1"))
     with parts(world.settings()) as built:
         rows = [row for _, row in built.refs.every(world.repository) if row.ref.name == "dev-1"]
-        created = [h for h in built.ledger.history(world.repository, limit=1000) if h.action == "created"]
+        created = [h for h in built.history.rows(world.repository, limit=1000) if h.action == "created"]
     assert len(rows) == 1 and rows[0].incarnation in (1, 2)
     # Once for each life, and never twice in one.
     made = [h.physical for h in created]

@@ -80,7 +80,7 @@ def test_merges_into_a_branch_whose_tables_are_still_to_be_made(world: World, de
     again = world.sync()
     assert not again.outcomes and not again.plans[0].pending
     with parts(world.settings()) as built:
-        assert not built.ledger.conflicts() and not built.ledger.open_merges(1)
+        assert not built.decisions.conflicts() and not built.ledger.open_merges(1)
 
 
 def test_a_chain_through_a_branch_that_is_gone_by_the_time(world: World) -> None:
@@ -118,11 +118,11 @@ def test_what_waited_for_a_person_on_a_branch_goes_with_the_branch(world: World)
     world.lake.merge("dev-1", "dev-2")
     assert world.sync().conflicts == 1
     with parts(world.settings()) as built:
-        assert len(built.ledger.waiting_plans()) == 1
+        assert len(built.decisions.waiting_plans()) == 1
     world.lake.delete_branch("dev-2")
     assert not world.sync().failures
     with parts(world.settings()) as built:
-        assert not built.ledger.conflicts() and not built.ledger.waiting_plans()
+        assert not built.decisions.conflicts() and not built.decisions.waiting_plans()
 
 
 def test_a_branch_off_a_merge_that_is_not_done_yet_has_what_it_brought(world: World) -> None:
@@ -248,10 +248,10 @@ def test_resolving_a_conflict_does_not_apply_what_was_not_asked(world: World) ->
     world.lake.merge("dev-1")
     world.sync()
     with parts(world.settings()) as built:
-        (conflict,) = built.ledger.conflicts()
+        (conflict,) = built.decisions.conflicts()
         assert conflict.path == ("parameters", "comment")
         built.resolver.resolve(conflict.id, "theirs")
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         assert "-column old" in plan.reason
     assert world.tables.table(world.name("t")).parameters["comment"] == "dev"
     assert world.tables.columns(world.name("t")) == ["id", "old"]
@@ -269,7 +269,7 @@ def test_a_drop_that_waits_is_refused_when_partitions_came_since(world: World) -
     assert world.tables.exists(world.name("t"))
     world.tables.add_partitions(world.name("t"), ("2",))
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         with pytest.raises(ChangedMeanwhile):
             built.resolver.apply_plan(plan.id)
     assert world.tables.partitions(world.name("t")) == [("1",), ("2",)]

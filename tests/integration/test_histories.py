@@ -146,12 +146,12 @@ class Play:
     def do_apply(self, step: Mapping[str, Any]) -> None:
         self.result = Result(self.world.repository, ())
         with parts(self.settings()) as built:
-            for plan in built.ledger.waiting_plans():
+            for plan in built.decisions.waiting_plans():
                 assert not built.resolver.apply_plan(plan.id).failures
 
     def do_resolve(self, step: Mapping[str, Any]) -> None:
         with parts(self.settings()) as built:
-            while found := built.ledger.conflicts():
+            while found := built.decisions.conflicts():
                 assert built.resolver.resolve(found[0].id, step["resolve"]).outcomes[0].state == "done"
 
     def do_undo(self, step: Mapping[str, Any]) -> None:
@@ -213,11 +213,11 @@ class Play:
         with parts(self.settings()) as built:
             if "conflicts" in said:
                 found: dict[str, dict[str, str]] = {}
-                for row in built.ledger.conflicts():
+                for row in built.decisions.conflicts():
                     found.setdefault(row.logical.table, {})[item_name(row.path)] = row.reason
                 assert found == said.pop("conflicts")
             if "withheld" in said:
-                plans = [p.plan.merges[0] for p in built.ledger.waiting_plans()]
+                plans = [p.plan.merges[0] for p in built.decisions.waiting_plans()]
                 words = {m.logical.table: [describe_item(item) for item in m.items] for m in plans}
                 assert words == said.pop("withheld")
             for ref, source in said.pop("refs", {}).items():

@@ -71,9 +71,9 @@ def test_a_merge_carries_additions_withholds_what_is_destructive_and_applies_it_
     assert world.tables.table(main).table_type == "MANAGED_TABLE"
     assert world.tables.partition(main, "3").sd.location == world.location("wh/t/dt=3")
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         assert not built.resolver.apply_plan(plan.id).failures
-        assert built.ledger.waiting_plans() == ()
+        assert built.decisions.waiting_plans() == ()
     assert world.tables.columns(main) == ["id", "new"]
     assert world.tables.partitions(main) == [("2",), ("3",)]
     world.lake.write("dev-1", "wh/t/dt=3/g")
@@ -94,7 +94,7 @@ def test_a_stored_plan_refuses_when_the_table_moved(world: World) -> None:
     world.sync()
     world.tables.add_column(world.name("t"), "since", "int")
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         with pytest.raises(ChangedMeanwhile, match="changed since"):
             built.resolver.apply_plan(plan.id)
     assert world.tables.columns(world.name("t")) == ["id", "old", "since"]
@@ -117,7 +117,7 @@ def test_a_conflict_is_kept_and_resolved_for_either_side(world: World) -> None:
     for side in ("ours", "theirs"):
         assert world.tables.columns(world.name(side)) == ["id"]
         with parts(world.settings()) as built:
-            (conflict,) = [c for c in built.ledger.conflicts() if c.logical.table == side]
+            (conflict,) = [c for c in built.decisions.conflicts() if c.logical.table == side]
             assert not built.resolver.resolve(conflict.id, side).failures  # type: ignore[arg-type]
         expected = "main" if side == "ours" else "dev"
         assert world.tables.table(world.name(side)).parameters["comment"] == expected
@@ -549,7 +549,7 @@ def test_keys_are_merged_and_refer_to_the_destinations_own_tables(world: World) 
     from metasync.service import parts
 
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         assert not built.resolver.apply_plan(plan.id).failures
     assert not store.get_constraints(main_child).foreign_keys
     assert store.get_constraints(main_parent).primary_key

@@ -152,9 +152,9 @@ def _check(built: Parts, tables: Tables, some: list[Case]) -> None:
             wrong.append(f"{case} {key}:\n  found  {found}\n  wanted {wanted}")
 
     open_ones: dict[TableName, dict[str, str]] = {}
-    for row in built.ledger.conflicts():
+    for row in built.decisions.conflicts():
         open_ones.setdefault(row.logical, {})[item_name(row.path)] = row.reason
-    waiting = {plan.plan.merges[0].logical: plan for plan in built.ledger.waiting_plans()}
+    waiting = {plan.plan.merges[0].logical: plan for plan in built.decisions.waiting_plans()}
     for case in some:
         name, said = tables.name(case), case.words
         if open_ones.get(name, {}) != said.get("conflicts", {}):
@@ -170,7 +170,7 @@ def _check(built: Parts, tables: Tables, some: list[Case]) -> None:
             built.resolver.apply_plan(waiting[name].id)
             same(case, "applied", _words(case, said["applied"]))
         for side in list(said.get("resolved", {}))[:1]:
-            row = next(row for row in built.ledger.conflicts() if row.logical == name)
+            row = next(row for row in built.decisions.conflicts() if row.logical == name)
             built.resolver.resolve(row.id, side)
             same(case, f"resolved {side}", _words(case, said["resolved"][side]))
     assert not wrong, "\n".join(wrong)

@@ -76,7 +76,7 @@ def test_a_person_is_told_that_it_is_paused(world: World) -> None:
     world.sync()
     pause(world)
     with parts(world.settings()) as built:
-        (plan,) = built.ledger.waiting_plans()
+        (plan,) = built.decisions.waiting_plans()
         with pytest.raises(UsageError, match="ana: the metastore is upgraded; first: metasync resume"):
             built.resolver.apply_plan(plan.id)
         assert built.pauses.end()

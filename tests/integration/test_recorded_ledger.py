@@ -50,7 +50,7 @@ class Looking:
         return [(str(self.built.refs.get(m.destination_ref_id).ref), m.source) for m in merges]
 
     def told(self) -> list[str]:
-        found = self.built.ledger.history("lake", limit=1000)
+        found = self.built.history.rows("lake", limit=1000)
         return [
             row.action for row in reversed(found) if row.action in ("cherry-picked", "reverted", "history-rewritten")
         ]

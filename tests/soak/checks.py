@@ -159,7 +159,7 @@ class Checks:
 
     def history(self) -> Iterator[str]:
         """Nothing was done twice: no merge of a table, and no mirror more often than there were lives."""
-        rows = self._built.ledger.history(limit=1_000_000)
+        rows = self._built.history.rows(limit=1_000_000)
         merged = Counter((row.repository, row.physical, row.cause) for row in rows if row.action == "merged")
         yield from (f"merged {number} times: {what}" for what, number in merged.items() if number > 1)
         made = Counter((row.repository, row.ref, row.physical) for row in rows if row.action == "created")

@@ -159,10 +159,10 @@ class Soak:
 
     def resolve(self, built: Parts) -> None:
         """A person settles the conflicts: both sides only added, so all of it is wanted."""
-        while conflicts := built.ledger.conflicts():
+        while conflicts := built.decisions.conflicts():
             built.resolver.resolve(conflicts[0].id, "theirs")
             self.chaos.counts["conflicts resolved"] += 1
-            if conflicts == built.ledger.conflicts():
+            if conflicts == built.decisions.conflicts():
                 raise AssertionError(f"a conflict cannot be resolved: {conflicts[0]}")
 
     def look(self, built: Parts) -> list[str]:

@@ -1,0 +1,90 @@
+"""What was done, where, and because of what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from metasync.store.database import Database
+from metasync.store.schema import history
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One thing that was done."""
+
+    at: float
+    repository: str
+    ref: str
+    logical: str
+    physical: str
+    action: str
+    detail: str
+    cause: str
+
+
+class History:
+    """Notes and lists what was done."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(
+        self, repository: str, ref: str, logical: str, physical: str, action: str, detail: str, cause: str
+    ) -> None:
+        with self._database.transaction() as connection:
+            note(connection, repository, ref, logical, physical, action, detail, cause, self._database.now())
+
+    def note_once(self, repository: str, ref: str, action: str, detail: str, cause: str) -> None:
+        """Notes what was found on a ref, unless the same was noted before: what is found twice was one thing."""
+        known = select(history.c.id).where(
+            history.c.repository == repository,
+            history.c.ref == ref,
+            history.c.action == action,
+            history.c.cause == cause,
+        )
+        with self._database.transaction() as connection:
+            if connection.execute(known.limit(1)).one_or_none() is None:
+                note(connection, repository, ref, "", "", action, detail, cause, self._database.now())
+
+    def rows(
+        self, repository: str | None = None, logical: str | None = None, limit: int = 100
+    ) -> tuple[HistoryRow, ...]:
+        """What was done, the newest first."""
+        query = select(history).order_by(history.c.id.desc()).limit(limit)
+        if repository:
+            query = query.where(history.c.repository == repository)
+        if logical:
+            query = query.where(history.c.logical == logical)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            HistoryRow(r.at, r.repository, r.ref, r.logical, r.physical, r.action, r.detail, r.cause) for r in rows
+        )
+
+
+def note(
+    connection: Connection,
+    repository: str,
+    ref: str,
+    logical: str,
+    physical: str,
+    action: str,
+    detail: str,
+    cause: str,
+    now: float,
+) -> None:
+    """As `Ledger.note`, inside a transaction."""
+    connection.execute(
+        insert(history).values(
+            at=now,
+            repository=repository,
+            ref=ref,
+            logical=logical,
+            physical=physical,
+            action=action,
+            detail=detail,
+            cause=cause,
+        )
+    )
