@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+WORKERS := 2
 SECONDS := 600
 SEED := 1
 
@@ -26,7 +27,7 @@ demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
 	$(BIN)/metasync demo
 
 test: lint ## Lint, then every test: unit, contract, integration, acceptance
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 unit: $(STAMP) ## Only the pure tests, in seconds
 	$(BIN)/python -m pytest tests/unit

@@ -127,9 +127,15 @@ class Checks:
         }
         return unknown | unseen
 
+    def held(self) -> set[tuple[str, str]]:
+        """The tables of merges that waited for a person: (commit, table)."""
+        commits = {row.id: row.commit for row in self._built.ledger.find_merges("")}
+        every = self._built.decisions.conflicts(("open", "resolved", "superseded"), limit=100_000)
+        return {(commits[row.merge_id], row.logical.table) for row in every}
+
     def made(self, lake: Lake) -> Iterator[str]:
         """What people made and merged is there, and nothing that came from nowhere."""
-        must = lake.must(self.lost())
+        must = lake.must(self.lost(), self.held())
         for life in lake.branches.values():
             if life.name == "main":
                 yield from self._made_on(lake, life, lake.database, must[life])

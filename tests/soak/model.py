@@ -61,16 +61,22 @@ class Lake:
         """The branches that a rule mirrors."""
         return [life for name, life in self.branches.items() if name.startswith("dev-")]
 
-    def must(self, lost: Collection[str] = ()) -> dict[Life, set[str]]:
+    def must(self, lost: Collection[str] = (), held: Collection[tuple[str, str]] = ()) -> dict[Life, set[str]]:
         """What every life has for certain: what was made on it, and what was merged into it.
 
-        `lost` are merge commits whose source nobody could tell.
+        `lost` are merge commits whose source nobody could tell. `held` are tables of merges, (commit, table), that were
+        in conflict: what they brought came when somebody had decided, and merges from there may have been too early.
         """
         found: dict[Life, set[str]] = {life: set() for life in self.lives}
+        late: dict[Life, set[str]] = {life: set() for life in self.lives}
         for merge in self.merges:
-            if merge.commit not in lost:
-                found[merge.destination] |= found[merge.source] | set(merge.source.own[: merge.own])
-        return {life: things | set(life.own) for life, things in found.items()}
+            if merge.commit in lost:
+                continue
+            brought = found[merge.source] | set(merge.source.own[: merge.own])
+            waited = {thing for thing in brought if (merge.commit, table_of(thing)) in held}
+            found[merge.destination] |= brought - waited
+            late[merge.destination] |= waited
+        return {life: things | late[life] | set(life.own) for life, things in found.items()}
 
     def may(self, life: Life) -> set[str]:
         """What can be on a life at all: what was made wherever something came from. Late looks take what came later."""
@@ -85,3 +91,8 @@ class Lake:
             names |= new
             pending += new
         return {thing for one in self.lives if one.name in names for thing in one.own}
+
+
+def table_of(thing: str) -> str:
+    """`t0.c7`, `t0/p7` -> `t0`; `born7` -> `born7`."""
+    return thing.partition("/")[0].partition(".")[0]
