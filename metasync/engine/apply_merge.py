@@ -103,7 +103,10 @@ class MergeApplier:
             expected = (STAMP, _stamp(live)) if _stamp(live) else None
             self._metastore.alter_table(table, cascade=cascade, was=live, expected=expected)
             spread = spread and not cascade
-            live = self._metastore.get_table(change.physical) or live
+            live = self._metastore.get_table(change.physical)
+            if live is None or _hash(header_of(live, home, ignored)) != planned:
+                # Before 4.0 nobody can compare and set: somebody who read the table before wrote it after.
+                raise ChangedMeanwhile(f"{change.physical}: was changed by somebody just as it was written")
         if spread:
             self._spread_columns(change.physical, live, old_columns, new_columns, explicit)
         self._write_partitions(repository, change, live, there)

@@ -52,6 +52,8 @@ class Lake:
     merges: list[Merged] = field(default_factory=list)
     born_of: list[tuple[Life, Life]] = field(default_factory=list)
     """(source, life)"""
+    altered: list[tuple[str, float]] = field(default_factory=list)
+    """(table, Unix seconds) of DDL that reads a whole table and writes it back."""
 
     @property
     def main(self) -> Life:

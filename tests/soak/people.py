@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -163,7 +164,7 @@ class People:
         if ref is None or (found := self._mirror(ref, table)) is None:
             return False
         name = f"c{self._next()}"
-        self.tables.add_column(str(found.table_name), name, "int")
+        self._add_column(str(found.table_name), name)
         ref.own.append(f"{table}.{name}")
         return True
 
@@ -200,7 +201,7 @@ class People:
         table = self._dice.choice(STABLE)
         if self._dice.random() < 0.5:
             name = f"m{self._next()}"
-            self.tables.add_column(f"{self.lake.database}.{table}", name, "int")
+            self._add_column(f"{self.lake.database}.{table}", name)
             self.lake.main.own.append(f"{table}.{name}")
         else:
             value = f"m{self._next()}"
@@ -208,6 +209,12 @@ class People:
             self.tables.add_partitions(f"{self.lake.database}.{table}", (value,))
             self.lake.main.own.append(f"{table}/{value}")
         return True
+
+    def _add_column(self, table: str, name: str) -> None:
+        try:
+            self.tables.add_column(table, name, "int")
+        finally:
+            self.lake.altered.append((table, time.time()))
 
     def _mirror(self, life: Life, table: str) -> Table | None:
         """The mirror of this very life, once it is whole; people wait for their tables before they work on them."""

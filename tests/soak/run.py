@@ -168,6 +168,7 @@ class Soak:
     def look(self, built: Parts) -> list[str]:
         checks = Checks(built, self.tables, [(one.lake, one.users) for one in self.people])
         found = checks.all()
+        self.written_over = checks.written_over
         found += [violation for replica in self.replicas for violation in replica.proxy.violations]
         if snapshot(self.tables, self.foreign) != self.before:
             found.append("a foreign table was touched")
@@ -192,6 +193,7 @@ class Soak:
             states = {state: sum(e.state == state for e in events) for state in sorted({e.state for e in events})}
             merges = built.ledger.find_merges("")
             unknown = sum(merge.state == "source-unknown" for merge in merges)
+            lines.append(f"columns that a person and a merge wrote over at one moment: {sorted(self.written_over)}")
             lines.append(f"events: {states}; merges: {len(merges)}, {unknown} with an unknown source")
         return "\n".join(lines)
 
