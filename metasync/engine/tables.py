@@ -202,7 +202,9 @@ class TableReader:
 
 
 def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:
-    skipped = {view.logical: reason for view in views if (reason := why_skipped(view.table))}
+    # A mirror that is being made stands as a view until its last call.
+    whole = (view for view in views if view.kind != "making")
+    skipped = {view.logical: reason for view in whole if (reason := why_skipped(view.table))}
     return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases))
 
 

@@ -193,6 +193,25 @@ def test_a_merge_in_the_middle_of_a_birth_is_in_what_is_made(world: World, monke
     assert not again.outcomes and not again.plans[0].pending
 
 
+@pytest.mark.parametrize("call", ["alter_table", "alter_partitions"])
+def test_what_is_half_built_goes_with_its_ref(world: World, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    world.create_table("t", "id:bigint", "dt:string")
+    world.tables.add_partitions(world.name("t"), ("1",))
+    world.branch("dev-1")
+
+    def fail(*_: object, **__: object) -> None:
+        raise MetastoreUnavailable("gone for a moment")
+
+    monkeypatch.setattr(Metastore, call, fail)
+    assert world.sync().failures
+    monkeypatch.undo()
+    half = world.tables.table(world.name("t", "dev-1"))
+    assert "metasync.making" in half.parameters
+    world.lake.delete_branch("dev-1")
+    assert not world.sync().failures
+    assert f"{world.database}__dev_1" not in world.tables.databases()
+
+
 def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")
