@@ -33,7 +33,8 @@ from tests.soak.model import Lake
 from tests.soak.people import People
 
 LEASE = 4.0
-SETTLING = 240.0
+SETTLING = 120.0
+"""Seconds without anything done, after which what is not right is wrong."""
 
 
 class Soak:
@@ -45,6 +46,7 @@ class Soak:
         self.folder, self.seed = folder, seed
         self.dice = random.Random(seed)
         names = ("soak-a", "soak-b")
+        self.written_over: set[str] = set()
         self.sandbox = Sandbox(folder / "sandbox", names, create=False)
         self.lakes = [Lake(name, f"s{name[-1]}") for name in names]
         self.postgresql = pgserver.get_server(folder / "postgresql")
@@ -144,10 +146,13 @@ class Soak:
         self.chaos.calm()
         for replica in self.replicas:
             replica.wait()
-        deadline = time.monotonic() + SETTLING
+        deadline, done = time.monotonic() + SETTLING, 0
         while True:
             with self.books() as built:  # type: ignore[attr-defined]
                 quiet = built.queue.depth()[0] == 0
+                if done < (done := built.history.newest() + sum(m.state == "done" for m in built.ledger.find_merges(""))):
+                    # As long as anything gets done, it is not stuck.
+                    deadline = time.monotonic() + SETTLING
                 if quiet:
                     self.resolve(built)
                     found = self.look(built)
