@@ -57,7 +57,7 @@ format: $(STAMP) ## Format and mend what can be mended
 lock: ## Resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  --python-version 3.11 --extra sandbox --group dev pyproject.toml -o requirements.lock
+	  --python-version 3.11 --extra sandbox --extra otel --group dev pyproject.toml -o requirements.lock
 
 clean: ## Remove what make made
 	rm -rf $(VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

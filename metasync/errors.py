@@ -3,9 +3,12 @@
     MetasyncError                    anything that metasync itself raises; `exit_code` is the command line's
     ├── ConfigurationError           the YAML, a flag, the environment: the user must change something (exit 2)
     ├── UsageError                   a command's arguments name something that does not exist (exit 2)
+    │   └── NotAllowed               it exists, and may not be done now: the mode, a pause, a blocked store
     ├── TemporaryError               worth trying again: an outage, a time-out, a busy lock
     │   ├── LakeFSUnavailable
     │   ├── MetastoreUnavailable
+    │   ├── ServiceUnavailable       no running service answers at --server
+    │   ├── ChannelUnavailable       a channel of notifications did not take a message
     │   ├── StoreUnavailable         what is raised when the database is locked, full or away
     │   ├── LeaseLost                another process works on this by now, or may: nothing more is written
     │   └── ObservationMoved         a ref's head moved while its tables were being read
@@ -23,6 +26,9 @@ Foreign exceptions stop at the adapter that caught them, which raises one of the
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
 
 
 class MetasyncError(Exception):
@@ -43,6 +49,10 @@ class UsageError(MetasyncError):
     exit_code = 2
 
 
+class NotAllowed(UsageError):
+    """What was asked for may not be done now: metasync only observes, is paused, or does not write here yet."""
+
+
 class TemporaryError(MetasyncError):
     """A failure that is expected to pass; the worker tries again with backoff."""
 
@@ -53,6 +63,14 @@ class LakeFSUnavailable(TemporaryError):
 
 class MetastoreUnavailable(TemporaryError):
     """No metastore of the configured URIs answered."""
+
+
+class ServiceUnavailable(TemporaryError):
+    """The service that `--server` names did not answer."""
+
+
+class ChannelUnavailable(TemporaryError):
+    """A channel of notifications, or a webhook after a change, did not take the message."""
 
 
 class StoreUnavailable(TemporaryError):
@@ -105,3 +123,15 @@ class BadEvent(PermanentError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+def code_of(kind: type[MetasyncError]) -> str:
+    """The word for programs, in JSON and logs: `store-unavailable` of StoreUnavailable; docs/errors.md has them all."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__.replace("FS", "fs")).lower()
+
+
+def every(kind: type[MetasyncError] = MetasyncError) -> Iterator[type[MetasyncError]]:
+    """The tree, from its root down."""
+    yield kind
+    for below in kind.__subclasses__():
+        yield from every(below)

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from metasync.desk.answers import System, moment
+from metasync.desk.books import Books
+from metasync.desk.orders import Orders, Switches
 from metasync.engine.adopt import Adopter
 from metasync.engine.apply import Applier
 from metasync.engine.compare import Comparer
@@ -21,7 +24,6 @@ from metasync.engine.resolve import Resolver
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
 from metasync.engine.undo import Undoer
-from metasync.engine.waiting import Waiter
 from metasync.errors import ConfigurationError
 from metasync.lakefs import LakeFS
 from metasync.metastore import ConnectionPool, Metastore
@@ -43,7 +45,9 @@ class Parts(Stores):
     undoer: Undoer
     comparer: Comparer
     adopter: Adopter
-    waiter: Waiter
+    books: Books
+    switches: Switches
+    orders: Orders
     metrics: Metrics
 
 
@@ -78,9 +82,12 @@ def _build(settings: Settings, stores: Stores) -> Parts:
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
-    recorder = Recorder(stores)
+    recorder = Recorder(stores, metrics.lagged)
     controller = Controller(settings, stores, rules, observer, applier, recorder, metrics)
     resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
+    undoer = Undoer(stores, controller, lineage, metastore)
+    comparer = Comparer(settings, stores, rules, controller, observer, lineage, merges)
+    metrics.mode(settings.mode)
     return Parts(
         **vars(stores),
         settings=settings,
@@ -89,9 +96,31 @@ def _build(settings: Settings, stores: Stores) -> Parts:
         metastore=metastore,
         controller=controller,
         resolver=resolver,
-        undoer=Undoer(stores, controller, lineage, metastore),
-        comparer=Comparer(settings, stores, rules, controller, observer, lineage, merges),
+        undoer=undoer,
+        comparer=comparer,
         adopter=Adopter(settings, stores, rules, controller, lineage, metastore),
-        waiter=Waiter(rules, stores),
+        books=Books(settings, stores, lambda: _systems(metrics, stores)),
+        switches=Switches(settings, stores),
+        orders=Orders(
+            stores=stores,
+            rules=rules,
+            lakefs=lakefs,
+            controller=controller,
+            resolver=resolver,
+            undoer=undoer,
+            comparer=comparer,
+        ),
         metrics=metrics,
     )
+
+
+def _systems(metrics: Metrics, stores: Stores) -> tuple[System, ...]:
+    """How the last request to each system went. The store is asked now."""
+    found = []
+    for name in ("lakefs", "metastore"):
+        last = metrics.last.get(name)
+        message = "" if last is None or last.ok else f"{last.call} failed"
+        found.append(
+            System(name=name, ok=last.ok if last else None, at=moment(last.at if last else None), message=message)
+        )
+    return (*found, System(name="store", ok=True, at=moment(stores.database.now())))

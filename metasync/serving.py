@@ -13,12 +13,13 @@ from typing import Any
 import structlog
 import uvicorn
 
+from metasync.desk.notifier import Notifier
 from metasync.engine.scheduler import Scheduler
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
 from metasync.service import Parts, parts
 from metasync.settings import Settings
-from metasync.web import Inbox, make_app
+from metasync.web import Edge, Inbox, make_app
 
 log = structlog.get_logger()
 
@@ -40,28 +41,33 @@ def serve(settings: Settings) -> int:
         worker = Worker(built.queue, built.leases, built.controller, settings.events, built.metrics)
         scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
         inbox = Inbox(built.queue)
-        app = make_app(
+        notifier = Notifier(settings, built, built.metrics, lambda: scheduler.leads)
+        edge = Edge(
+            settings=settings,
             database=built.database,
             inbox=inbox,
             rules=built.rules,
             metrics=built.metrics,
-            token=token,
+            books=built.books,
+            switches=built.switches,
+            orders=built.orders,
             alive=worker.alive,
             wake=worker.wake,
-            refresh=lambda: refresh_gauges(built),
-            waiter=built.waiter,
-            webhook=settings.events.webhook,
+            refresh=lambda: refresh_gauges(built, scheduler.leads),
         )
+        app = make_app(edge)
         web = _Web(app, settings)
         web.start()
         worker.start()
         scheduler.start()
+        notifier.start()
         log.info("serving", listen=settings.server.listen, mode=settings.mode, rules=len(settings.rules))
         while not stopping.wait(1.0):
             if not web.is_alive():
                 log.error("the web server has ended; is the address in use?", listen=settings.server.listen)
                 break
         log.info("stopping: the change in hand is finished first")
+        notifier.stop()
         scheduler.stop()
         worker.stop()
         worker.join()
@@ -121,15 +127,24 @@ class _Web:
             return
 
 
-def refresh_gauges(built: Parts) -> None:
-    """Sets the gauges that are counted in the store."""
-    depth, age = built.queue.depth()
-    built.metrics.queue.set(depth)
-    built.metrics.queue_age.set(age)
-    conflicts, plans = built.decisions.counts()
-    built.metrics.conflicts.set(conflicts)
-    built.metrics.plans.set(plans)
-    built.metrics.source_unknown.set(built.ledger.count_unknown())
+def refresh_gauges(built: Parts, leads: bool) -> None:
+    """Sets the gauges that are counted in the store, and those of this process."""
+    metrics, status = built.metrics, built.books.status()
+    metrics.queue.set(status.queued_events)
+    metrics.queue_age.set(status.oldest_event_seconds)
+    metrics.dead.set(status.dead_events)
+    metrics.conflicts.set(status.open_conflicts)
+    metrics.plans.set(sum(need.kind in ("withheld", "unsafe") for need in status.needs))
+    metrics.source_unknown.set(status.merges_with_unknown_source)
+    metrics.refs.set(status.refs)
+    metrics.mirrors.set(status.mirrors)
+    metrics.orphans.set(sum(need.kind == "orphan" for need in status.needs))
+    metrics.paused.set(len(status.paused))
+    metrics.leader.set(leads)
+    metrics.needing(need.kind for need in status.needs)
+    busy, idle = built.metastore.connections()
+    metrics.pool.labels("busy").set(busy)
+    metrics.pool.labels("idle").set(idle)
 
 
 def _is_loopback(host: str) -> bool:

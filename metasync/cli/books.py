@@ -1,19 +1,14 @@
-"""status, refs, conflicts, history, events: what the books say."""
+"""status, refs, conflicts, history, events, search: what the books say."""
 
 from __future__ import annotations
-
-import json
-from typing import Any
 
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
+from metasync.desk.answers import Need, Status
+from metasync.desk.books import value_text
 from metasync.errors import UsageError
-from metasync.model.hms import TableName
-from metasync.planning.conflicts import REASONS
-from metasync.planning.words import describe, item_name
-from metasync.store.stores import open_stores
 
 
 @click.command()
@@ -21,61 +16,47 @@ from metasync.store.stores import open_stores
 @pass_context
 def status(context: Context) -> None:
     """What waits, what needs somebody, and how many refs are mirrored."""
-    with open_stores(context.settings.store) as built:
-        depth, age = built.queue.depth()
-        open_conflicts, _ = built.decisions.counts()
-        dead = built.queue.list(["dead"])
-        plans = built.decisions.waiting_plans()
-        refs = built.refs.every()
-        value: dict[str, Any] = {
-            "mode": context.settings.mode,
-            "refs": len(refs),
-            "mirrors": sum(pin.made for _, row in refs for pin in built.refs.pinned(row.id)),
-            "queued_events": depth,
-            "oldest_event_seconds": round(age, 1),
-            "dead_events": len(dead),
-            "open_conflicts": open_conflicts,
-            "merges_with_unknown_source": built.ledger.count_unknown(),
-            "paused": [
-                {"rule": p.rule or "all", "reason": p.reason, "by": p.by, "until": when(p.until)}
-                for p in built.pauses.in_force()
-            ],
-            "working": [{"on": row.name, "who": row.holder} for row in built.leases.rows()],
-            "notices": [
-                {
-                    "repository": row.repository,
-                    "kind": row.notice.kind,
-                    "subject": row.notice.subject,
-                    "message": row.notice.message,
-                    "help": row.notice.help,
-                    "since": when(row.since),
-                }
-                for row in built.notices.standing()
-            ],
-            "waiting_plans": [
-                {"id": p.id, "made": when(p.made_at), "subject": p.subject, "reason": p.reason} for p in plans
-            ],
-        }
-    if context.output.is_json:
-        context.output.json("status", value)
+    with context.books() as books:
+        found = books.status()
+    if context.output.answer(found):
         return
-    for key, item in value.items():
-        if not isinstance(item, list):
-            context.output.print(f"{key.replace('_', ' '):28} {item}")
-    for p in value["paused"]:
-        until = f" until {p['until']}" if p["until"] else ""
-        context.output.line("!", f"paused{until}: {p['rule']}, by {p['by']}: {p['reason']}; metasync resume")
-    for row in value["working"]:
-        context.output.line(" ", f"{row['who']} has {row['on']}")
-    for n in value["notices"]:
-        hint = f"; {n['help']}" if n["help"] else ""
-        context.output.line("!", f"{n['repository']} {n['subject']}: {n['message']}{hint} (since {n['since']})")
-    for p in plans:
-        context.output.line("!", f"plan {p.id} waits: {p.subject}: {p.reason}; metasync apply {p.id}")
-    if dead:
-        context.output.line("!", "dead events: metasync events list --state dead")
-    if open_conflicts:
-        context.output.line("!", "conflicts: metasync conflicts")
+    _numbers(context, found)
+    for pause in found.paused:
+        until = f" until {when(pause.until)}" if pause.until else ""
+        context.output.line("!", f"paused{until}: {pause.rule}, by {pause.by}: {pause.reason}; metasync resume")
+    for work in found.working:
+        context.output.line(" ", f"{work.who} has {work.on}")
+    for need in found.needs:
+        context.output.line("x" if need.kind == "conflict" else "!", _need(need))
+    for note in found.notes:
+        context.output.line(" ", _need(note))
+    if not found.needs:
+        context.output.say("nothing waits for a person")
+
+
+def _numbers(context: Context, found: Status) -> None:
+    last = found.last
+    lines = {
+        "mode": found.mode,
+        "refs": f"{found.refs}, with {found.mirrors} mirrors",
+        "queue": f"{found.queued_events} events, the oldest {found.oldest_event_seconds:.0f} s old"
+        if found.queued_events
+        else "empty",
+        "last webhook": when(last.webhook) or "never",
+        "last poll": when(last.poll) or "never",
+        "last reconcile": when(last.schedule) or "never",
+        "needs you": len(found.needs),
+    }
+    for system in found.systems:
+        state = "not asked yet" if system.ok is None else "answers" if system.ok else f"fails: {system.message}"
+        lines[system.name] = f"{state} {when(system.at)}".rstrip()
+    for name, value in lines.items():
+        context.output.print(f"{name:16} {value}")
+
+
+def _need(need: Need) -> str:
+    hint = f"; {need.help}" if need.help else ""
+    return f"{need.repository} {need.subject}: {need.message}{hint} (since {when(need.since)})".lstrip()
 
 
 @click.command()
@@ -84,29 +65,30 @@ def status(context: Context) -> None:
 @pass_context
 def refs(context: Context, repository: str | None) -> None:
     """The refs that metasync knows, with where they came from and how many mirrors they have."""
-    with open_stores(context.settings.store) as built:
-        rows = []
-        for name, row in built.refs.every(repository):
-            pins = built.refs.pinned(row.id)
-            rows.append(
-                {
-                    "repository": name,
-                    "ref": str(row.ref),
-                    "incarnation": row.incarnation,
-                    "life": "ending" if row.missed_since else row.life,
-                    "from": row.source,
-                    "head": row.head[:12],
-                    "mirrors": f"{sum(p.made for p in pins)}/{len(pins)}",
-                    "first_seen": when(row.first_seen),
-                }
-            )
-    context.output.rows("refs", rows, empty="no refs are known yet; run: metasync reconcile")
+    with context.books() as books:
+        found = books.refs(repository)
+    if context.output.answer(found):
+        return
+    rows = [
+        {
+            "repository": ref.repository,
+            "ref": ref.ref,
+            "life": f"{ref.life} ({ref.incarnation})" if ref.incarnation > 1 else ref.life,
+            "from": ref.source,
+            "head": ref.head,
+            "mirrors": f"{ref.mirrors_made}/{ref.mirrors_planned}",
+            "first_seen": ref.first_seen,
+            "waits": f"{ref.reason} ({ref.lag_seconds:.0f} s)" if ref.lag_seconds is not None else "",
+        }
+        for ref in found.items
+    ]
+    context.output.rows(rows, empty="no refs are known yet; run: metasync reconcile")
 
 
 @click.command()
 @click.argument("repository", required=False)
 @click.option("--table", help="Only this logical database.table.")
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @output_option
 @pass_context
 def history(context: Context, repository: str | None, table: str | None, limit: int) -> None:
@@ -114,46 +96,27 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
     if table and not repository:
         raise UsageError("say the REPOSITORY too: metasync history REPOSITORY --table DATABASE.TABLE")
     if table and repository:
-        context.output.rows("log", _log(context, repository, table, limit), empty=f"{table} was never seen")
+        _log(context, repository, table, limit)
         return
-    with open_stores(context.settings.store) as built:
-        found = built.history.rows(repository, None, limit)
+    with context.books() as books:
+        found = books.history(repository, None, limit)
+    if context.output.answer(found):
+        return
     rows = [
         {
-            "at": when(h.at),
-            "repository": h.repository,
-            "ref": h.ref,
-            "table": h.physical,
-            "action": h.action,
-            "detail": h.detail,
-            "cause": h.cause,
+            "at": deed.at, "repository": deed.repository, "ref": deed.ref, "table": deed.table, "action": deed.action,
+            "detail": deed.detail, "cause": deed.cause,
         }
-        for h in found
-    ]
-    context.output.rows("history", rows, empty="nothing was done yet")
+        for deed in found.items
+    ]  # fmt: skip
+    context.output.rows(rows, empty="nothing was done yet")
 
 
-def _log(context: Context, repository: str, table: str, limit: int) -> list[dict[str, Any]]:
-    from metasync.service import parts
-
-    try:
-        logical = TableName.parse(table)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    with parts(context.settings) as built:
-        entries = built.comparer.log(repository, logical, limit)
-    return [
-        {
-            "version": entry.version,
-            "at": when(entry.seen_at),
-            "ref": entry.ref,
-            "commit": entry.commit[:12],
-            "changes": describe(entry.items) or "the same on both",
-            "merged_from": entry.merged_from,
-            "by": entry.by,
-        }
-        for entry in entries
-    ]
+def _log(context: Context, repository: str, table: str, limit: int) -> None:
+    with context.books() as books:
+        found = books.log(repository, table, limit)
+    if not context.output.answer(found):
+        context.output.rows([line.model_dump() for line in found.items], empty=f"{table} was never seen")
 
 
 @click.command()
@@ -162,29 +125,39 @@ def _log(context: Context, repository: str, table: str, limit: int) -> list[dict
 @pass_context
 def conflicts(context: Context, every: bool) -> None:
     """The items that a person must decide."""
-    states = ("open", "resolved", "superseded") if every else ("open",)
-    with open_stores(context.settings.store) as built:
-        found = built.decisions.conflicts(states)
-    rows: list[dict[str, Any]] = [
+    with context.books() as books:
+        found = books.conflicts(every)
+    if context.output.answer(found):
+        return
+    rows = [
         {
-            "id": c.id,
-            "table": str(c.logical),
-            "merge": f"{c.source} -> {c.destination}",
-            "item": item_name(c.path),
-            "reason": c.reason,
-            "base": _text(c.base),
-            "ours": _text(c.ours),
-            "theirs": _text(c.theirs),
-            "chosen": c.choice or "",
+            "id": c.id, "table": c.table, "merge": c.merge, "item": c.item, "reason": c.reason,
+            "base": value_text(c.base), "ours": value_text(c.ours), "theirs": value_text(c.theirs), "chosen": c.chosen,
         }
         | ({"state": c.state} if every else {})
-        for c in found
-    ]
-    context.output.rows("conflicts", rows, empty="no conflicts")
-    if rows and not context.output.is_json:
-        for reason in sorted({c.reason for c in found}):
-            context.output.say(f"{reason}: {REASONS.get(reason, 'see docs/merging.md')}")
+        for c in found.items
+    ]  # fmt: skip
+    context.output.rows(rows, empty="no conflicts")
+    for reason, meaning in sorted({(c.reason, c.meaning) for c in found.items}):
+        context.output.say(f"{reason}: {meaning}")
+    if rows:
         context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
+
+
+@click.command()
+@click.argument("query")
+@output_option
+@pass_context
+def search(context: Context, query: str) -> None:
+    """Find tables by logical or physical name, refs, and merges by the beginning of their commit."""
+    with context.books() as books:
+        found = books.search(query)
+    if not context.output.answer(found):
+        rows = [
+            {"what": one.what, "name": one.name, "repository": one.repository, "detail": one.detail}
+            for one in found.items
+        ]
+        context.output.rows(rows, empty=f"nothing is called like {query!r}")
 
 
 @click.group()
@@ -194,27 +167,15 @@ def events() -> None:
 
 @events.command("list")
 @click.option("--state", type=click.Choice(["queued", "claimed", "done", "dead", "discarded"]), multiple=True)
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @output_option
 @pass_context
 def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
     """Events, the newest first."""
-    with open_stores(context.settings.store) as built:
-        found = built.queue.list(state, limit)
-    rows = [
-        {
-            "id": e.id,
-            "received": when(e.received_at),
-            "repository": e.repository,
-            "kind": e.payload.get("type", e.kind),
-            "ref": e.payload.get("ref", ""),
-            "state": e.state,
-            "attempts": e.attempts,
-            "error": e.error,
-        }
-        for e in found
-    ]
-    context.output.rows("events", rows, empty="no events")
+    with context.books() as books:
+        found = books.events(state, limit)
+    if not context.output.answer(found):
+        context.output.rows([event.model_dump() for event in found.items], empty="no events")
 
 
 @events.command("replay")
@@ -225,12 +186,11 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
     """Queue a dead or done event again, or all that are dead."""
     if (event_id is None) is not dead:
         raise UsageError("say which EVENT, or --dead for all dead ones")
-    with open_stores(context.settings.store) as built:
+    with context.switches() as switches:
         if event_id is None:
-            context.output.say(f"{built.queue.replay_dead()} events are queued again; a running service takes them")
+            context.output.say(f"{switches.replay_dead().number} events are queued again; a running service takes them")
             return
-        if not built.queue.replay(event_id):
-            raise UsageError(f"there is no event {event_id} that is dead, discarded or done")
+        switches.replay(event_id)
     context.output.say(f"event {event_id} is queued again; a running service takes it")
 
 
@@ -239,13 +199,8 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
 @pass_context
 def events_discard(context: Context, event_id: int) -> None:
     """Take a dead event off the list of what needs somebody."""
-    with open_stores(context.settings.store) as built:
-        if not built.queue.discard(event_id):
-            raise UsageError(f"there is no dead event {event_id}")
+    with context.switches() as switches:
+        switches.discard(event_id)
 
 
-def _text(value: Any) -> str:
-    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-COMMANDS = (status, refs, conflicts, history, events)
+COMMANDS = (status, refs, conflicts, history, search, events)

@@ -1,14 +1,16 @@
-"""config init, check, show, schema."""
+"""config init, check, show, schema; notify test; completion."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import get_completion_class
 
 from metasync.cli.context import Context, pass_context
-from metasync.errors import ConfigurationError, UsageError
+from metasync.errors import ConfigurationError, MetasyncError, UsageError
 from metasync.planning.rules import problems
 from metasync.settings import Settings, parse_settings
 
@@ -33,7 +35,9 @@ def config() -> None:
 
 
 @config.command("init")
-@click.option("--lakefs", prompt="lakeFS address", default="http://127.0.0.1:8000")
+@click.option(
+    "--lakefs", prompt="lakeFS address", default="http://127.0.0.1:8000", envvar="LAKECTL_SERVER_ENDPOINT_URL"
+)
 @click.option("--metastore", prompt="Hive Metastore", default="thrift://127.0.0.1:9083")
 @click.option("--repository", prompt="lakeFS repository", default="lake")
 @pass_context
@@ -70,4 +74,44 @@ def schema() -> None:
     click.echo(json.dumps(Settings.model_json_schema(), indent=2))
 
 
-COMMANDS = (config,)
+@click.group()
+def notify() -> None:
+    """Who is told what waits for a person."""
+
+
+@notify.command("test")
+@click.argument("channel", required=False)
+@pass_context
+def notify_test(context: Context, channel: str | None) -> None:
+    """Send a test message over a channel of `notifications`, or over all of them."""
+    from metasync.channels import sender_of
+    from metasync.desk.notifier import test_message
+
+    channels = [one for one in context.settings.notifications if channel in (None, one.name)]
+    if not channels:
+        known = ", ".join(one.name for one in context.settings.notifications) or "none is configured"
+        raise UsageError(f"there is no channel {channel or ''}".rstrip() + f"; notifications: {known}")
+    failed = False
+    for one in channels:
+        try:
+            sender_of(one)(test_message(context.settings))
+        except MetasyncError as error:
+            failed = True
+            context.output.line("x", str(error))
+        else:
+            context.output.line("+", f"channel {one.name}: took it")
+    sys.exit(1 if failed else 0)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes a shell complete metasync's commands; for bash: eval "$(metasync completion bash)"."""
+    kind = get_completion_class(shell)
+    assert kind is not None  # the choice above has them
+    root = ctx.find_root()
+    click.echo(kind(root.command, {}, "metasync", "_METASYNC_COMPLETE").source())
+
+
+COMMANDS = (config, notify, completion)

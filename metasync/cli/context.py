@@ -1,32 +1,111 @@
-"""What every command gets: the configuration, and where to print."""
+"""What every command gets: the configuration or a running service, and where to print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metasync.cli.logs import configure_logging
 from metasync.cli.output import Output
+from metasync.errors import UsageError
 from metasync.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from metasync.desk.answers import Explanation
+    from metasync.desk.books import Books
+    from metasync.desk.orders import Orders, Switches
+    from metasync.desk.remote import RemoteDesk
 
 
 class Context:
     """The configuration is read when it is first asked for: some commands need none."""
 
-    def __init__(self, path: Path, output: Output) -> None:
+    def __init__(self, path: Path, output: Output, server: str | None = None, token_file: Path | None = None) -> None:
         self.path = path
         self.output = output
+        self._server = server
+        self._token_file = token_file
         self._settings: Settings | None = None
 
     @property
     def settings(self) -> Settings:
+        """Raises UsageError for a command that works here and cannot be sent to a service."""
+        if self._server is not None:
+            raise UsageError("this command works where the service runs, not over --server: run it there")
         if self._settings is None:
             self._settings = load_settings(self.path)
             configure_logging(self._settings)
         return self._settings
+
+    @contextmanager
+    def books(self) -> Iterator[Books | RemoteDesk]:
+        """Questions, to the store or to the service."""
+        if self._server is not None:
+            with self._remote(self._server) as desk:
+                yield desk
+            return
+        from metasync.desk.books import Books
+        from metasync.store.stores import open_stores
+
+        with open_stores(self.settings.store) as stores:
+            yield Books(self.settings, stores)
+
+    def explain(self, repository: str, ref: str, table: str) -> Explanation:
+        """What the rules of the configuration, or of the service, say."""
+        if self._server is not None:
+            with self._remote(self._server) as desk:
+                return desk.explain(repository, ref, table)
+        from metasync.desk.explain import explain
+
+        return explain(self.settings, repository, ref, table)
+
+    @contextmanager
+    def switches(self) -> Iterator[Switches | RemoteDesk]:
+        """What is said to services, through the store or to one of them."""
+        if self._server is not None:
+            with self._remote(self._server) as desk:
+                yield desk
+            return
+        from metasync.desk.orders import Switches
+        from metasync.store.stores import open_stores
+
+        with open_stores(self.settings.store) as stores:
+            yield Switches(self.settings, stores)
+
+    @contextmanager
+    def orders(self) -> Iterator[Orders | RemoteDesk]:
+        """Orders, carried out here or by the service."""
+        if self._server is not None:
+            with self._remote(self._server) as desk:
+                yield desk
+            return
+        from metasync.service import parts
+
+        with parts(self.settings) as built:
+            yield built.orders
+
+    @contextmanager
+    def _remote(self, server: str) -> Iterator[RemoteDesk]:
+        from metasync.desk.remote import RemoteDesk
+
+        desk = RemoteDesk(server, self._token())
+        try:
+            yield desk
+        finally:
+            desk.close()
+
+    def _token(self) -> str | None:
+        if self._token_file is None:
+            return os.environ.get("METASYNC_TOKEN")
+        try:
+            return self._token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(f"{self._token_file}: the token cannot be read ({error.strerror})") from error
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -16,10 +16,11 @@ _MODULES = {
     "running": ("serve", "plan", "reconcile", "apply"),
     "pausing": ("pause", "resume", "wait"),
     "merging": ("diff", "merge", "resolve", "undo"),
-    "books": ("status", "refs", "conflicts", "history", "events"),
+    "books": ("status", "refs", "conflicts", "history", "search", "events"),
     "rules": ("explain",),
-    "operations": ("prune", "adopt", "hooks", "doctor", "db"),
-    "configuration": ("config",),
+    "operations": ("prune", "adopt", "doctor", "db"),
+    "hooks": ("hooks",),
+    "configuration": ("config", "notify", "completion"),
     "sandbox": ("sandbox", "demo"),
 }
 """Module of `metasync.cli` -> its commands. A module is loaded when one of its commands is asked for."""
@@ -55,13 +56,20 @@ class Group(click.Group):
     show_default=True, help="The configuration file.",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="METASYNC_SERVER",
+    help="Ask a running service instead of the store; its token is taken from METASYNC_TOKEN.",
+)
+@click.option("--token-file", type=click.Path(path_type=Path), help="A file that holds the service's token.")
 @click.version_option(__version__)
 @click.pass_context
-def main(ctx: click.Context, path: Path, output: str) -> None:
+def main(ctx: click.Context, path: Path, output: str, server: str | None, token_file: Path | None) -> None:
     """Keeps a Hive Metastore in step with the branches, tags and merges of lakeFS."""
     from metasync.cli.context import Context
     from metasync.cli.logs import configure_logging
     from metasync.cli.output import Output
 
     configure_logging(None)
-    ctx.obj = Context(path, Output(output))
+    ctx.obj = Context(path, Output(output), server, token_file)

@@ -7,14 +7,11 @@ import sys
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.cli.output import summary
 from metasync.cli.pausing import person
-from metasync.cli.running import report
+from metasync.cli.running import ChangesTold, report
+from metasync.desk.answers import Plans, Results
 from metasync.errors import UsageError
 from metasync.planning.merge import Side
-from metasync.planning.plan import Plan, plan_to_json
-from metasync.planning.words import describe_item, item_name
-from metasync.service import parts
 
 
 @click.command()
@@ -26,32 +23,19 @@ from metasync.service import parts
 @pass_context
 def diff(context: Context, repository: str, ref1: str, ref2: str, merge: bool) -> None:
     """What leads from the tables of REF1 to those of REF2. Nothing is written to the metastore."""
-    with parts(context.settings) as built:
+    with context.orders() as orders:
         if merge:
-            _show(context, built.comparer.merge(repository, ref1, ref2))
+            _show(context, orders.preview_merge(repository, ref1, ref2))
             return
-        found = built.comparer.diff(repository, ref1, ref2)
-    if context.output.is_json:
-        items = [
-            {
-                "table": str(table.logical),
-                "items": [
-                    {"path": list(i.path), "words": describe_item(i), "before": i.before, "after": i.after}
-                    for i in table.items
-                ],
-            }
-            for table in found
-        ]
-        context.output.json("diff", items)
+        found = orders.diff(repository, ref1, ref2)
+    if context.output.answer(found):
         return
-    for table in found:
+    for table in found.items:
         whole = len(table.items) == 1 and not table.items[0].path
-        sign = describe_item(table.items[0])[0] if whole else "~"
-        context.output.line(sign, str(table.logical))
+        context.output.line(table.items[0].words[0] if whole else "~", table.table)
         for item in () if whole else table.items:
-            words = describe_item(item)
-            context.output.line(words[0], f"    {words[1:]}")
-    context.output.print(f"{ref1} -> {ref2}: {len(found)} tables differ")
+            context.output.line(item.words[0], f"    {item.words[1:]}")
+    context.output.print(f"{ref1} -> {ref2}: {len(found.items)} tables differ", "bold")
 
 
 @click.command()
@@ -70,17 +54,15 @@ def merge(
     With --commit and --source instead: tell what a merge commit was made from that waits as `source unknown`. See first
     what would happen: metasync diff REPOSITORY SOURCE DESTINATION --merge
     """
-    with parts(context.settings) as built:
+    with context.orders() as orders, ChangesTold(context) as telling:
         if commit and told and not source:
-            built.resolver.tell_source(repository, commit, told)
+            orders.tell_source(repository, commit, told)
             context.output.say(f"noted; the next reconcile merges it: metasync reconcile {repository}")
             return
         if not source or not destination or commit or told:
             raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT --source REF")
-        result = built.resolver.merge_metadata(
-            repository, source, destination, by=person(), told=context.output.outcome
-        )
-    sys.exit(report(context, [result]))
+        results = orders.merge(repository, source, destination, by=person(), told=telling)
+    sys.exit(report(context, results))
 
 
 @click.command()
@@ -94,17 +76,14 @@ def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[s
     """Settle a table's conflicts for one side; once all of them are, everything else of its merge is applied too."""
     if side not in ("ours", "theirs"):
         raise UsageError("say --ours (keep the destination) or --theirs (take the source)")
-    with parts(context.settings) as built:
-        chosen: Side = "ours" if side == "ours" else "theirs"
-        result = built.resolver.resolve(conflict_id, chosen, items, context.output.outcome)
-        still = built.decisions.conflicts()
-    table = next(((c.merge_id, c.logical) for c in still if c.id == conflict_id), None)
-    left = [item_name(c.path) for c in still if (c.merge_id, c.logical) == table and c.choice is None]
-    if left and not result.plans:
-        context.output.rows("open", [{"item": name} for name in left], empty="")
+    chosen: Side = "ours" if side == "ours" else "theirs"
+    with context.orders() as orders, ChangesTold(context) as told:
+        results = orders.resolve(conflict_id, chosen, items, told)
+    if results.undecided and not context.output.is_json:
+        context.output.rows([{"open": name} for name in results.undecided], empty="")
         context.output.say("noted; the table is merged once each of its items has a choice")
         return
-    sys.exit(report(context, [result]))
+    sys.exit(report(context, results))
 
 
 @click.command()
@@ -117,20 +96,20 @@ def undo(context: Context, name: str, dry_run: bool) -> None:
 
     The same merge turned round: what somebody changed since is a conflict and stays. lakeFS is not touched.
     """
-    with parts(context.settings) as built:
-        if dry_run:
-            _show(context, built.undoer.plan(name)[1])
-            return
-        result = built.undoer.undo(name, context.output.outcome)
-    sys.exit(report(context, [result]))
-
-
-def _show(context: Context, plan: Plan) -> None:
-    if context.output.is_json:
-        context.output.json("plans", [plan_to_json(plan)])
+    with context.orders() as orders, ChangesTold(context) as told:
+        results = orders.undo(name, dry_run, told)
+    if dry_run:
+        _show(context, results)
         return
-    context.output.plan(plan)
-    context.output.print(f"{plan.repository}: {summary(plan.counts())}")
+    sys.exit(report(context, results))
+
+
+def _show(context: Context, found: Plans | Results) -> None:
+    if context.output.answer(found):
+        return
+    plans = found.items if isinstance(found, Plans) else [p for result in found.items for p in result.plans]
+    for plan in plans:
+        context.output.plan(plan)
 
 
 COMMANDS = (diff, merge, resolve, undo)

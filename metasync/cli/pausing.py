@@ -1,26 +1,23 @@
-"""pause, resume, wait: what people and pipelines say to a running service, through its store."""
+"""pause, resume, wait: what people and pipelines say to a running service."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
 from getpass import getuser
 
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.cli.output import when
-from metasync.engine.waiting import Readiness, Waiter
-from metasync.errors import UsageError
-from metasync.planning.pauses import Pause
-from metasync.planning.rules import RuleSet
+from metasync.desk.answers import Pauses, Readiness
+from metasync.desk.orders import Switches
+from metasync.desk.remote import RemoteDesk
 from metasync.settings.durations import parse_duration
-from metasync.store.stores import open_stores
 
 _EVERY = 0.25
 _TELL_EVERY = 15.0
 _EXIT_CODES = {"ready": 0, "refused": 4}
+_OVER = ("ready", "refused", "unknown", "failed")
 
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -42,13 +39,9 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 
     Events are still taken and what happens is still seen and noted: after `metasync resume` all is done that waited.
     """
-    names = [one.name for one in context.settings.rules]
-    if rule is not None and rule not in names:
-        raise UsageError(f"there is no rule {rule!r}; the rules are: {', '.join(names)}")
-    with open_stores(context.settings.store) as built:
-        made = built.pauses.begin(rule, reason, person(), duration)
-    _show(context, [made])
-    if not context.output.is_json:
+    with context.switches() as switches:
+        found = switches.pause(rule, reason, person(), duration)
+    if not _show(context, found):
         context.output.say(
             "what is in hand is finished; to go on: metasync resume" + (f" --rule {rule}" if rule else "")
         )
@@ -60,12 +53,9 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 @pass_context
 def resume(context: Context, rule: str | None) -> None:
     """Go on with what was paused."""
-    with open_stores(context.settings.store) as built:
-        ended = built.pauses.end(rule)
-        for repository in built.refs.names() if ended else ():
-            built.queue.put_once(repository, "resume", {})
-    _show(context, ended)
-    if not ended:
+    with context.switches() as switches:
+        ended = switches.resume(rule)
+    if not _show(context, ended) and not ended.items:
         context.output.say("nothing was paused")
 
 
@@ -80,34 +70,33 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
 
     Exit 0: they are there. 4: somebody must mend something first. 1: no such ref, a failure, or the time was over.
     """
-    with open_stores(context.settings.store) as stores:
-        waiter = Waiter(RuleSet.of(context.settings), stores)
-        event = waiter.ask(repository, ref)
-        if not waiter.is_served():
+    with context.switches() as switches:
+        event = switches.ask(repository, ref)
+        if not switches.is_served():
             context.output.say("no service works on this store; start one: metasync serve")
-        found = _wait(context, waiter, repository, ref, event, timeout)
-    if context.output.is_json:
-        context.output.json("wait", asdict(found))
-    else:
+        found = _wait(context, switches, repository, ref, event, timeout)
+    if not context.output.answer(found):
         context.output.print(f"{found.ref}: {found.state}, {found.made} of {found.planned} mirrors")
         for reason in found.reasons:
             context.output.line("!", reason)
-    if not found.over:
+    if found.state not in _OVER:
         context.output.say(f"not ready after {timeout:.0f} s")
     sys.exit(_EXIT_CODES.get(found.state, 1))
 
 
-def _wait(context: Context, waiter: Waiter, repository: str, ref: str, event: int, timeout: float) -> Readiness:
+def _wait(
+    context: Context, switches: Switches | RemoteDesk, repository: str, ref: str, event: int, timeout: float
+) -> Readiness:
     start = told = time.monotonic()
     while True:
-        found = waiter.look(repository, ref, event)
+        found = switches.readiness(repository, ref, event)
         now = time.monotonic()
-        if found.over or now - start > timeout:
+        if found.state in _OVER or now - start > timeout:
             return found
         if now - told > _TELL_EVERY:
             context.output.say(f"{found.state}: {found.made} of {found.planned} mirrors {'; '.join(found.reasons)}")
             told = now
-        time.sleep(_EVERY)  # the store does not tell when it changes
+        time.sleep(_EVERY)  # nobody tells when the store changes
 
 
 def person() -> str:
@@ -118,12 +107,13 @@ def person() -> str:
         return "unknown"
 
 
-def _show(context: Context, pauses: list[Pause] | tuple[Pause, ...]) -> None:
-    rows = [
-        {"rule": p.rule or "all", "reason": p.reason, "by": p.by, "since": when(p.since), "until": when(p.until)}
-        for p in pauses
-    ]
-    context.output.rows("pauses", rows, empty="")
+def _show(context: Context, pauses: Pauses) -> bool:
+    """Prints pauses; whether as JSON."""
+    if context.output.answer(pauses):
+        return True
+    if pauses.items:
+        context.output.rows([pause.model_dump() for pause in pauses.items], empty="")
+    return False
 
 
 COMMANDS = (pause, resume, wait)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from metasync.engine.controller import Controller
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.scope import Scope
-from metasync.errors import UsageError
+from metasync.errors import NotAllowed
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref, RefType
@@ -61,9 +61,9 @@ class Adopter:
         )
 
     def adopt(self, repository: str) -> tuple[Marked, ...]:
-        """Takes them over; gives what was found. Raises UsageError in the mode that writes nothing."""
+        """Takes them over; gives what was found. Raises NotAllowed in the mode that writes nothing."""
         if self._settings.mode == "observe":
-            raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
+            raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
         with self._controller.alone(repository):
             sight = self._begun(repository)
             found = self.found(repository)

@@ -9,12 +9,10 @@ from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
 from metasync.engine.scope import Scope
-from metasync.errors import UsageError
+from metasync.engine.tablelog import TableLog
 from metasync.model.hms import TableName
 from metasync.planning.decide import make_plan
-from metasync.planning.manifest import differing
 from metasync.planning.matrix import ItemChange
-from metasync.planning.merge import diff
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
 from metasync.planning.rules import RuleSet
@@ -31,22 +29,6 @@ class TableDiff:
 
     logical: TableName
     items: tuple[ItemChange, ...]
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """One version of a table: when and on which ref it was seen, what it changed, and what it was merged from, by whom.
-
-    `seen_at` is in Unix seconds; `by` is the committer of the merge, empty for DDL, whose author no server tells.
-    """
-
-    version: int
-    seen_at: float
-    ref: str
-    commit: str
-    items: tuple[ItemChange, ...]
-    merged_from: str = ""
-    by: str = ""
 
 
 class Comparer:
@@ -68,9 +50,8 @@ class Comparer:
         self._observer = observer
         self._lineage = lineage
         self._merges = merges
-        self._refs = stores.refs
         self._versions = stores.versions
-        self._ledger = stores.ledger
+        self._log = TableLog(stores)
 
     def diff(self, repository: str, one: str, other: str) -> tuple[TableDiff, ...]:
         """What leads from the tables of ref `one` to those of ref `other`."""
@@ -81,37 +62,10 @@ class Comparer:
             old, new = before.get(logical), after.get(logical)
             if (old and old.definition) == (new and new.definition):
                 continue
-            items = self._items(old, new)
+            items = self._log.items(old, new)
             if items:
                 found.append(TableDiff(logical, items))
         return tuple(found)
-
-    def log(self, repository: str, logical: TableName, limit: int) -> tuple[LogEntry, ...]:
-        """Who changed a table, where and from where, the newest first; the books alone are asked."""
-        known = self._refs.identities(repository)
-        if not known:
-            raise UsageError(f"metasync has never seen a repository {repository!r}")
-        repository_id = self._refs.repository_id(known[-1])
-        found = {version.id: version for version in self._versions.log(repository_id, logical)}
-        entries = []
-        for version in list(found.values())[:limit]:
-            before = found.get(version.parents[0]) if version.parents else None
-            ref = self._refs.get(version.ref_id).ref
-            other = found.get(version.parents[1]) if len(version.parents) > 1 else None
-            merges = self._ledger.find_merges(version.commit, repository_id) if other and version.commit else ()
-            merge = next((m for m in merges if m.destination_ref_id == version.ref_id), None)
-            if other is not None and other.ref_id == version.ref_id:
-                # The source once more, after what was withheld of it: nobody changed anything.
-                continue
-            if not version.commit and version.parents:
-                continue
-            items = self._items(before, version)
-            if not items and other is None:
-                continue
-            source = str(self._refs.get(other.ref_id).ref) if other is not None else ""
-            by = merge.committer if merge else ""
-            entries.append(LogEntry(version.id, version.seen_at, str(ref), version.commit, items, source, by))
-        return tuple(entries)
 
     def merge(self, repository: str, source: str, destination: str) -> Plan:
         """The plan of merging `source` into `destination`, as it would be made now."""
@@ -138,10 +92,3 @@ class Comparer:
         for row in rows:
             self._lineage.read(sight, row, partitions=True)
         return sight, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])
-
-    def _items(self, old: Version | None, new: Version | None) -> tuple[ItemChange, ...]:
-        addresses = [version.definition if version else None for version in (old, new)]
-        manifests = [self._versions.definition(a).manifest if a else () for a in addresses]
-        wanted = {p.values for chunk in differing(manifests) for p in self._versions.load_chunk(chunk)}
-        before, after = (self._versions.partial(address, wanted) for address in addresses)
-        return diff(before, after)

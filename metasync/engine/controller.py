@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -13,7 +14,7 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.scope import Scope
-from metasync.errors import UsageError
+from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
@@ -27,6 +28,14 @@ _MOST_PASSES = 50
 _PATIENCE = 600.0
 """Seconds that a command waits for a service that works on the repository."""
 log = structlog.get_logger()
+
+
+class Told(Protocol):
+    """Whoever watches is told what is going to be done, and each change when it is made or not."""
+
+    def planned(self, plan: Plan) -> None: ...
+
+    def __call__(self, outcome: Applied) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Controller:
         scope: Scope,
         *,
         stop: Callable[[], bool] = lambda: False,
-        told: Callable[[Applied], None] | None = None,
+        told: Told | None = None,
         passes: int = _MOST_PASSES,
     ) -> Result:
         """Observe, decide, apply, record, until no pass leaves work for another, or its turn of `passes` is over."""
@@ -135,15 +144,15 @@ class Controller:
                 scope = Scope(scope.repository)
         return Result(scope.repository, tuple(plans), tuple(outcomes), more=more)
 
-    def execute(self, observed: Observed, plan: Plan, told: Callable[[Applied], None] | None = None) -> Result:
-        """Applies a plan that a person approved. Raises UsageError in the mode that writes nothing."""
+    def execute(self, observed: Observed, plan: Plan, told: Told | None = None) -> Result:
+        """Applies a plan that a person approved. Raises NotAllowed in the mode that writes nothing."""
         if self._settings.mode == "observe":
-            raise UsageError("mode is observe: nothing is written to the metastore; set mode: apply")
+            raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
         if hold_back(plan, pauses := self._pauses.in_force()) != plan:
             reasons = "; ".join(f"by {pause.by}: {pause.reason}" for pause in pauses)
-            raise UsageError(f"{plan.repository} is paused {reasons}; first: metasync resume")
+            raise NotAllowed(f"{plan.repository} is paused {reasons}; first: metasync resume")
         if why := self._refs.blocked(plan.repository):
-            raise UsageError(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
+            raise NotAllowed(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
         with self.alone(plan.repository):
             outcomes = self._execute(observed, plan, lambda: False, told)
         return Result(plan.repository, (plan,), tuple(outcomes))
@@ -153,9 +162,11 @@ class Controller:
         observed: Observed,
         plan: Plan,
         stop: Callable[[], bool],
-        told: Callable[[Applied], None] | None,
+        told: Told | None,
     ) -> list[Applied]:
         self._recorder.before(plan)
+        if told is not None:
+            told.planned(plan)
 
         def done(outcome: Applied) -> None:
             self._recorder.done(observed.repository, outcome)
@@ -179,7 +190,6 @@ class Controller:
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:
                 log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
-        self._metrics.planned(plan)
         return outcomes
 
     def _note_discovered(self, plan: Plan, outcomes: list[Applied]) -> None:

@@ -1,13 +1,31 @@
-"""What operators graph, in Prometheus's conventions; labels have few values, never a ref or table."""
+"""What operators graph, in Prometheus's conventions; labels have few values, never a ref or table.
+
+docs/metrics.md lists them; deploy/ has alert rules and a dashboard on them.
+"""
 
 from __future__ import annotations
+
+import time
+from collections import Counter as Counts
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metasync import __version__
-from metasync.planning.plan import Applied, Plan
+from metasync.planning.plan import Applied
 
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
+_LAGS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+
+
+@dataclass(frozen=True)
+class LastCall:
+    """How this process's last request to a system went; `at` in Unix seconds."""
+
+    ok: bool
+    at: float
+    call: str
 
 
 class Metrics:
@@ -16,33 +34,61 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self._events = Counter("metasync_events", "Events accepted, by kind.", ["kind"], registry=r)
+        self._events = Counter("metasync_events", "Webhooks accepted, by kind.", ["kind"], registry=r)
         self._finished = Counter("metasync_events_finished", "Events by what became of them.", ["result"], registry=r)
         self.queue = Gauge("metasync_queue_events", "Events that wait or are worked on.", registry=r)
         self.queue_age = Gauge("metasync_queue_oldest_seconds", "Age of the oldest of them.", registry=r)
+        self.dead = Gauge("metasync_events_dead", "Events that failed for good and wait for a person.", registry=r)
+        self._lag = Histogram(
+            "metasync_sync_lag_seconds", "From what happened in lakeFS to all of it applied, by kind.", ["kind"],
+            buckets=_LAGS, registry=r,
+        )  # fmt: skip
         self._reconcile = Histogram(
-            "metasync_reconcile_seconds",
-            "A reconcile of one repository, by result.",
-            ["result"],
-            buckets=_SECONDS,
-            registry=r,
-        )
+            "metasync_reconcile_seconds", "A reconcile of one repository, by result.", ["result"],
+            buckets=_SECONDS, registry=r,
+        )  # fmt: skip
         self._changes = Counter("metasync_changes", "Changes by kind and state.", ["kind", "state"], registry=r)
-        self._refusals = Gauge(
-            "metasync_refusals", "Refusals of the last plan, by repository.", ["repository"], registry=r
-        )
-        self.conflicts = Gauge("metasync_conflicts_open", "Conflicts that wait for a person.", registry=r)
+        self.needs = Gauge("metasync_needs", "What waits for a person, by kind.", ["kind"], registry=r)
+        self.conflicts = Gauge("metasync_conflicts_open", "Items in conflict that wait for a person.", registry=r)
         self.plans = Gauge("metasync_plans_waiting", "Plans that wait for a person.", registry=r)
         self.source_unknown = Gauge("metasync_merges_source_unknown", "Merges whose source is unknown.", registry=r)
+        self.refs = Gauge("metasync_refs", "Refs that live or end.", registry=r)
+        self.mirrors = Gauge("metasync_mirrors", "Mirrors that were made for them.", registry=r)
+        self.orphans = Gauge("metasync_orphans", "Mirrors that no rule wants any more.", registry=r)
         self._requests = Histogram(
-            "metasync_request_seconds",
-            "Requests by system and call.",
-            ["system", "call", "ok"],
-            buckets=_SECONDS,
-            registry=r,
+            "metasync_request_seconds", "Requests by system and call.", ["system", "call", "ok"],
+            buckets=_SECONDS, registry=r,
+        )  # fmt: skip
+        self.pool = Gauge(
+            "metasync_metastore_connections", "Connections to the metastore, by state.", ["state"], registry=r
+        )
+        self.leader = Gauge("metasync_leader", "1 on the replica that polls and schedules.", registry=r)
+        self.paused = Gauge("metasync_paused", "Pauses that hold.", registry=r)
+        self._mode = Gauge("metasync_mode", "1 for the mode that is configured.", ["mode"], registry=r)
+        self._told = Counter(
+            "metasync_notifications", "Messages sent, by channel and result.", ["channel", "result"], registry=r
         )
         info = Gauge("metasync_build_info", "Always 1.", ["version"], registry=r)
         info.labels(__version__).set(1)
+        self._kinds: set[str] = set()
+        self.last: dict[str, LastCall] = {}
+
+    def needing(self, kinds: Iterable[str]) -> None:
+        """Sets what waits for a person, by kind; a kind that nothing is of any more is 0."""
+        counts = Counts(kinds)
+        for kind in self._kinds | counts.keys():
+            self.needs.labels(kind).set(counts[kind])
+        self._kinds |= counts.keys()
+
+    def mode(self, mode: str) -> None:
+        self._mode.labels(mode).set(1)
+
+    def told(self, channel: str, ok: bool) -> None:
+        self._told.labels(channel, "sent" if ok else "failed").inc()
+
+    def lagged(self, kind: str, seconds: float) -> None:
+        """Something of lakeFS is applied, so long after it happened. kind: birth, merge, end."""
+        self._lag.labels(kind).observe(max(seconds, 0.0))
 
     def accepted(self, kind: str) -> None:
         self._events.labels(kind).inc()
@@ -56,11 +102,12 @@ class Metrics:
     def applied(self, outcome: Applied) -> None:
         self._changes.labels(outcome.change.kind, outcome.state).inc()
 
-    def planned(self, plan: Plan) -> None:
-        self._refusals.labels(plan.repository).set(len(plan.refusals))
-
     def metastore_call(self, call: str, seconds: float, ok: bool) -> None:
-        self._requests.labels("metastore", call, str(ok).lower()).observe(seconds)
+        self._called("metastore", call, seconds, ok)
 
     def lakefs_call(self, call: str, seconds: float, ok: bool) -> None:
-        self._requests.labels("lakefs", call, str(ok).lower()).observe(seconds)
+        self._called("lakefs", call, seconds, ok)
+
+    def _called(self, system: str, call: str, seconds: float, ok: bool) -> None:
+        self._requests.labels(system, call, str(ok).lower()).observe(seconds)
+        self.last[system] = LastCall(ok, time.time(), call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from metasync.model.hms import Table
@@ -34,9 +34,13 @@ from metasync.store.versions import Version, add_version
 
 
 class Recorder:
-    """Keeps the books: pins before a birth, plans before a merge, versions, edges, conflicts and history after."""
+    """Keeps the books: pins before a birth, plans before a merge, versions, edges, conflicts and history after.
 
-    def __init__(self, stores: Stores) -> None:
+    `lagged` is told how long after it happened a birth, merge or end was applied, in seconds.
+    """
+
+    def __init__(self, stores: Stores, lagged: Callable[[str, float], None] = lambda kind, seconds: None) -> None:
+        self._lagged = lagged
         self._database = stores.database
         self._refs = stores.refs
         self._versions = stores.versions
@@ -73,10 +77,11 @@ class Recorder:
             case DropDatabase():
                 self._history.note(repository.name, "", "", change.name, "dropped-database", "", "")
             case EndRef():
+                self._since("end", self._refs.get(change.ref_id).missed_since)
                 self._refs.end(change.ref_id, kept=change.kept)
                 self._decisions.forget_destination(change.ref_id)
             case FinishMerge():
-                self._ledger.finish_merge(change.merge_id)
+                self._since("merge", self._ledger.finish_merge(change.merge_id))
             case DiscoverPartitions():
                 self._discovered(repository, change)
             case MergeTable():
@@ -116,6 +121,10 @@ class Recorder:
             repository.name, str(change.ref), str(change.logical), str(change.physical), "discovered", detail,
             f"commit {change.commit[:12]}",
         )  # fmt: skip
+
+    def _since(self, kind: str, at: float | None) -> None:
+        if at is not None:
+            self._lagged(kind, self._database.now() - at)
 
     # Merges
 
@@ -161,6 +170,7 @@ class Recorder:
                     describe(change.items),
                     f"{'undo of ' if change.undoes else ''}merge {change.merge_commit[:12]} of {change.source}",
                     now,
+                    change.merge_id or None,
                 )
             if change.waiting is not None and done:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"

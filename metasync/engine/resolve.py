@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from metasync.engine.controller import Controller, Result
+from metasync.engine.controller import Controller, Result, Told
 from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
@@ -22,7 +22,7 @@ from metasync.planning.decide import make_plan
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
-from metasync.planning.plan import Applied, Change, DropDatabase, DropTable, MergeTable, Plan
+from metasync.planning.plan import Change, DropDatabase, DropTable, MergeTable, Plan
 from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.words import item_name
@@ -31,8 +31,6 @@ from metasync.store.decisions import ConflictRow, PlanRow
 from metasync.store.ledger import METADATA
 from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
-
-Told = Callable[[Applied], None]
 
 
 class Resolver:
@@ -69,17 +67,33 @@ class Resolver:
         `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that are not chosen yet.
         Once every item has a choice, the table is merged. Raises UsageError for an item that is not in conflict.
         """
-        every = self._decisions.conflicts(limit=100_000)
-        conflict = next((c for c in every if c.id == conflict_id), None)
-        if conflict is None:
-            raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
-        rows = [c for c in every if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)]
-        chosen = {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
+        conflict, rows, chosen = self._chosen(conflict_id, side, items)
         self._decisions.choose([i for i, choice in chosen.items() if choice == "ours"], "ours")
         self._decisions.choose([i for i, choice in chosen.items() if choice == "theirs"], "theirs")
         if None in chosen.values():
             return Result(conflict.repository, ())
         return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
+
+    def preview(self, conflict_id: int, side: Side, items: Sequence[str] = ()) -> Plan:
+        """What `resolve` would apply; without changes where items still have no choice. Chooses nothing."""
+        conflict, rows, chosen = self._chosen(conflict_id, side, items)
+        if None in chosen.values():
+            return Plan(conflict.repository)
+        with self._controller.alone(conflict.repository):
+            self._observer.observe(Scope(conflict.repository))
+            change = self._settled(conflict, [replace(row, choice=chosen[row.id]) for row in rows])
+        return Plan(conflict.repository, (change,) if change is not None else ())
+
+    def _chosen(
+        self, conflict_id: int, side: Side, items: Sequence[str]
+    ) -> tuple[ConflictRow, list[ConflictRow], dict[int, str | None]]:
+        """The conflict, those of its table and merge, and each one's choice with the new ones."""
+        every = self._decisions.conflicts(limit=100_000)
+        conflict = next((c for c in every if c.id == conflict_id), None)
+        if conflict is None:
+            raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
+        rows = [c for c in every if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)]
+        return conflict, rows, {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
 
     def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
         with self._controller.alone(conflict.repository):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.engine.controller import Controller, Result
+from metasync.engine.controller import Controller, Result, Told
 from metasync.engine.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
 from metasync.planning.observed import Observed
-from metasync.planning.plan import Applied, MergeTable, Plan
+from metasync.planning.plan import MergeTable, Plan
 from metasync.planning.table_merges import undo_change
 from metasync.store.stores import Stores
 
@@ -58,7 +58,7 @@ class Undoer:
                 changes.append(turned)
         return sight.repository, Plan(repository, tuple(changes))
 
-    def undo(self, name: str, told: Callable[[Applied], None] | None = None) -> Result:
+    def undo(self, name: str, told: Told | None = None) -> Result:
         """Takes it back."""
         with self._controller.alone(self._done(name)[1]):
             repository, plan = self.plan(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import lakefs_sdk
@@ -79,6 +80,13 @@ def install(lakefs: LakeFS, repository: str, branch: str, content: str) -> str:
         lakefs.once("delete_branch", f"{repository} {trial}", lakefs.branches.delete_branch, repository, trial)
     _commit_file(lakefs, repository, branch, content)
     return f"committed {PATH} to {repository}/{branch}; branches made before now send no events, the poller sees them"
+
+
+def installed_on(lakefs: LakeFS, repository: str, branches: Iterable[str]) -> dict[str, str]:
+    """Branch -> `installed`, or `missing`: lakeFS reads the file of the branch that an event is about."""
+    return {
+        branch: "installed" if _present(lakefs, repository, branch) is not None else "missing" for branch in branches
+    }
 
 
 def _present(lakefs: LakeFS, repository: str, branch: str) -> str | None:

@@ -251,6 +251,7 @@ class LakeFS:
             ok = True
             return result
         except ApiException as error:
+            ok = error.status == 404
             raise self._translated(name, subject, error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise LakeFSUnavailable(f"lakeFS at {self.endpoint} does not answer: {name} {subject}: {error}") from error

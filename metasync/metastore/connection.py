@@ -77,7 +77,13 @@ class ConnectionPool:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(settings.pool)
         self._preferred = 0
+        self._busy = 0
         self.size = settings.pool
+
+    def counts(self) -> tuple[int, int]:
+        """How many connections are in use, and how many are open and idle."""
+        with self._lock:
+            return self._busy, len(self._free)
 
     @contextlib.contextmanager
     def connection(self, *, fresh: bool = False) -> Iterator[Connection]:
@@ -86,7 +92,7 @@ class ConnectionPool:
         Raises MetastoreUnavailable where none of the URIs answers. A connection whose call was not answered is closed:
         what it would answer next belongs to the call before.
         """
-        with self._slots:
+        with self._slots, self._counted():
             connection = self._take(fresh)
             healthy = False
             try:
@@ -104,6 +110,16 @@ class ConnectionPool:
                         self._free.append(connection)
                 else:
                     connection.close()
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
 
     def close(self) -> None:
         with self._lock:

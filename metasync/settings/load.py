@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from ruamel.yaml import YAML
@@ -17,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from metasync.errors import ConfigurationError
 from metasync.settings.models import Settings
 
+M = TypeVar("M", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -128,9 +129,9 @@ def _keys_at(where: tuple[Any, ...]) -> list[str]:
 
 def _with_secrets(settings: Settings, environment: Mapping[str, str]) -> Settings:
     """Fills secrets from `*_file`, then from lakectl's environment and file."""
-    lakefs, server = settings.lakefs, settings.server
-    secret = lakefs.secret_access_key or _secret_file(lakefs.secret_access_key_file)
-    key = lakefs.access_key_id
+    settings = _filled(settings)
+    lakefs = settings.lakefs
+    key, secret = lakefs.access_key_id, lakefs.secret_access_key
     if key is None and secret is None:
         key = environment.get("LAKECTL_CREDENTIALS_ACCESS_KEY_ID")
         value = environment.get("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
@@ -140,19 +141,25 @@ def _with_secrets(settings: Settings, environment: Mapping[str, str]) -> Setting
     endpoint = lakefs.endpoint_url
     if "endpoint_url" not in lakefs.model_fields_set and "LAKECTL_SERVER_ENDPOINT_URL" in environment:
         endpoint = environment["LAKECTL_SERVER_ENDPOINT_URL"].rstrip("/").removesuffix("/api/v1")
-    return settings.model_copy(
-        update={
-            "lakefs": lakefs.model_copy(
-                update={"access_key_id": key, "secret_access_key": secret, "endpoint_url": endpoint}
-            ),
-            "server": server.model_copy(update={"token": server.token or _secret_file(server.token_file)}),
-        }
-    )
+    update = {"access_key_id": key, "secret_access_key": secret, "endpoint_url": endpoint}
+    return settings.model_copy(update={"lakefs": lakefs.model_copy(update=update)})
 
 
-def _secret_file(path: str | None) -> SecretStr | None:
-    if path is None:
-        return None
+def _filled(section: M) -> M:
+    """The section with each secret that `*_file` names read, in all that is below it, too."""
+    update: dict[str, Any] = {}
+    for field in type(section).model_fields:
+        value = getattr(section, field)
+        if isinstance(value, BaseModel):
+            update[field] = _filled(value)
+        elif isinstance(value, list):
+            update[field] = [_filled(item) if isinstance(item, BaseModel) else item for item in value]
+        elif value is None and getattr(section, f"{field}_file", None) is not None:
+            update[field] = _secret_file(getattr(section, f"{field}_file"))
+    return section.model_copy(update=update)
+
+
+def _secret_file(path: str) -> SecretStr:
     try:
         return SecretStr(Path(path).expanduser().read_text(encoding="utf-8").strip())
     except OSError as error:

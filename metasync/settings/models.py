@@ -110,6 +110,10 @@ class Server(Section):
     """The bearer token that lakeFS and people send; required on any address but loopback."""
     token_file: str | None = None
     """A file that holds the token."""
+    ui_actions: bool = False
+    """Whether the status page may reconcile, apply, resolve, replay and pause; else it only shows."""
+    public_url: str | None = None
+    """How people reach the status page: links in notifications begin with it."""
 
     @property
     def host(self) -> str:
@@ -177,6 +181,95 @@ class Safety(Section):
     """Mirrors of one ref."""
     max_partitions_per_table: Annotated[int, Field(ge=1)] = 1_000_000
     """Partitions of one mirrored table."""
+
+
+NeedKind = Literal["conflict", "refusal", "plan", "dead-event", "source-unknown", "stale", "other"]
+
+
+class Mail(Section):
+    """How e-mail is sent."""
+
+    host: str
+    """The SMTP server."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    """Its port."""
+    starttls: bool = True
+    """Encrypt, with the certificate verified."""
+    user: str | None = None
+    """To log in with."""
+    password: SecretStr | None = None
+    """Its password; better given as `password_file` or `${VARIABLE}`."""
+    password_file: str | None = None
+    """A file that holds the password."""
+    sender: str
+    """The From address."""
+    to: Annotated[list[str], Field(min_length=1)]
+    """Who gets it."""
+
+
+class Channel(Section):
+    """Somebody who is told what waits for a person: a Slack-compatible webhook, a signed webhook, or e-mail."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """What it was told is kept under this name."""
+    type: Literal["slack", "webhook", "email"]
+    """`slack`: a text for Slack, Mattermost and their like; `webhook`: metasync.notification/v1 as JSON; `email`."""
+    url: SecretStr | None = None
+    """Of `slack` and `webhook`; a secret, as whoever knows it may write there."""
+    url_file: str | None = None
+    """A file that holds the address."""
+    secret: SecretStr | None = None
+    """Signs a webhook's body: `X-Metasync-Signature: sha256=HMAC`."""
+    secret_file: str | None = None
+    """A file that holds the secret."""
+    mail: Mail | None = None
+    """Of `email`."""
+    kinds: list[NeedKind] = ["conflict", "refusal", "plan", "dead-event", "source-unknown", "stale", "other"]
+    """What it is told of."""
+    digest: Duration = 60.0
+    """How long what begins is gathered into one message."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Channel:
+        if self.type == "email" and self.mail is None:
+            raise ValueError("type email needs mail: {host, sender, to}")
+        if self.type != "email" and self.url is None and self.url_file is None:
+            raise ValueError(f"type {self.type} needs url or url_file")
+        return self
+
+
+class AfterApply(Section):
+    """A webhook that gets each change after it was made, in order, at least once: for grants, caches, catalogs."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """How far it was told is kept under this name."""
+    url: SecretStr | None = None
+    """Gets metasync.change/v1 as JSON; a secret, as whoever knows it may write there."""
+    url_file: str | None = None
+    """A file that holds the address."""
+    secret: SecretStr | None = None
+    """Signs the body: `X-Metasync-Signature: sha256=HMAC`."""
+    secret_file: str | None = None
+    """A file that holds the secret."""
+    actions: list[Literal["created", "dropped", "merged", "undone", "discovered"]] = [
+        "created", "dropped", "merged", "undone", "discovered",
+    ]  # fmt: skip
+    """What it is told of."""
+    repositories: Patterns = ["*"]
+    """Of which repositories."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> AfterApply:
+        if self.url is None and self.url_file is None:
+            raise ValueError("needs url or url_file")
+        return self
+
+
+class Telemetry(Section):
+    """Traces, with the extra `metasync[otel]`; the endpoint and all else by OpenTelemetry's own OTEL_ variables."""
+
+    traces: bool = False
+    """Send a trace of every pass."""
 
 
 class Logging(Section):
@@ -279,6 +372,12 @@ class Settings(Section):
     """The schedule."""
     safety: Safety = Safety()
     """Limits."""
+    notifications: list[Channel] = []
+    """Who is told what waits for a person."""
+    after_apply: list[AfterApply] = []
+    """Who is told of every change."""
+    telemetry: Telemetry = Telemetry()
+    """Traces."""
     logging: Logging = Logging()
     """Logs."""
     defaults: RuleDefaults = RuleDefaults()
@@ -288,8 +387,13 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _rules_differ(self) -> Settings:
-        names = [rule.name for rule in self.rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two rules are called {name!r}")
+        kinds: dict[str, list[str]] = {
+            "rules": [rule.name for rule in self.rules],
+            "channels of notifications": [channel.name for channel in self.notifications],
+            "webhooks of after_apply": [hook.name for hook in self.after_apply],
+        }
+        for kind, names in kinds.items():
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"two {kind} are called {name!r}")
         return self

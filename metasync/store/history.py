@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from metasync.store.database import Database
 from metasync.store.schema import history
@@ -12,8 +13,9 @@ from metasync.store.schema import history
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One thing that was done."""
+    """One thing that was done; `merge_id` where it was a part of a merge."""
 
+    id: int
     at: float
     repository: str
     ref: str
@@ -22,6 +24,7 @@ class HistoryRow:
     action: str
     detail: str
     cause: str
+    merge_id: int | None
 
 
 class History:
@@ -59,9 +62,18 @@ class History:
             query = query.where(history.c.logical == logical)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return tuple(
-            HistoryRow(r.at, r.repository, r.ref, r.logical, r.physical, r.action, r.detail, r.cause) for r in rows
-        )
+        return tuple(_row(row) for row in rows)
+
+    def after(self, history_id: int, limit: int = 100) -> tuple[HistoryRow, ...]:
+        """What was done since an entry, the oldest first."""
+        query = select(history).where(history.c.id > history_id).order_by(history.c.id).limit(limit)
+        with self._database.reading() as connection:
+            return tuple(_row(row) for row in connection.execute(query))
+
+    def newest(self) -> int:
+        """The number of the newest entry."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.max(history.c.id))).scalar_one() or 0)
 
 
 def note(
@@ -74,8 +86,9 @@ def note(
     detail: str,
     cause: str,
     now: float,
+    merge_id: int | None = None,
 ) -> None:
-    """As `Ledger.note`, inside a transaction."""
+    """As `History.note`, inside a transaction."""
     connection.execute(
         insert(history).values(
             at=now,
@@ -86,5 +99,13 @@ def note(
             action=action,
             detail=detail,
             cause=cause,
+            merge_id=merge_id,
         )
     )
+
+
+def _row(row: Row[Any]) -> HistoryRow:
+    return HistoryRow(
+        row.id, row.at, row.repository, row.ref, row.logical, row.physical, row.action, row.detail, row.cause,
+        row.merge_id,
+    )  # fmt: skip

@@ -75,11 +75,11 @@ class Ledger:
                 .where(merges.c.repository_id == repository_id, merges.c.state != "done")
                 .order_by(merges.c.generation, merges.c.id)
             ).all()
-        return tuple(_merge(row) for row in rows)
+        return tuple(merge_row(row) for row in rows)
 
     def merge(self, merge_id: int) -> MergeRow:
         with self._database.reading() as connection:
-            return _merge(connection.execute(select(merges).where(merges.c.id == merge_id)).one())
+            return merge_row(connection.execute(select(merges).where(merges.c.id == merge_id)).one())
 
     def start_merge(self, merge_id: int, changes: Sequence[MergeTable]) -> None:
         """Stores what is going to be written, before the first write."""
@@ -113,7 +113,7 @@ class Ledger:
                 .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == state)
                 .order_by(merge_tables.c.logical)
             ).all()
-        return tuple(_MERGE_TABLE.validate_json(row.change) for row in rows)
+        return tuple(merged_table(row) for row in rows)
 
     def find_merges(self, commit: str, repository_id: int | None = None) -> tuple[MergeRow, ...]:
         """The merges whose commit begins so."""
@@ -121,13 +121,14 @@ class Ledger:
         if repository_id is not None:
             query = query.where(merges.c.repository_id == repository_id)
         with self._database.reading() as connection:
-            return tuple(_merge(row) for row in connection.execute(query))
+            return tuple(merge_row(row) for row in connection.execute(query))
 
-    def finish_merge(self, merge_id: int) -> None:
+    def finish_merge(self, merge_id: int) -> float:
+        """Closes a merge; gives when it was committed (Unix seconds)."""
+        values = {"state": "done", "done_at": self._database.now()}
+        statement = update(merges).where(merges.c.id == merge_id).values(values).returning(merges.c.committed_at)
         with self._database.transaction() as connection:
-            connection.execute(
-                update(merges).where(merges.c.id == merge_id).values(state="done", done_at=self._database.now())
-            )
+            return float(connection.execute(statement).scalar_one())
 
     def count_unknown(self) -> int:
         """Merges whose source nobody could tell."""
@@ -152,7 +153,11 @@ def close_table(connection: Connection, change: MergeTable, state: str, now: flo
     )
 
 
-def _merge(row: Row[Any]) -> MergeRow:
+def merged_table(row: Row[Any]) -> MergeTable:
+    return _MERGE_TABLE.validate_json(row.change)
+
+
+def merge_row(row: Row[Any]) -> MergeRow:
     return MergeRow(
         id=row.id,
         repository_id=row.repository_id,

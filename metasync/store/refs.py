@@ -129,7 +129,7 @@ class RefStore:
             rows = connection.execute(
                 select(refs).where(refs.c.repository_id == repository_id, refs.c.life != "gone").order_by(refs.c.id)
             ).all()
-        return tuple(_ref(row) for row in rows)
+        return tuple(ref_row(row) for row in rows)
 
     def every(self, repository: str | None = None) -> tuple[tuple[str, RefRow], ...]:
         """All refs that live or end, with their repository's name."""
@@ -140,11 +140,11 @@ class RefStore:
             query = query.where(repositories.c.name == repository)
         with self._database.reading() as connection:
             rows = connection.execute(query.where(refs.c.life != "gone").order_by(refs.c.id)).all()
-        return tuple((row.repository, _ref(row)) for row in rows)
+        return tuple((row.repository, ref_row(row)) for row in rows)
 
     def get(self, ref_id: int) -> RefRow:
         with self._database.reading() as connection:
-            return _ref(connection.execute(select(refs).where(refs.c.id == ref_id)).one())
+            return ref_row(connection.execute(select(refs).where(refs.c.id == ref_id)).one())
 
     def newest(self, repository_id: int, ref: Ref) -> RefRow | None:
         """The newest life of a ref, over or not."""
@@ -159,7 +159,7 @@ class RefStore:
                 .order_by(refs.c.incarnation.desc())
                 .limit(1)
             ).one_or_none()
-        return _ref(row) if row is not None else None
+        return ref_row(row) if row is not None else None
 
     def add(
         self,
@@ -224,7 +224,7 @@ class RefStore:
             .order_by(refs.c.id)
         )
         with self._database.reading() as connection:
-            return tuple((row.repository, _ref(row)) for row in connection.execute(query))
+            return tuple((row.repository, ref_row(row)) for row in connection.execute(query))
 
     # Heads
 
@@ -364,7 +364,7 @@ def note_head(
         connection.execute(insert(heads).values(ref_id=ref_id, commit=commit, **values))
 
 
-def _ref(row: Row[Any]) -> RefRow:
+def ref_row(row: Row[Any]) -> RefRow:
     return RefRow(
         id=row.id,
         repository_id=row.repository_id,

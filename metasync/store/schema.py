@@ -236,6 +236,7 @@ history = Table(
     Column("action", String(32), nullable=False),
     Column("detail", Text, nullable=False),
     Column("cause", Text, nullable=False),
+    Column("merge_id", Integer),
     Index(None, "repository", "logical"),
 )
 
@@ -276,3 +277,20 @@ leases = Table(
     Column("until", Float, nullable=False),
 )
 """Who works on a repository, or leads, until when by the store's clock. The token grows with each new holder."""
+
+told = Table(
+    "told",
+    metadata,
+    Column("channel", String(128), primary_key=True),
+    Column("key", String(400), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+"""The needs that a channel of notifications was told of, and that stand."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("channel", String(128), primary_key=True),
+    Column("history_id", Integer, nullable=False),
+)
+"""How far in the history a channel is."""

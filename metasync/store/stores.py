@@ -14,8 +14,10 @@ from metasync.store.history import History
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
 from metasync.store.notices import Notices
+from metasync.store.overview import Overview
 from metasync.store.pauses import Pauses
 from metasync.store.refs import RefStore
+from metasync.store.told import Told
 from metasync.store.versions import VersionStore
 
 
@@ -33,6 +35,8 @@ class Stores:
     history: History
     pauses: Pauses
     notices: Notices
+    told: Told
+    overview: Overview
 
 
 @contextmanager
@@ -51,6 +55,8 @@ def open_stores(settings: Store) -> Iterator[Stores]:
             history=History(database),
             pauses=Pauses(database),
             notices=Notices(database),
+            told=Told(database),
+            overview=Overview(database),
         )
     finally:
         database.close()

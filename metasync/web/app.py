@@ -1,49 +1,80 @@
-"""HTTP: lakeFS's webhook, health checks and metrics."""
+"""HTTP: lakeFS's webhook, the JSON API, the status page, health checks and metrics."""
 
 from __future__ import annotations
 
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from metasync import __version__
+from metasync.desk import answers
+from metasync.desk.books import Books
+from metasync.desk.orders import Orders, Switches
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_webhook, event_to_json
-from metasync.engine.waiting import Waiter
-from metasync.errors import BadEvent, StoreUnavailable
+from metasync.errors import (
+    BadEvent,
+    ConfigurationError,
+    MetasyncError,
+    NotAllowed,
+    PermanentError,
+    StoreUnavailable,
+    TemporaryError,
+    UsageError,
+    code_of,
+)
 from metasync.planning.rules import RuleSet
+from metasync.settings.models import Settings
 from metasync.store import Database
 from metasync.store.events import NewEvent
 from metasync.web.api import make_api
+from metasync.web.body import read_body
 from metasync.web.inbox import Inbox
+from metasync.web.pages import make_pages
+from metasync.web.session import Sessions
 
-LARGEST_BODY = 64 * 1024
 _HIDDEN = "tx-"
+_LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
 log = structlog.get_logger()
 
 
-def make_app(
-    *,
-    database: Database,
-    inbox: Inbox,
-    rules: RuleSet,
-    metrics: Metrics,
-    token: str | None,
-    alive: Callable[[], bool],
-    wake: Callable[[], None],
-    refresh: Callable[[], None],
-    waiter: Waiter,
-    webhook: bool = True,
-) -> FastAPI:
-    """The application. `alive`: the workers run; `wake` tells them of an event; `refresh` sets gauges."""
+@dataclass(frozen=True)
+class Edge:
+    """What the web edge is given. `alive`: the workers run; `wake` tells them of an event; `refresh` sets gauges."""
+
+    settings: Settings
+    database: Database
+    inbox: Inbox
+    rules: RuleSet
+    metrics: Metrics
+    books: Books
+    switches: Switches
+    orders: Orders
+    alive: Callable[[], bool]
+    wake: Callable[[], None]
+    refresh: Callable[[], None]
+
+
+def make_app(edge: Edge) -> FastAPI:
+    """The application."""
     app = FastAPI(title="metasync", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    secret = edge.settings.server.token
+    token = secret.get_secret_value() if secret is not None else None
+    if token is None:
+        # Without a token only this machine is served, and no page of elsewhere may reach it by a name of its own.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
 
     def authenticate(request: Request) -> None:
         if token is None:
@@ -52,70 +83,116 @@ def make_app(
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
             raise BadEvent("send the token as: Authorization: Bearer TOKEN", 401)
 
-    @app.exception_handler(BadEvent)
-    async def _bad(request: Request, error: Exception) -> Response:
-        assert isinstance(error, BadEvent)
-        log.warning("request refused", path=request.url.path, status=error.status, reason=str(error))
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
-        return JSONResponse({"error": str(error)}, error.status, headers)
+    _answer_errors(app)
+    _take_events(app, edge, authenticate)
+    app.include_router(
+        make_api(edge.books, edge.switches, edge.orders, edge.wake), dependencies=[Depends(authenticate)]
+    )
+    app.include_router(make_pages(edge.settings, edge.books, edge.switches, edge.orders, edge.wake, Sessions(token)))
 
-    @app.exception_handler(StoreUnavailable)
-    async def _store(_request: Request, error: Exception) -> Response:
-        log.error("the store failed", reason=str(error))
-        return JSONResponse({"error": "the store does not take events now"}, 503, {"Retry-After": "5"})
+    @app.get("/api/v1/openapi.json", include_in_schema=False, dependencies=[Depends(authenticate)])
+    def openapi() -> Response:
+        return JSONResponse(_described(app))
+
+    @app.get("/livez", include_in_schema=False)
+    async def livez() -> Response:
+        return PlainTextResponse("ok") if edge.alive() else PlainTextResponse("a worker has ended", 503)
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        # The store alone: lakeFS never retries, so nothing else may make us refuse events.
+        if not edge.database.is_current():
+            return PlainTextResponse("the store is not migrated: metasync db upgrade", 503)
+        edge.database.probe()
+        return PlainTextResponse("ok")
+
+    @app.get("/metrics", include_in_schema=False, dependencies=[Depends(authenticate)])
+    def metrics_page() -> Response:
+        edge.refresh()
+        return Response(generate_latest(edge.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _take_events(app: FastAPI, edge: Edge, authenticate: Callable[[Request], None]) -> None:
+    webhook = edge.settings.events.webhook
 
     async def hook(request: Request) -> Response:
         authenticate(request)
         if not webhook:
             raise BadEvent("webhooks are switched off (events.webhook)", 404)
-        event = event_from_webhook(_parse(await _body(request)), time.time())
+        event = event_from_webhook(_parse(await read_body(request)), time.time())
         if event is None or event.ref.name.startswith(_HIDDEN):
             return JSONResponse({"ignored": "metasync has no use for this event"}, 202)
-        if not rules.of_repository(event.repository):
+        if not edge.rules.of_repository(event.repository):
             raise BadEvent(f"no rule names the repository {event.repository!r}", 404)
         # 202 is a promise: the event is on the disk by then.
-        number = await inbox.put(NewEvent(event.repository, "webhook", event_to_json(event)))
-        metrics.accepted(event.type.value)
-        wake()
+        number = await edge.inbox.put(NewEvent(event.repository, "webhook", event_to_json(event)))
+        edge.metrics.accepted(event.type.value)
+        edge.wake()
         return JSONResponse({"event": number}, 202)
 
     # A plain route: what FastAPI does for arguments and answers costs more than all that is done here.
     app.add_route("/hooks/lakefs", hook, methods=["POST"])
-    app.include_router(make_api(waiter), dependencies=[Depends(authenticate)])
-
-    @app.get("/livez")
-    async def livez() -> Response:
-        return PlainTextResponse("ok") if alive() else PlainTextResponse("a worker has ended", 503)
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        # The store alone: lakeFS never retries, so nothing else may make us refuse events.
-        if not database.is_current():
-            return PlainTextResponse("the store is not migrated: metasync db upgrade", 503)
-        database.probe()
-        return PlainTextResponse("ok")
-
-    @app.get("/metrics")
-    def metrics_page(request: Request) -> Response:
-        authenticate(request)
-        refresh()
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return app
 
 
-async def _body(request: Request) -> bytes:
-    """The body, never more than LARGEST_BODY of it in memory."""
-    declared = request.headers.get("content-length", "0")
-    too_large = BadEvent(f"the body is larger than {LARGEST_BODY} bytes", 413)
-    if declared.isdigit() and int(declared) > LARGEST_BODY:
-        raise too_large
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_BODY:
-            raise too_large
-    return body
+def _answer_errors(app: FastAPI) -> None:
+    @app.exception_handler(MetasyncError)
+    async def _ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, MetasyncError)
+        status = status_of(error)
+        log.log(40 if status >= 500 else 30, "request refused", path=request.url.path, status=status, reason=str(error))
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else {}
+        if isinstance(error, StoreUnavailable):
+            return _problem(status, code_of(type(error)), "the store does not take events now", headers)
+        return _problem(status, code_of(type(error)), str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        words = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
+        return _problem(422, "usage-error", "; ".join(words))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _problem(error.status_code, "usage-error", str(error.detail), dict(error.headers or {}))
+
+
+def status_of(error: MetasyncError) -> int:
+    """The HTTP status of one of our errors."""
+    match error:
+        case BadEvent():
+            return error.status
+        case NotAllowed():
+            return 409
+        case UsageError():
+            return 404
+        case ConfigurationError():
+            return 500
+        case TemporaryError():
+            return 503
+        case PermanentError():
+            return 502 if code_of(type(error)) in ("lakefs-error", "metastore-error") else 409
+    return 500
+
+
+def _problem(status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = answers.Problem(code=code, error=text).model_dump(mode="json")
+    return JSONResponse(body, status, dict(headers or {}))
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The API's description in OpenAPI 3.1."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title="metasync", version=__version__, routes=app.routes,
+            description="What metasync knows and does, for programs. The token goes as `Authorization: Bearer TOKEN`.",
+        )  # fmt: skip
+        schema.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"token": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
 
 
 def _parse(body: bytes) -> Any:

@@ -1,0 +1,464 @@
+"""The answers, as values and as JSON: each says its kind and version. `docs/schemas/` has their JSON Schemas.
+
+Times are UTC, to the second. A field may be added within a version; a reader must not mind.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metasync.planning.plan import Plan
+
+Sign = Literal["+", "~", "-", "x", "!", " "]
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Unix seconds as UTC; None stays."""
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds is not None else None
+
+
+class Part(BaseModel):
+    """Something within an answer."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Answer(Part):
+    """A whole document; its first field is `kind`."""
+
+    kind: str
+
+
+# What is
+
+
+class Need(Part):
+    """Something that waits for a person. `key` is the same as long as it is the same need."""
+
+    key: str
+    kind: str
+    """conflict, withheld, unsafe, dead-event, stale, or the kind of a notice (docs/operations.md)."""
+    repository: str
+    subject: str
+    message: str
+    help: str
+    """What to do, most often a command."""
+    since: datetime | None
+    ref: str = ""
+    table: str = ""
+    number: int | None = None
+    """Of the conflict, plan or event."""
+
+
+class Pause(Part):
+    rule: str
+    """`all` for every rule."""
+    reason: str
+    by: str
+    since: datetime | None
+    until: datetime | None
+
+
+class Pauses(Answer):
+    kind: Literal["metasync.pauses/v1"] = "metasync.pauses/v1"
+    items: tuple[Pause, ...]
+
+
+class Work(Part):
+    on: str
+    who: str
+
+
+class System(Part):
+    """How the last request to another system went, as this process saw it."""
+
+    name: Literal["lakefs", "metastore", "store"]
+    ok: bool | None
+    """None: it was not asked yet."""
+    at: datetime | None = None
+    message: str = ""
+
+
+class Last(Part):
+    """When something of a kind was last worked off."""
+
+    webhook: datetime | None = None
+    poll: datetime | None = None
+    schedule: datetime | None = None
+
+
+class Rule(Part):
+    name: str
+    repository: str
+    branches: tuple[str, ...]
+    tags: tuple[str, ...]
+    tables: tuple[str, ...]
+    merge: str
+
+
+class Status(Answer):
+    kind: Literal["metasync.status/v1"] = "metasync.status/v1"
+    version: str
+    instance: str
+    mode: Literal["apply", "observe"]
+    refs: int
+    mirrors: int
+    queued_events: int
+    oldest_event_seconds: float
+    dead_events: int
+    open_conflicts: int
+    merges_with_unknown_source: int
+    last: Last
+    systems: tuple[System, ...]
+    """Empty where no service was asked."""
+    paused: tuple[Pause, ...]
+    working: tuple[Work, ...]
+    needs: tuple[Need, ...]
+    notes: tuple[Need, ...]
+    """What is said about repositories and is not wrong."""
+    rules: tuple[Rule, ...]
+
+
+# Refs and tables
+
+
+class Ref(Part):
+    repository: str
+    ref: str
+    """`branch/NAME` or `tag/NAME`."""
+    incarnation: int
+    life: Literal["new", "making", "live", "ending", "gone"]
+    source: str
+    """The ref that it was made from, as far as known."""
+    head: str
+    mirrors_made: int
+    mirrors_planned: int
+    first_seen: datetime | None
+    lag_seconds: float | None = None
+    """How long it has waited for its mirrors or for merges into it; null where nothing waits."""
+    reason: str = ""
+
+
+class Refs(Answer):
+    kind: Literal["metasync.refs/v1"] = "metasync.refs/v1"
+    items: tuple[Ref, ...]
+
+
+class RefTable(Part):
+    logical: str
+    physical: str
+    rule: str = ""
+    """Empty for a table that people registered themselves."""
+    state: Literal["mirror", "missing", "dropped", "own"]
+    """mirror; missing: not made yet; dropped: by somebody, and not made again; own: registered by people."""
+    columns: int = 0
+    partitions: int = 0
+    as_of: str = ""
+
+
+class Merge(Part):
+    number: int
+    repository: str
+    commit: str
+    source: str
+    destination: str
+    state: str
+    committer: str
+    message: str
+    seen: datetime | None
+
+
+class RefPage(Answer):
+    kind: Literal["metasync.ref/v1"] = "metasync.ref/v1"
+    ref: Ref
+    tables: tuple[RefTable, ...]
+    merges: tuple[Merge, ...]
+    """Into this ref, the newest first."""
+    needs: tuple[Need, ...]
+
+
+class VersionNode(Part):
+    """A dot of a table's graph."""
+
+    id: int
+    lane: int
+    """Index of its ref among `lanes`."""
+    parents: tuple[int, ...]
+    """The first is what it was before; a second, what was merged."""
+    commit: str
+    seen: datetime | None
+    absent: bool
+    changes: tuple[str, ...]
+    """What differs from the first parent, in words."""
+    merged_from: str = ""
+    by: str = ""
+
+
+class Lane(Part):
+    """A line of a table's graph: one life of a ref."""
+
+    ref: str
+    incarnation: int
+    life: str
+    physical: str
+    fork: int | None = None
+    """The version that it began with, of another lane."""
+
+
+class TablePage(Answer):
+    kind: Literal["metasync.table/v1"] = "metasync.table/v1"
+    repository: str
+    table: str
+    lanes: tuple[Lane, ...]
+    versions: tuple[VersionNode, ...]
+    """The newest first."""
+    more: bool = False
+    """Whether there are older ones that are not shown."""
+
+
+# What needs a decision
+
+
+class Conflict(Part):
+    id: int
+    repository: str
+    table: str
+    merge: str
+    item: str
+    reason: str
+    meaning: str
+    base: Any = None
+    ours: Any = None
+    theirs: Any = None
+    chosen: Literal["", "ours", "theirs"] = ""
+    state: Literal["open", "resolved", "superseded"] = "open"
+    found: datetime | None = None
+
+
+class Conflicts(Answer):
+    kind: Literal["metasync.conflicts/v1"] = "metasync.conflicts/v1"
+    items: tuple[Conflict, ...]
+
+
+class WaitingPlan(Part):
+    id: int
+    repository: str
+    why: Literal["withheld", "unsafe"]
+    subject: str
+    reason: str
+    state: str
+    made: datetime | None
+
+
+class StoredPlan(Answer):
+    kind: Literal["metasync.stored-plan/v1"] = "metasync.stored-plan/v1"
+    about: WaitingPlan
+    plan: Plan
+
+
+class WaitingPlans(Answer):
+    kind: Literal["metasync.waiting-plans/v1"] = "metasync.waiting-plans/v1"
+    items: tuple[WaitingPlan, ...]
+
+
+# What was done
+
+
+class Deed(Part):
+    id: int
+    at: datetime | None
+    repository: str
+    ref: str
+    logical: str
+    table: str
+    action: str
+    detail: str
+    cause: str
+    merge: int | None = None
+    """The merge that it was a part of."""
+
+
+class History(Answer):
+    kind: Literal["metasync.history/v1"] = "metasync.history/v1"
+    items: tuple[Deed, ...]
+
+
+class LogLine(Part):
+    version: int
+    at: datetime | None
+    ref: str
+    commit: str
+    changes: str
+    merged_from: str
+    by: str
+
+
+class Log(Answer):
+    kind: Literal["metasync.log/v1"] = "metasync.log/v1"
+    items: tuple[LogLine, ...]
+
+
+class MergePage(Answer):
+    kind: Literal["metasync.merge/v1"] = "metasync.merge/v1"
+    merge: Merge
+    plan: Plan
+    """What was planned and done, table by table."""
+
+
+class Event(Part):
+    id: int
+    received: datetime | None
+    repository: str
+    event: str
+    ref: str
+    state: Literal["queued", "claimed", "done", "dead", "discarded"]
+    attempts: int
+    error: str
+
+
+class Events(Answer):
+    kind: Literal["metasync.events/v1"] = "metasync.events/v1"
+    items: tuple[Event, ...]
+
+
+class Queued(Answer):
+    """Events that were put into the queue, to be worked off by a running service."""
+
+    kind: Literal["metasync.queued/v1"] = "metasync.queued/v1"
+    events: tuple[int, ...] = ()
+    number: int = 0
+
+
+# Plans and what became of them
+
+
+class Outcome(Part):
+    change: str
+    subject: str
+    state: Literal["done", "waiting", "conflict", "failed"]
+    message: str = ""
+
+
+class Result(Part):
+    """What passes over one repository came to; a dry run has plans and no outcomes."""
+
+    repository: str
+    refused: str = ""
+    plan_id: int | None = None
+    plans: tuple[Plan, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+
+class Results(Answer):
+    kind: Literal["metasync.results/v1"] = "metasync.results/v1"
+    items: tuple[Result, ...]
+    undecided: tuple[str, ...] = ()
+    """Items of a conflict that still have no choice."""
+
+
+class Plans(Answer):
+    kind: Literal["metasync.plans/v1"] = "metasync.plans/v1"
+    items: tuple[Plan, ...]
+
+
+class Item(Part):
+    path: tuple[str, ...]
+    words: str
+    before: Any = None
+    after: Any = None
+
+
+class TableDiff(Part):
+    table: str
+    items: tuple[Item, ...]
+
+
+class Diff(Answer):
+    kind: Literal["metasync.diff/v1"] = "metasync.diff/v1"
+    items: tuple[TableDiff, ...]
+
+
+class Step(Part):
+    rule: str
+    why: str
+
+
+class Explanation(Answer):
+    kind: Literal["metasync.explanation/v1"] = "metasync.explanation/v1"
+    rule: str | None
+    mirror: str | None
+    sentence: str
+    steps: tuple[Step, ...]
+
+
+class Readiness(Answer):
+    kind: Literal["metasync.wait/v1"] = "metasync.wait/v1"
+    repository: str
+    ref: str
+    state: Literal["looking", "making", "merging", "ready", "refused", "unknown", "failed"]
+    made: int = 0
+    planned: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class Found(Part):
+    what: Literal["table", "ref", "merge"]
+    name: str
+    repository: str
+    detail: str = ""
+    number: int | None = None
+    """Of the merge."""
+
+
+class Search(Answer):
+    kind: Literal["metasync.search/v1"] = "metasync.search/v1"
+    query: str
+    items: tuple[Found, ...]
+
+
+class Check(Part):
+    subject: str
+    ok: bool
+    finding: str
+    help: str = ""
+
+
+class Checks(Answer):
+    kind: Literal["metasync.checks/v1"] = "metasync.checks/v1"
+    items: tuple[Check, ...]
+
+
+class Problem(Answer):
+    """Any answer that is not a success."""
+
+    kind: Literal["metasync.error/v1"] = "metasync.error/v1"
+    code: str
+    """A word for programs: docs/errors.md has them all."""
+    error: str
+    """A sentence for people, with what to do."""
+
+
+class Notification(Answer):
+    """What a webhook of `notifications` gets: what began, and what is over, since the last one."""
+
+    kind: Literal["metasync.notification/v1"] = "metasync.notification/v1"
+    instance: str
+    began: tuple[Need, ...] = ()
+    over: tuple[str, ...] = Field(default=(), description="Keys of needs that were told and are no more.")
+
+
+class ChangeMade(Answer):
+    """What a webhook of `after_apply` gets, once for each change, in order."""
+
+    kind: Literal["metasync.change/v1"] = "metasync.change/v1"
+    instance: str
+    change: Deed
+
+
+EVERY: tuple[type[Answer], ...] = (
+    ChangeMade, Checks, Conflicts, Diff, Events, Explanation, History, Log, MergePage, Notification, Pauses, Plans,
+    Problem, Queued, Readiness, RefPage, Refs, Results, Search, Status, StoredPlan, TablePage, WaitingPlans,
+)  # fmt: skip

@@ -1,0 +1,151 @@
+"""A plan in lines of words, the same on a terminal and on the status page: `+ ~ -` what will be done, `x` conflicts,
+`!` what needs somebody. Groups say why: the birth or end of a ref, a merge, directories that were filled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metasync.desk.answers import Sign
+from metasync.planning.conflicts import REASONS
+from metasync.planning.plan import (
+    Change,
+    CopyStatistics,
+    CreateMirror,
+    DiscoverPartitions,
+    DropDatabase,
+    DropTable,
+    EndRef,
+    FinishMerge,
+    MergeTable,
+    Notice,
+    Plan,
+)
+from metasync.planning.words import describe_item, item_name
+
+_MOST = 20
+_COUNTS = {
+    "create": "to create",
+    "alter": "to alter",
+    "drop": "to drop",
+    "withheld": "waiting for apply",
+    "conflict": "in conflict",
+    "refused": "refused",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line. `depth` 0 is a group's title, 1 a change, 2 an item of it."""
+
+    sign: Sign
+    text: str
+    depth: int = 1
+
+
+def plan_lines(plan: Plan) -> Iterator[Line]:
+    """Every change in its group, then what is refused, then what is said."""
+    title = ""
+    for change in plan.changes:
+        lines = list(change_lines(change))
+        if lines and (group := _group(change)) != title:
+            title = group
+            yield Line(" ", title, 0)
+        yield from lines
+    told = [notice for notice in plan.notices if notice.help]
+    said = [notice for notice in plan.notices if not notice.help]
+    if plan.refusals or told or said or plan.refusal:
+        yield Line(" ", "to know", 0)
+    for notice in (*plan.refusals, *told):
+        yield Line("!", notice_text(notice))
+    for notice in said:
+        yield Line(" ", notice_text(notice))
+    if plan.refusal:
+        yield Line("!", f"refused as a whole: {plan.refusal}")
+
+
+def notice_text(notice: Notice) -> str:
+    return f"{notice.subject}: {notice.message}" + (f"; {notice.help}" if notice.help else "")
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """`2 to create, 1 to alter, ...`, only what there is."""
+    found = [f"{number} {_COUNTS[key]}" for key, number in counts.items() if number]
+    return ", ".join(found) or "nothing to do"
+
+
+def change_lines(change: Change) -> Iterable[Line]:
+    """A change: first what is done to which table, then its items."""
+    match change:
+        case CreateMirror():
+            note = " (finishing)" if change.resumed else ""
+            note += " (as the table is now: the ref's commit is older than what is known)" if change.as_of else ""
+            counts = f"{change.columns} columns, {change.partitions} partitions"
+            return [Line("+", f"mirror {change.physical} of {change.logical}: {counts}{note}")]
+        case DropTable():
+            return [Line("-", f"{'mirror' if change.ours else 'table'} {change.physical}")]
+        case DropDatabase():
+            return [Line("-", f"database {change.name}, if it is empty")]
+        case CopyStatistics():
+            text = f"{change.physical}: the column statistics, if any, of {change.source}, whose data it has"
+            return [Line(" ", text)]
+        case DiscoverPartitions():
+            made = sum(p.after is not None for p in change.partitions)
+            return [Line("~", f"{change.physical}: +{made} -{len(change.partitions) - made} partitions")]
+        case MergeTable():
+            return list(_merge_lines(change))
+        case EndRef() | FinishMerge():
+            return []
+
+
+def _group(change: Change) -> str:
+    match change:
+        case CreateMirror():
+            return f"birth of {change.ref}"
+        case DropTable():
+            return f"end of {change.ref}"
+        case DropDatabase():
+            return "databases that are empty then"
+        case DiscoverPartitions():
+            return f"directories that commit {change.commit[:12]} filled or emptied on {change.ref}"
+        case MergeTable():
+            commit = change.merge_commit[:12]
+            deed = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
+            return f"{deed}: {change.source} -> {change.destination}"
+    return "column statistics"
+
+
+def _merge_lines(change: MergeTable) -> Iterator[Line]:
+    if change.conflicts:
+        number = len(change.conflicts)
+        yield Line("x", f"{change.physical}: {number} conflict{'s' if number > 1 else ''}, nothing is changed")
+        for c in change.conflicts[:_MOST]:
+            sides = f"base {short(c.base)}, ours {short(c.ours)}, theirs {short(c.theirs)}"
+            yield Line("x", f"{item_name(c.path)}: {sides} ({REASONS.get(c.reason, c.reason)})", 2)
+        return
+    if change.writes:
+        sign: Sign = "+" if change.before is None else "-" if change.after is None else "~"
+        yield Line(sign, str(change.physical))
+        yield from _items(" ", change.items)
+        for old, new in change.renames:
+            yield Line(" ", f"probably a rename: {old} -> {new}", 2)
+    if change.books_only and change.items:
+        yield Line(" ", f"{change.physical}: will be made with {len(change.items)} changes merged")
+    if change.withheld:
+        yield Line("!", f"{change.physical}: waits for `metasync apply`, as it is destructive")
+        yield from _items("!", change.withheld)
+
+
+def _items(sign: Sign, items: Any) -> Iterator[Line]:
+    for item in items[:_MOST]:
+        yield Line(sign, describe_item(item), 2)
+    if len(items) > _MOST:
+        yield Line(sign, f"and {len(items) - _MOST} more", 2)
+
+
+def short(value: Any) -> str:
+    """A side of a conflict in few words."""
+    text = json.dumps(value, ensure_ascii=False) if value is not None else "absent"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,104 @@
+"""What waits for a person, read from the store: one list for the command line, the page, metrics and notifications.
+
+A need is a level: it is there as long as its reason is, under the same key.
+"""
+
+from __future__ import annotations
+
+from metasync.desk.answers import Need, moment
+from metasync.planning.conflicts import REASONS
+from metasync.planning.words import item_name
+from metasync.settings.models import Settings
+from metasync.store.decisions import ConflictRow
+from metasync.store.notices import NoticeRow
+from metasync.store.stores import Stores
+
+NOTES = frozenset(
+    {
+        "paused", "catching-up", "drop-grace", "waiting", "skipped", "merge-note", "partitions-discovered",
+        "probable-rename", "belongs", "unaddressable-tag", "delayed",
+    }
+)  # fmt: skip
+"""Kinds of notices that are said and need nobody: they are not wrong, or pass by themselves."""
+_STALE = 5
+"""Intervals of the poller without a finished poll, after which something is wrong."""
+_LEAST_STALE = 300.0
+_MOST = 200
+
+
+def needs(stores: Stores, settings: Settings) -> tuple[Need, ...]:
+    """Every need, the gravest kinds first: nothing works, then what is refused, then what is to decide."""
+    notices = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind not in NOTES]
+    return (*_stale(stores, settings), *_dead(stores), *notices, *_plans(stores), *_conflicts(stores))
+
+
+def notes(stores: Stores) -> tuple[Need, ...]:
+    """What was said of each repository, and needs nobody."""
+    return tuple(_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES)
+
+
+def _stale(stores: Stores, settings: Settings) -> tuple[Need, ...]:
+    """A poller that should have looked and did not: no service runs, or it cannot reach lakeFS or the metastore."""
+    finished = [at for kind, at in stores.overview.finished().items() if kind in ("poll", "start", "schedule")]
+    if not finished:
+        return ()
+    last, patience = max(finished), max(settings.events.poll.interval * _STALE, _LEAST_STALE)
+    if stores.database.now() - last < patience:
+        return ()
+    message = f"nothing was looked at for more than {patience / 60:.0f} minutes"
+    return (
+        Need(
+            key="stale", kind="stale", repository="", subject="metasync", message=message,
+            help="is a service running, and can it reach lakeFS and the metastore? metasync doctor", since=moment(last),
+        ),
+    )  # fmt: skip
+
+
+def _dead(stores: Stores) -> list[Need]:
+    return [
+        Need(
+            key=f"dead-event/{event.id}", kind="dead-event", repository=event.repository,
+            subject=f"event {event.id} ({event.payload.get('type', event.kind)})", message=event.error or "",
+            help=f"mend the reason, then: metasync events replay {event.id}", since=moment(event.received_at),
+            ref=event.payload.get("ref", ""), number=event.id,
+        )
+        for event in stores.queue.list(["dead"], _MOST)
+    ]  # fmt: skip
+
+
+def _of_notice(row: NoticeRow) -> Need:
+    notice = row.notice
+    return Need(
+        key=f"{notice.kind}/{row.repository}/{notice.subject}"[:400], kind=notice.kind, repository=row.repository,
+        subject=notice.subject, message=notice.message, help=notice.help, since=moment(row.since),
+    )  # fmt: skip
+
+
+def _plans(stores: Stores) -> list[Need]:
+    return [
+        Need(
+            key=f"plan/{row.id}", kind=row.kind, repository=row.repository, subject=f"plan {row.id}: {row.subject}",
+            message=row.reason, help=f"to do it: metasync apply {row.id}", since=moment(row.made_at), number=row.id,
+        )
+        for row in stores.decisions.waiting_plans()
+    ]  # fmt: skip
+
+
+def _conflicts(stores: Stores) -> list[Need]:
+    """One need a table and merge, however many of its items are in conflict."""
+    tables: dict[tuple[int, str], list[ConflictRow]] = {}
+    for row in stores.decisions.conflicts():
+        tables.setdefault((row.merge_id, str(row.logical)), []).append(row)
+    return [_conflict(rows) for rows in list(tables.values())[:_MOST]]
+
+
+def _conflict(rows: list[ConflictRow]) -> Need:
+    first = rows[0]
+    items = ", ".join(item_name(row.path) for row in rows[:4]) + (f" and {len(rows) - 4} more" if rows[4:] else "")
+    return Need(
+        key=f"conflict/{first.merge_id}/{first.logical}"[:400], kind="conflict", repository=first.repository,
+        subject=f"{first.logical}: {first.source} -> {first.destination}",
+        message=f"{items}: {REASONS.get(first.reason, first.reason)}",
+        help=f"metasync conflicts, then: metasync resolve {first.id} --ours | --theirs",
+        since=moment(first.found_at), ref=first.destination, table=str(first.logical), number=first.id,
+    )  # fmt: skip

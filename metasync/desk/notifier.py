@@ -1,0 +1,173 @@
+"""Telling people what waits for them, and programs what was done. Both from the books: nothing is lost by a restart.
+
+Needs are levels: a channel is told what began since it was told last, and what is over. Changes are the history from a
+cursor on, each once in effect and in order, at least once where an answer was lost. One replica tells: the leader.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from metasync.channels import Message, Sender, sender_of
+from metasync.desk.answers import ChangeMade, Deed, Need, Notification
+from metasync.desk.books import deed
+from metasync.desk.needs import needs
+from metasync.engine.metrics import Metrics
+from metasync.errors import MetasyncError, PermanentError
+from metasync.planning.patterns import matches
+from metasync.settings.models import AfterApply, Channel, Settings
+from metasync.store.stores import Stores
+
+_EVERY = 2.0
+_LONGEST_WAIT = 300.0
+_AT_ONCE = 100
+_MOST_LINES = 30
+_KINDS = {
+    "conflict": "conflict", "withheld": "plan", "unsafe": "refusal", "refused": "refusal", "dead-event": "dead-event",
+    "source-unknown": "source-unknown", "stale": "stale",
+}  # fmt: skip
+"""Kind of need -> the word in `notifications[].kinds`; all others are `other`."""
+log = structlog.get_logger()
+
+
+class Notifier:
+    """A thread that looks every two seconds, while this replica leads."""
+
+    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, leads: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._leads = leads
+        self._tasks: list[_Task] = [_Needs(settings, stores, metrics, channel) for channel in settings.notifications]
+        self._tasks += [_Changes(settings, stores, metrics, hook) for hook in settings.after_apply]
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notifier")
+
+    def start(self) -> None:
+        if self._tasks:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_EVERY):
+            if self._leads():
+                for task in self._tasks:
+                    task.look()
+
+
+class _Task:
+    """One channel, with backoff of its own where it does not take messages."""
+
+    def __init__(self, stores: Stores, metrics: Metrics, name: str, sender: Sender) -> None:
+        self._stores = stores
+        self._metrics = metrics
+        self._name = name
+        self._sender = sender
+        self._wait = 0.0
+        self._due = 0.0
+
+    def look(self) -> None:
+        now = self._stores.database.now()
+        if now < self._due:
+            return
+        try:
+            self.tell(now)
+            self._wait = 0.0
+        except MetasyncError as error:
+            self._wait = min(max(self._wait * 2, _EVERY), _LONGEST_WAIT)
+            self._due = now + self._wait
+            log.warning("a channel was not told", channel=self._name, again_in=self._wait, reason=str(error))
+
+    def tell(self, now: float) -> None:
+        raise NotImplementedError
+
+    def send(self, message: Message) -> None:
+        try:
+            self._sender(message)
+        except MetasyncError:
+            self._metrics.told(self._name, ok=False)
+            raise
+        self._metrics.told(self._name, ok=True)
+
+
+class _Needs(_Task):
+    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, channel: Channel) -> None:
+        super().__init__(stores, metrics, channel.name, sender_of(channel))
+        self._settings = settings
+        self._channel = channel
+        self._first: float | None = None
+
+    def tell(self, now: float) -> None:
+        wanted = [n for n in needs(self._stores, self._settings) if _KINDS.get(n.kind, "other") in self._channel.kinds]
+        told = self._stores.told.keys(self._name)
+        began = [need for need in wanted if need.key not in told]
+        over = sorted(told.keys() - {need.key for need in wanted})
+        if not began:
+            # That something is over is no reason to call anybody; the next message says it.
+            self._first = None
+            if over and not wanted:
+                self._stores.told.note(self._name, (), over)
+            return
+        self._first = self._first if self._first is not None else now
+        if now - self._first < self._channel.digest:
+            return
+        self.send(needs_message(self._settings, began, over))
+        self._stores.told.note(self._name, [need.key for need in began], over)
+        self._first = None
+
+
+class _Changes(_Task):
+    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, hook: AfterApply) -> None:
+        super().__init__(stores, metrics, f"after-apply/{hook.name}", sender_of(hook))
+        self._settings = settings
+        self._hook = hook
+
+    def tell(self, now: float) -> None:
+        start = self._stores.told.cursor(self._name, self._stores.history.newest())
+        for row in self._stores.history.after(start, _AT_ONCE):
+            if row.action in self._hook.actions and matches(row.repository, self._hook.repositories):
+                try:
+                    self.send(change_message(self._settings, deed(row)))
+                except PermanentError as error:
+                    # It will not take this one, however often it is sent; the others must not wait for it.
+                    log.error("a change was refused by its webhook", hook=self._hook.name, id=row.id, reason=str(error))
+            self._stores.told.advance(self._name, row.id)
+
+
+def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str] = ()) -> Message:
+    """One message for all that began."""
+    lines = [f"[{need.kind}] {need.repository} {need.subject}: {need.message}\n    {need.help}" for need in began]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"and {len(began) - _MOST_LINES} more"]
+    if over:
+        lines.append(f"{len(over)} earlier ones are over")
+    if settings.server.public_url:
+        lines.append(settings.server.public_url)
+    number = len(began)
+    subject = (
+        f"metasync ({settings.instance}): {number} thing{'s' if number > 1 else ''} need{'' if number > 1 else 's'} you"
+    )
+    body = Notification(instance=settings.instance, began=tuple(began), over=tuple(over))
+    return Message(subject, "\n".join(lines), body.model_dump(mode="json"))
+
+
+def change_message(settings: Settings, change: Deed) -> Message:
+    """One change."""
+    body = ChangeMade(instance=settings.instance, change=change)
+    text = f"{change.action} {change.table} {change.detail} ({change.cause})"
+    return Message(f"metasync ({settings.instance}): {text}", text, body.model_dump(mode="json"), key=str(change.id))
+
+
+def test_message(settings: Settings) -> Message:
+    """What `metasync notify test` sends."""
+    need = Need(
+        key="test", kind="test", repository="", subject="test", message="this is a test; nothing is wrong",
+        help="metasync status", since=None,
+    )  # fmt: skip
+    return needs_message(settings, [need])

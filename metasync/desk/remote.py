@@ -1,0 +1,210 @@
+"""A running service's desk, over its JSON API: the same questions and orders as at one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import httpx
+import stamina
+from pydantic import ValidationError
+
+from metasync import errors
+from metasync.desk import answers
+from metasync.engine.controller import Told
+from metasync.planning.merge import Side
+
+A = TypeVar("A", bound=answers.Answer)
+_TIMEOUT = httpx.Timeout(10.0, read=600.0)
+_EVERY = 0.5
+
+
+class RemoteDesk:
+    """Raises what the service's own desk would raise; ServiceUnavailable where none answers."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(base_url=f"{self._url}/api/v1", headers=headers, timeout=_TIMEOUT)
+
+    def close(self) -> None:
+        self._http.close()
+
+    # Questions
+
+    def status(self) -> answers.Status:
+        return self._get(answers.Status, "/status")
+
+    def pauses(self) -> answers.Pauses:
+        return self._get(answers.Pauses, "/pauses")
+
+    def refs(self, repository: str | None = None) -> answers.Refs:
+        return self._get(answers.Refs, "/refs", repository=repository)
+
+    def ref(self, repository: str, ref: str) -> answers.RefPage:
+        return self._get(answers.RefPage, f"/repositories/{repository}/ref", ref=ref)
+
+    def table(self, repository: str, table: str) -> answers.TablePage:
+        return self._get(answers.TablePage, f"/repositories/{repository}/table", table=table)
+
+    def log(self, repository: str, table: str, limit: int = 50) -> answers.Log:
+        return self._get(answers.Log, f"/repositories/{repository}/log", table=table, limit=limit)
+
+    def conflicts(self, every: bool = False) -> answers.Conflicts:
+        return self._get(answers.Conflicts, "/conflicts", every=every)
+
+    def conflict(self, number: int) -> answers.Conflicts:
+        return self._get(answers.Conflicts, f"/conflicts/{number}")
+
+    def plans(self) -> answers.WaitingPlans:
+        return self._get(answers.WaitingPlans, "/plans")
+
+    def history(self, repository: str | None = None, table: str | None = None, limit: int = 50) -> answers.History:
+        return self._get(answers.History, "/history", repository=repository, table=table, limit=limit)
+
+    def events(self, states: Sequence[str] = (), limit: int = 50) -> answers.Events:
+        return self._get(answers.Events, "/events", state=list(states), limit=limit)
+
+    def explain(self, repository: str, ref: str, table: str) -> answers.Explanation:
+        return self._get(answers.Explanation, f"/repositories/{repository}/explain", ref=ref, table=table)
+
+    def search(self, query: str) -> answers.Search:
+        return self._get(answers.Search, "/search", q=query)
+
+    def diff(self, repository: str, one: str, other: str) -> answers.Diff:
+        return self._get(answers.Diff, f"/repositories/{repository}/diff", one=one, other=other)
+
+    def preview_merge(self, repository: str, source: str, destination: str) -> answers.Plans:
+        where = f"/repositories/{repository}/merge"
+        return self._get(answers.Plans, where, source=source, destination=destination)
+
+    # Switches
+
+    def pause(self, rule: str | None, reason: str, by: str, seconds: float | None) -> answers.Pauses:
+        body = {"rule": rule, "reason": reason, "by": by, "seconds": seconds}
+        return self._post(answers.Pauses, "/pauses", body)
+
+    def resume(self, rule: str | None = None) -> answers.Pauses:
+        return self._post(answers.Pauses, "/resume", {"rule": rule})
+
+    def replay(self, number: int) -> answers.Queued:
+        return self._post(answers.Queued, f"/events/{number}/replay", {})
+
+    def replay_dead(self) -> answers.Queued:
+        return self._post(answers.Queued, "/events/replay-dead", {})
+
+    def discard(self, number: int) -> answers.Events:
+        return self._post(answers.Events, f"/events/{number}/discard", {})
+
+    def look(self, repository: str) -> answers.Queued:
+        return self._post(answers.Queued, f"/repositories/{repository}/reconcile", {})
+
+    def ask(self, repository: str, ref: str) -> int:
+        return self._post(answers.Queued, f"/repositories/{repository}/look", {"ref": ref}).events[0]
+
+    def readiness(self, repository: str, ref: str, event: int) -> answers.Readiness:
+        return self._get(answers.Readiness, f"/repositories/{repository}/readiness", ref=ref, event=event)
+
+    def is_served(self) -> bool:
+        return True
+
+    # Orders
+
+    def plan(self, repository: str | None = None) -> answers.Plans:
+        return self._post(answers.Plans, "/plan", {"repository": repository})
+
+    def reconcile(
+        self, repository: str | None = None, told: Told | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> answers.Results:
+        """Has the service look, and waits for it; what it did is in its history."""
+        names = [repository] if repository else self._repositories()
+        before = {conflict.id for conflict in self.conflicts().items}
+        queued = [(name, self.look(name).events[0]) for name in names]
+        results = []
+        for name, number in queued:
+            outcome = self._worked_off(number, stop)
+            refusals = [n.message for n in self.status().needs if n.repository == name and n.kind == "refused"]
+            new = [c for c in self.conflicts().items if c.repository == name and c.id not in before]
+            conflicts = {c.table: c.merge for c in new}
+            results.append(
+                answers.Result(
+                    repository=name, refused=refusals[0] if refusals else "",
+                    outcomes=(
+                        *outcome,
+                        *(answers.Outcome(change="merge-table", subject=t, state="conflict") for t in conflicts),
+                    ),
+                )
+            )  # fmt: skip
+        return answers.Results(items=tuple(results))
+
+    def apply(self, plan_id: int, told: Told | None = None) -> answers.Results:
+        return self._post(answers.Results, f"/plans/{plan_id}/apply", {})
+
+    def resolve(
+        self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None
+    ) -> answers.Results:
+        return self._post(answers.Results, f"/conflicts/{conflict_id}/resolve", {"side": side, "items": list(items)})
+
+    def merge(
+        self, repository: str, source: str, destination: str, by: str = "", told: Told | None = None
+    ) -> answers.Results:
+        body = {"source": source, "destination": destination, "by": by}
+        return self._post(answers.Results, f"/repositories/{repository}/merge", body)
+
+    def tell_source(self, repository: str, commit: str, source: str) -> None:
+        self._post(answers.Queued, f"/repositories/{repository}/merge-source", {"commit": commit, "source": source})
+
+    def undo(self, name: str, dry_run: bool = False, told: Told | None = None) -> answers.Results:
+        return self._post(answers.Results, "/undo", {"name": name, "dry_run": dry_run})
+
+    # Parts
+
+    def _repositories(self) -> list[str]:
+        return sorted({ref.repository for ref in self.refs().items})
+
+    def _worked_off(self, number: int, stop: Callable[[], bool]) -> tuple[answers.Outcome, ...]:
+        while not stop():
+            event = self._get(answers.Events, f"/events/{number}").items[0]
+            if event.state in ("done", "discarded"):
+                return ()
+            if event.state == "dead" or event.error:
+                return (answers.Outcome(change="look", subject=f"event {number}", state="failed", message=event.error),)
+            time.sleep(_EVERY)  # the API does not tell when an event is done
+        return ()
+
+    @stamina.retry(on=httpx.ConnectError, attempts=3, timeout=10.0)
+    def _get(self, kind: type[A], path: str, **query: Any) -> A:
+        given = {key: value for key, value in query.items() if value is not None}
+        return self._answer(kind, lambda: self._http.get(path, params=given))
+
+    def _post(self, kind: type[A], path: str, body: dict[str, Any]) -> A:
+        return self._answer(kind, lambda: self._http.post(path, json=body))
+
+    def _answer(self, kind: type[A], ask: Callable[[], httpx.Response]) -> A:
+        try:
+            response = ask()
+        except httpx.HTTPError as error:
+            raise errors.ServiceUnavailable(f"{self._url}: no service answers ({error})") from error
+        if response.is_success:
+            try:
+                return kind.model_validate_json(response.content)
+            except ValidationError as error:
+                raise errors.ServiceUnavailable(
+                    f"{self._url}: this is not an answer of metasync, or of another version: {error.errors()[0]['msg']}"
+                ) from error
+        raise _raised(self._url, response)
+
+
+def _raised(url: str, response: httpx.Response) -> errors.MetasyncError:
+    """The service's own error, as it was raised there."""
+    try:
+        problem = answers.Problem.model_validate_json(response.content)
+    except ValidationError:
+        return errors.ServiceUnavailable(f"{url}: answered {response.status_code}; is this a metasync?")
+    if response.status_code == 401:
+        return errors.UsageError(f"{url}: the token is missing or wrong: set METASYNC_TOKEN, or --token-file")
+    for kind in errors.every():
+        if errors.code_of(kind) == problem.code and kind is not errors.BadEvent:
+            return kind(problem.error)
+    return errors.UsageError(problem.error)

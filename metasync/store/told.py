@@ -1,0 +1,43 @@
+"""What each channel was told already: the needs of people that stand, and how far in the history it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import delete, insert, select, update
+
+from metasync.store.database import Database, insert_new
+from metasync.store.schema import cursors, told
+
+
+class Told:
+    """One row a channel and need, one cursor a channel."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keys(self, channel: str) -> dict[str, float]:
+        """Need -> when the channel was told of it (Unix seconds)."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(told).where(told.c.channel == channel)).all()
+        return {row.key: row.at for row in rows}
+
+    def note(self, channel: str, began: Collection[str], over: Collection[str]) -> None:
+        """The channel was told that these began and those are over."""
+        now = self._database.now()
+        with self._database.transaction() as connection:
+            if over:
+                connection.execute(delete(told).where(told.c.channel == channel, told.c.key.in_(over)))
+            for key in began:
+                connection.execute(insert(told).values(channel=channel, key=key, at=now))
+
+    def cursor(self, channel: str, start: int) -> int:
+        """The newest entry of the history that the channel was told; it begins at `start`."""
+        known = select(cursors.c.history_id).where(cursors.c.channel == channel)
+        with self._database.transaction() as connection:
+            connection.execute(insert_new(connection, cursors).values(channel=channel, history_id=start))
+            return int(connection.execute(known).scalar_one())
+
+    def advance(self, channel: str, history_id: int) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(update(cursors).where(cursors.c.channel == channel).values(history_id=history_id))
