@@ -195,6 +195,8 @@ class VersionNode(Part):
     """What differs from the first parent, in words."""
     merged_from: str = ""
     by: str = ""
+    note: str = ""
+    """Where the books needed a version that nobody made."""
 
 
 class Lane(Part):

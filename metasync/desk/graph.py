@@ -82,6 +82,12 @@ def _node(
         words = ["first seen"] if version.definition else ["absent"]
     if len(items) > _MOST_ITEMS:
         words.append(f"and {len(items) - _MOST_ITEMS} more")
+    again = other is not None and other.ref_id == version.ref_id
+    note = ""
+    if again:
+        note = "all of it again: what was withheld is offered at the next merge"
+    elif version.parents and not version.commit:
+        note = "what a merge carried of it; the rest was withheld"
     merges = stores.ledger.find_merges(version.commit, repository_id) if other and version.commit else ()
     return VersionNode(
         id=version.id,
@@ -91,6 +97,7 @@ def _node(
         seen=moment(version.seen_at),
         absent=version.definition is None,
         changes=tuple(words),
-        merged_from=str(stores.refs.get(other.ref_id).ref) if other else "",
+        merged_from=str(stores.refs.get(other.ref_id).ref) if other and not again else "",
         by=next((m.committer for m in merges if m.destination_ref_id == version.ref_id), ""),
+        note=note,
     )

@@ -131,6 +131,7 @@ class Controller:
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
                 self._decisions.supersede_unsafe(scope.repository)
                 made = self._execute(observed, plan, stop, told)
+                self._close_births(observed, plan, made)
                 self._recorder.said(plan, made)
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
@@ -175,6 +176,14 @@ class Controller:
                 told(outcome)
 
         outcomes = self._applier.apply(observed.repository, plan, done, stop)
+        self._note_discovered(plan, outcomes)
+        for outcome in outcomes:
+            if outcome.state in ("failed", "waiting") and outcome.message:
+                log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
+        return outcomes
+
+    def _close_births(self, observed: Observed, plan: Plan, outcomes: list[Applied]) -> None:
+        """Notes which refs have all that this plan had for them. A plan of a person's has nothing for the others."""
         unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
         for view in observed.refs:
             settled = view.id not in unfinished and not view.waits and not view.ended
@@ -186,11 +195,6 @@ class Controller:
                 and not self._held_back(plan, view.id, outcomes)
             ):
                 self._recorder.born(view.id)
-        self._note_discovered(plan, outcomes)
-        for outcome in outcomes:
-            if outcome.state in ("failed", "waiting") and outcome.message:
-                log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
-        return outcomes
 
     def _note_discovered(self, plan: Plan, outcomes: list[Applied]) -> None:
         done = {id(o.change) for o in outcomes if o.state == "done"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
 
 from metasync import __version__
 from metasync.desk import answers
@@ -42,10 +44,11 @@ from metasync.store.events import NewEvent
 from metasync.web.api import make_api
 from metasync.web.body import read_body
 from metasync.web.inbox import Inbox
-from metasync.web.pages import make_pages
+from metasync.web.pages import STATIC, LoginNeeded, Pages, login_url, make_pages
 from metasync.web.session import Sessions
 
 _HIDDEN = "tx-"
+_HEADINGS = {404: "There is no such thing", 409: "Not now", 422: "That cannot be read", 503: "Not now"}
 _LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
 log = structlog.get_logger()
 
@@ -83,12 +86,14 @@ def make_app(edge: Edge) -> FastAPI:
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
             raise BadEvent("send the token as: Authorization: Bearer TOKEN", 401)
 
-    _answer_errors(app)
+    pages = Pages(edge.settings, Sessions(token))
+    _answer_errors(app, pages)
     _take_events(app, edge, authenticate)
     app.include_router(
         make_api(edge.books, edge.switches, edge.orders, edge.wake), dependencies=[Depends(authenticate)]
     )
-    app.include_router(make_pages(edge.settings, edge.books, edge.switches, edge.orders, edge.wake, Sessions(token)))
+    app.include_router(make_pages(pages, edge.books, edge.switches, edge.orders, edge.wake))
+    app.mount("/static", StaticFiles(directory=STATIC), "static")
 
     @app.get("/api/v1/openapi.json", include_in_schema=False, dependencies=[Depends(authenticate)])
     def openapi() -> Response:
@@ -136,27 +141,39 @@ def _take_events(app: FastAPI, edge: Edge, authenticate: Callable[[Request], Non
     app.add_route("/hooks/lakefs", hook, methods=["POST"])
 
 
-def _answer_errors(app: FastAPI) -> None:
+def _answer_errors(app: FastAPI, pages: Pages) -> None:
+    def problem(
+        request: Request, status: int, code: str, text: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        if pages.is_asked_by(request):
+            return pages.show(request, "error.html", status, code=code, text=text, heading=_HEADINGS.get(status, "No"))
+        body = answers.Problem(code=code, error=text).model_dump(mode="json")
+        return JSONResponse(body, status, dict(headers or {}))
+
     @app.exception_handler(MetasyncError)
     async def _ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, MetasyncError)
         status = status_of(error)
-        log.log(40 if status >= 500 else 30, "request refused", path=request.url.path, status=status, reason=str(error))
+        level = logging.ERROR if status >= 500 else logging.WARNING
+        log.log(level, "request refused", path=request.url.path, status=status, reason=str(error))
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else {}
-        if isinstance(error, StoreUnavailable):
-            return _problem(status, code_of(type(error)), "the store does not take events now", headers)
-        return _problem(status, code_of(type(error)), str(error), headers)
+        text = "the store does not take events now" if isinstance(error, StoreUnavailable) else str(error)
+        return problem(request, status, code_of(type(error)), text, headers)
+
+    @app.exception_handler(LoginNeeded)
+    async def _login(request: Request, _error: Exception) -> Response:
+        return RedirectResponse(login_url(request), 303)
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: Exception) -> Response:
+    async def _invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         words = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
-        return _problem(422, "usage-error", "; ".join(words))
+        return problem(request, 422, "usage-error", "; ".join(words))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: Exception) -> Response:
+    async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _problem(error.status_code, "usage-error", str(error.detail), dict(error.headers or {}))
+        return problem(request, error.status_code, "usage-error", str(error.detail), error.headers)
 
 
 def status_of(error: MetasyncError) -> int:
@@ -175,11 +192,6 @@ def status_of(error: MetasyncError) -> int:
         case PermanentError():
             return 502 if code_of(type(error)) in ("lakefs-error", "metastore-error") else 409
     return 500
-
-
-def _problem(status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = answers.Problem(code=code, error=text).model_dump(mode="json")
-    return JSONResponse(body, status, dict(headers or {}))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

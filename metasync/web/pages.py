@@ -11,13 +11,11 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.staticfiles import StaticFiles
 
 from metasync import __version__
 from metasync.desk.books import Books, value_text
 from metasync.desk.lines import plan_lines, summary
 from metasync.desk.orders import Orders, Switches
-from metasync.errors import BadEvent
 from metasync.settings.models import Settings
 from metasync.web.actions import add_actions
 from metasync.web.body import read_form
@@ -69,6 +67,11 @@ class Pages:
         request.state.session = session
         return session
 
+    def is_asked_by(self, request: Request) -> bool:
+        """Whether a person's browser wants a page, and not a program its answer."""
+        programs = ("/api/", "/hooks/", "/metrics", "/livez", "/readyz")
+        return not request.url.path.startswith(programs) and "text/html" in request.headers.get("accept", "")
+
     def show(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page, with all that browsers should be told about it."""
         session = getattr(request.state, "session", None)
@@ -81,18 +84,9 @@ class Pages:
         return response
 
 
-def make_pages(
-    settings: Settings,
-    books: Books,
-    switches: Switches,
-    orders: Orders,
-    wake: Callable[[], None],
-    sessions: Sessions,
-) -> APIRouter:
+def make_pages(pages: Pages, books: Books, switches: Switches, orders: Orders, wake: Callable[[], None]) -> APIRouter:
     """The routes of the pages."""
-    pages = Pages(settings, sessions)
     router = APIRouter(include_in_schema=False)
-    router.mount("/static", StaticFiles(directory=STATIC), "static")
     _add_login(router, pages)
     shown = APIRouter(include_in_schema=False, dependencies=[Depends(pages.session)])
     _add_pages(shown, pages, books)
@@ -209,7 +203,3 @@ def moment_text(at: datetime | None) -> str:
 def _inside(to: str) -> str:
     """A path of ours: nobody is sent elsewhere by a link to the login page."""
     return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
-
-
-def refuse_unknown(kind: str) -> BadEvent:
-    return BadEvent(f"there is no such {kind}", 404)

@@ -11,41 +11,20 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from metasync.sandbox.metastore import free_port
-from metasync.settings import load_settings
+from tests import commands
+from tests.commands import COMMAND, run, run_json
 from tests.conftest import World, until
-
-COMMAND = str(Path(sys.executable).with_name("metasync"))
-
-
-def run(world: World, *arguments: str, code: int = 0) -> str:
-    """Runs `metasync`; gives stdout, and stderr where there is none."""
-    command = [COMMAND, "--config", str(world.config()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout or done.stderr
-
-
-def run_json(world: World, *arguments: str, code: int = 0) -> Any:
-    return json.loads(run(world, *arguments, "--output", "json", code=code))
 
 
 @contextmanager
 def serving(world: World) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
-    config, log = world.config(), world.folder / "serve.log"
-    listen = load_settings(config).server.listen
-    with log.open("wb") as output:
-        process = subprocess.Popen([COMMAND, "--config", str(config), "serve"], stdout=output, stderr=output)
-        try:
-            until("serving", lambda: b'"serving"' in log.read_bytes() or process.poll() is not None)
-            yield process, f"http://{listen}", log
-        finally:
-            process.kill()
-            process.wait()
+    log = world.folder / "serve.log"
+    with commands.serving(world.config(), log) as (process, url):
+        yield process, url, log
 
 
 def post(url: str, token: str, body: dict[str, str]) -> int:

@@ -256,6 +256,24 @@ def test_a_refused_plan_does_not_outlive_the_state_it_was_made_for(world: World)
     assert world.tables.exists(world.name("t", "dev-0"))
 
 
+def test_a_persons_decision_ends_no_birth_that_still_waits(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    for name, value in ((world.name("t"), "main"), (world.name("t", "dev-1"), "dev")):
+        world.tables.set_parameter(name, "comment", value)
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    world.tables.create_database(f"{world.database}__dev_2", world.location("elsewhere"))
+    world.tables.create_table(world.name("t", "dev-2"), world.location("elsewhere/t"), [("x", "int")])
+    world.branch("dev-2")
+    world.sync()
+    with parts(world.settings()) as built:
+        (conflict,) = built.decisions.conflicts()
+        built.resolver.resolve(conflict.id, "ours")
+    assert [notice.kind for notice in world.sync().plans[0].refusals] == ["foreign-table"]
+
+
 def test_resolving_a_conflict_does_not_apply_what_was_not_asked(world: World) -> None:
     world.create_table("t", "id:bigint old:string", comment="base")
     world.branch("dev-1")

@@ -150,7 +150,9 @@ class Soak:
         while True:
             with self.books() as built:  # type: ignore[attr-defined]
                 quiet = built.queue.depth()[0] == 0
-                if done < (done := built.history.newest() + sum(m.state == "done" for m in built.ledger.find_merges(""))):
+                if done < (
+                    done := built.history.newest() + sum(m.state == "done" for m in built.ledger.find_merges(""))
+                ):
                     # As long as anything gets done, it is not stuck.
                     deadline = time.monotonic() + SETTLING
                 if quiet:
