@@ -222,16 +222,20 @@ class Observer:
         Once nothing comes before it any more, a ref takes over what those merges have made of its parent.
         """
         waiting: set[int] = set()
+        unsettled: set[int] = set()
         for row in list(sight.rows):
             unborn = self._is_unborn(sight, row)
             if unborn and row.id in oldest:
                 waiting.add(row.id)
+                unsettled.add(row.id)
             if row.parent_id is None or not (unborn or row.waited or row.id in sight.begun):
                 continue
             first = row.parent_id in oldest and oldest[row.parent_id] <= self._lineage.generation(
                 sight, row.born_commit
             )
-            if first or row.parent_id in waiting:
+            if first or row.parent_id in unsettled:
+                # A ref without mirrors waits for nothing itself, but those that were made from it do.
+                unsettled.add(row.id)
                 waiting |= {row.id} if unborn else set()
                 self._refs.update(row.id, waited=1)
             elif row.waited:

@@ -141,6 +141,39 @@ def test_a_branch_off_a_merge_that_is_not_done_yet_has_what_it_brought(world: Wo
         assert world.tables.columns(world.name("t", ref)) == ["id", "a"]
 
 
+def test_a_branch_off_a_branch_without_mirrors_waits_for_what_that_waits_for(world: World) -> None:
+    world.rule = "    merge: full\n"
+    world.create_table("t", "id:bigint", "dt:string")
+    world.branch("dev-1")
+    world.sync()
+    for number in ("1", "2"):
+        world.tables.add_partitions(world.name("t", "dev-1"), (number,))
+        world.lake.write("dev-1", f"wh/t/dt={number}/f")
+        world.lake.merge("dev-1")
+    world.branch("feature")
+    world.lake.write("feature", "elsewhere/f")
+    world.branch("dev-2", "feature")
+    told = [
+        LakeFSEvent(
+            EventType.CREATE_BRANCH,
+            world.repository,
+            Ref(RefType.BRANCH, ref),
+            time.time(),
+            source,
+            world.lake.head(source),
+        )  # fmt: skip
+        for ref, source in (("feature", "main"), ("dev-2", "feature"))
+    ]
+    with parts(world.settings()) as built:
+        assert not built.controller.sync(Scope(world.repository, tuple(told), full=True)).failures
+    assert world.tables.partitions(world.name("t", "dev-2")) == [("1",), ("2",)]
+    world.tables.add_partitions(world.name("t", "dev-2"), ("3",))
+    world.lake.write("dev-2", "wh/t/dt=3/f")
+    world.lake.merge("dev-2")
+    assert not world.sync().failures
+    assert world.tables.partitions(world.name("t")) == [("1",), ("2",), ("3",)]
+
+
 def test_a_birth_that_is_refused_holds_up_nobody_elses_merges(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")
