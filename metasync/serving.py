@@ -6,7 +6,7 @@ import ipaddress
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,19 +42,7 @@ def serve(settings: Settings) -> int:
         scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
         inbox = Inbox(built.queue)
         notifier = Notifier(settings, built, built.metrics, lambda: scheduler.leads)
-        edge = Edge(
-            settings=settings,
-            database=built.database,
-            inbox=inbox,
-            rules=built.rules,
-            metrics=built.metrics,
-            books=built.books,
-            switches=built.switches,
-            orders=built.orders,
-            alive=worker.alive,
-            wake=worker.wake,
-            refresh=lambda: refresh_gauges(built, scheduler.leads),
-        )
+        edge = edge_of(built, inbox, alive=worker.alive, wake=worker.wake, leads=lambda: scheduler.leads)
         app = make_app(edge)
         web = _Web(app, settings)
         web.start()
@@ -75,6 +63,25 @@ def serve(settings: Settings) -> int:
         inbox.close()
     log.info("stopped")
     return 1 if failed else 0
+
+
+def edge_of(
+    built: Parts, inbox: Inbox, *, alive: Callable[[], bool], wake: Callable[[], None], leads: Callable[[], bool]
+) -> Edge:
+    """What the web edge needs of the parts."""
+    return Edge(
+        settings=built.settings,
+        database=built.database,
+        inbox=inbox,
+        rules=built.rules,
+        metrics=built.metrics,
+        books=built.books,
+        switches=built.switches,
+        orders=built.orders,
+        alive=alive,
+        wake=wake,
+        refresh=lambda: refresh_gauges(built, leads()),
+    )
 
 
 @contextmanager

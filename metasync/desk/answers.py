@@ -23,7 +23,8 @@ def moment(seconds: float | None) -> datetime | None:
 class Part(BaseModel):
     """Something within an answer."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    # Built when first used: most commands use few.
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, defer_build=True)
 
 
 class Answer(Part):

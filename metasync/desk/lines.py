@@ -21,6 +21,7 @@ from metasync.planning.plan import (
     FinishMerge,
     MergeTable,
     Notice,
+    PlacePartitions,
     Plan,
 )
 from metasync.planning.words import describe_item, item_name
@@ -94,6 +95,8 @@ def change_lines(change: Change) -> Iterable[Line]:
         case DiscoverPartitions():
             made = sum(p.after is not None for p in change.partitions)
             return [Line("~", f"{change.physical}: +{made} -{len(change.partitions) - made} partitions")]
+        case PlacePartitions():
+            return [Line("~", f"{change.physical}: {len(change.partitions)} partitions are put back at their places")]
         case MergeTable():
             return list(_merge_lines(change))
         case EndRef() | FinishMerge():
@@ -110,6 +113,8 @@ def _group(change: Change) -> str:
             return "databases that are empty then"
         case DiscoverPartitions():
             return f"directories that commit {change.commit[:12]} filled or emptied on {change.ref}"
+        case PlacePartitions():
+            return f"half-made partitions on {change.ref}"
         case MergeTable():
             commit = change.merge_commit[:12]
             deed = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"

@@ -59,6 +59,7 @@ from metasync.planning.plan import (
     EndRef,
     FinishMerge,
     MergeTable,
+    PlacePartitions,
     Plan,
     owner_of,
 )
@@ -116,6 +117,8 @@ class Applier:
                 outcomes.append(run(change, partial(copy_statistics, self._metastore, change)))
             elif isinstance(change, DiscoverPartitions):
                 outcomes.append(run(change, partial(self._partitions.discover, repository, change)))
+            elif isinstance(change, PlacePartitions):
+                outcomes.append(run(change, partial(self._partitions.place, change)))
             elif isinstance(change, DropTable):
                 outcomes.append(run(change, partial(self._drop, repository, change)))
             elif isinstance(change, DropDatabase):

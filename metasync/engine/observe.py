@@ -201,6 +201,7 @@ class Observer:
             source=row.source,
             as_of=row.as_of,
             birth=self._birth(sight, row, parent) if born else (),
+            stranded=reading.stranded if reading else (),
             waits=not born and (bool(sight.walking) or any(row.id in pair for pair in open_merges)),
         )
 

@@ -14,7 +14,7 @@ from metasync.planning.definition import partition_from
 from metasync.planning.locations import absolute, path_on_ref, ref_root
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import DiscoverPartitions
+from metasync.planning.plan import DiscoverPartitions, PlacePartitions
 
 
 class PartitionWriter:
@@ -44,6 +44,24 @@ class PartitionWriter:
             waiting = [replace(p, sd=replace(p.sd, location=ref_root(p.sd.location or "", ref))) for p in empty]
             self._metastore.add_partitions(name, waiting)
             self._metastore.alter_partitions(name, empty)
+
+    def place(self, change: PlacePartitions) -> Sequence[ItemConflict]:
+        """Points partitions at their places again, each if it still lies at the ref's root."""
+        table = self._metastore.get_table(change.physical)
+        if table is None:
+            return ()
+        names = [partition_name(table.partition_keys, p.values) for p in change.partitions]
+        there = {p.values: p for p in self._metastore.get_partitions(change.physical, names)}
+        ref = change.ref.name
+        moved = [
+            replace(found, sd=replace(found.sd, location=absolute(p.after.location, ref)))
+            for p in change.partitions
+            if (found := there.get(p.values)) and p.before and p.after and p.before.location and p.after.location
+            if (found.sd.location or "").rstrip("/") == absolute(p.before.location, ref).rstrip("/")
+        ]
+        if moved:
+            self._metastore.alter_partitions(change.physical, moved)
+        return ()
 
     def discover(self, repository: Repository, change: DiscoverPartitions) -> Sequence[ItemConflict]:
         """Makes partitions of filled directories and ends those of emptied ones, each if it still is so."""

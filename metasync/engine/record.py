@@ -21,6 +21,7 @@ from metasync.planning.plan import (
     MergeTable,
     Notice,
     PartitionChange,
+    PlacePartitions,
     Plan,
     subject_of,
 )
@@ -84,6 +85,12 @@ class Recorder:
                 self._since("merge", self._ledger.finish_merge(change.merge_id))
             case DiscoverPartitions():
                 self._discovered(repository, change)
+            case PlacePartitions():
+                detail = f"{len(change.partitions)} partitions"
+                self._history.note(
+                    repository.name, str(change.ref), str(change.logical), str(change.physical), "placed", detail,
+                    "an ALTER at the moment of a merge",
+                )  # fmt: skip
             case MergeTable():
                 self._merged(repository, change, outcome)
 

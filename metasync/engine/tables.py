@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.engine.threads import parallel
 from metasync.errors import NotFound, ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
-from metasync.model.hms import Partition, Table, TableName
+from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
-from metasync.planning.definition import Home, content_hash, header_json, header_of, partition_of
+from metasync.planning.definition import Home, PartitionDefinition, content_hash, header_json, header_of, partition_of
 from metasync.planning.formats import why_skipped
 from metasync.planning.kinds.constraints import at_home
+from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.locations import is_root
 from metasync.planning.manifest import Chunk, Manifest, cut
 from metasync.planning.names import physical_name
-from metasync.planning.observed import Pinned, TableView
+from metasync.planning.observed import Pinned, StrandedPartitions, TableView
+from metasync.planning.plan import PartitionChange
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
 from metasync.settings.models import Rule
 from metasync.store.refs import RefRow, RefStore
@@ -31,13 +34,15 @@ _READINGS = 3
 class Reading:
     """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
 
-    `marks` are those of all tables that bear our instance's name and the ref's, of whatever life and store.
+    `marks` are those of all tables that bear our instance's name and the ref's, of whatever life and store. `stranded`
+    are partitions that lie where a merge had them for a moment only.
     """
 
     tables: tuple[TableView, ...]
     skipped: dict[TableName, str]
     databases: tuple[str, ...]
     marks: tuple[Marks, ...] = ()
+    stranded: tuple[StrandedPartitions, ...] = ()
 
 
 class TableReader:
@@ -72,12 +77,12 @@ class TableReader:
             return self._look(repository, row), head
         for _ in range(_READINGS):
             reading = self._look(repository, row)
-            self._note(repository, row, head, reading, partitions=partitions)
+            stranded = self._note(repository, row, head, reading, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
                 self._refs.note_head(row.id, head, self._versions.newest_id(), whole=partitions)
-                return reading, head
+                return replace(reading, stranded=stranded), head
             head = now
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
 
@@ -120,7 +125,11 @@ class TableReader:
 
     # What was seen, into the store
 
-    def _note(self, repository: Repository, row: RefRow, head: str, reading: Reading, *, partitions: bool) -> None:
+    def _note(
+        self, repository: Repository, row: RefRow, head: str, reading: Reading, *, partitions: bool
+    ) -> tuple[StrandedPartitions, ...]:
+        """Notes what is new; gives the partitions that are not where they belong."""
+        stranded: list[StrandedPartitions] = []
         in_force = self._versions.in_force(row)
         pinned = {pin.logical: pin for pin in self._refs.pinned(row.id)}
         hashes = self._versions.header_hashes(v.definition for v in in_force.values() if v.definition)
@@ -142,7 +151,8 @@ class TableReader:
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
-                manifest = self._read_manifest(view, home, ignored)
+                manifest, moved = self._read_manifest(view, home, ignored, address)
+                stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
             return view, self._versions.put_definition(replace(header, constraints=constraints), manifest)
 
@@ -172,6 +182,7 @@ class TableReader:
                 and not self._stands(repository, row, logical, pinned)
             ):
                 self._versions.add(row.id, logical, None, (known.id,), head)
+        return tuple(stranded)
 
     def _stands(
         self, repository: Repository, row: RefRow, logical: TableName, pinned: Mapping[TableName, Pinned]
@@ -188,17 +199,37 @@ class TableReader:
         rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
         return rule is None or rule.partitions != "none"
 
-    def _read_manifest(self, view: TableView, home: Home, ignored: Sequence[str]) -> Manifest:
-        """Reads a table's partitions, a chunk in memory at a time, into the store."""
+    def _read_manifest(
+        self, view: TableView, home: Home, ignored: Sequence[str], known: str | None
+    ) -> tuple[Manifest, tuple[PartitionChange, ...]]:
+        """Reads a table's partitions, a chunk in memory at a time, into the store; gives those that are stranded.
+
+        One that lies at the ref's root is being added by a merge, or somebody's ALTER of the table wrote it back as it
+        was then: it counts as where the books have it, and where they have it nowhere it is not there yet.
+        """
         chunks: list[Chunk] = []
-        partitions: Iterable[Partition] = self._metastore.iter_partitions(view.physical, view.table.partition_keys)
+        stranded: list[PartitionChange] = []
+
+        def settled() -> Iterator[PartitionDefinition]:
+            for p in self._metastore.iter_partitions(view.physical, view.table.partition_keys):
+                partition = partition_of(p, view.table, home, ignored)
+                if not is_root(partition.location):
+                    yield partition
+                    continue
+                before = self._versions.partial(known, {p.values})
+                was = before.partitions.get(partition_key(p.values)) if before is not None else None
+                if was is not None and not is_root(was.location):
+                    placed = replace(partition, location=was.location)
+                    stranded.append(PartitionChange(p.values, partition, placed))
+                    yield placed
+
         try:
-            for chunk, content in cut(partition_of(p, view.table, home, ignored) for p in partitions):
+            for chunk, content in cut(settled()):
                 self._versions.put_chunk(chunk, content)
                 chunks.append(chunk)
         except NotFound as error:
             raise ObservationMoved(f"{view.physical}: the table was dropped while it was read") from error
-        return tuple(chunks)
+        return tuple(chunks), tuple(stranded)
 
 
 def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:

@@ -20,6 +20,7 @@ from metasync.planning.plan import (
     FinishMerge,
     MergeTable,
     Notice,
+    PlacePartitions,
     Plan,
 )
 from metasync.planning.rules import RuleSet
@@ -46,6 +47,8 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     discovers = any(rule.partitions == "discover" for rule in rules.of_repository(observed.repository.name))
     # Directories are looked at once the merges that brought them are settled.
     draft.more = observed.behind > 0 or (discovers and bool(observed.merges))
+    for view in observed.refs:
+        _plan_places(draft, view, rules, observed.repository.name)
     for merge in observed.merges:
         _plan_merge(draft, merge, rules)
     for view in observed.refs:
@@ -372,6 +375,16 @@ def _plan_discovery(draft: _Draft, view: RefView, rules: RuleSet) -> None:
             continue
         draft.changes.append(
             DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.partitions, rule.name)
+        )
+
+
+def _plan_places(draft: _Draft, view: RefView, rules: RuleSet, repository: str) -> None:
+    for table in view.stranded:
+        rule = rules.of_table(repository, view.ref, table.logical)
+        draft.changes.append(
+            PlacePartitions(
+                view.id, view.ref, table.logical, table.physical, table.partitions, rule.name if rule else ""
+            )
         )
 
 

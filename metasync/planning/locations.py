@@ -68,6 +68,11 @@ def ref_root(location: str, ref: str) -> str:
     return f"{match['scheme']}://{match['repository']}/{ref}/"
 
 
+def is_root(location: str | None) -> bool:
+    """Whether a definition's location is the very root of its own ref, where nothing but a half-made thing lies."""
+    return is_relative(location) and not path_on_ref(location or "")
+
+
 def relative_parameters(parameters: Mapping[str, str], repository: str, ref: str) -> dict[str, str]:
     """Parameters with the values of LOCATION_PARAMETERS made relative."""
     return {

@@ -73,6 +73,15 @@ class DiscoveredTable:
 
 
 @dataclass(frozen=True)
+class StrandedPartitions:
+    """Partitions of a live table that lie at the ref's root, and where they belong."""
+
+    logical: TableName
+    physical: TableName
+    partitions: tuple[PartitionChange, ...]
+
+
+@dataclass(frozen=True)
 class RefView:
     """A ref that metasync knows, with its tables where they were read.
 
@@ -98,6 +107,7 @@ class RefView:
     birth: tuple[BirthTable, ...] = ()
     waits: bool = False
     discovered: tuple[DiscoveredTable, ...] = ()
+    stranded: tuple[StrandedPartitions, ...] = ()
 
     @property
     def ended(self) -> bool:

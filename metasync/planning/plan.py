@@ -132,6 +132,22 @@ class DiscoverPartitions:
 
 
 @dataclass(frozen=True)
+class PlacePartitions:
+    """Point partitions at their places again: somebody's ALTER of the table wrote them back as they were half-made.
+
+    `before` lies at the ref's root, `after` where a merge put it.
+    """
+
+    ref_id: int
+    ref: Ref
+    logical: TableName
+    physical: TableName
+    partitions: tuple[PartitionChange, ...]
+    rule: str = ""
+    kind: Literal["place-partitions"] = "place-partitions"
+
+
+@dataclass(frozen=True)
 class DropTable:
     """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged."""
 
@@ -177,7 +193,15 @@ class FinishMerge:
 
 
 Change = Annotated[
-    CreateMirror | MergeTable | CopyStatistics | DiscoverPartitions | DropTable | DropDatabase | EndRef | FinishMerge,
+    CreateMirror
+    | MergeTable
+    | CopyStatistics
+    | DiscoverPartitions
+    | PlacePartitions
+    | DropTable
+    | DropDatabase
+    | EndRef
+    | FinishMerge,
     Field(discriminator="kind"),
 ]
 
@@ -248,7 +272,7 @@ class Plan:
             "create": sum(isinstance(c, CreateMirror) for c in self.changes)
             + sum(m.writes and m.before is None for m in merges),
             "alter": sum(m.writes and m.before is not None and m.after is not None for m in merges)
-            + sum(isinstance(c, DiscoverPartitions) for c in self.changes),
+            + sum(isinstance(c, DiscoverPartitions | PlacePartitions) for c in self.changes),
             "drop": sum(isinstance(c, DropTable) for c in self.changes)
             + sum(m.writes and m.after is None for m in merges),
             "withheld": sum(bool(m.withheld) for m in merges),

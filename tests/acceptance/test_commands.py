@@ -41,18 +41,18 @@ def test_from_plan_to_history(world: World) -> None:
     assert "1 done" in run(world, "reconcile")
     assert "nothing to do" in run(world, "plan", "--check")
     refs = {row["ref"]: row for row in run_json(world, "refs")["items"]}
-    assert refs["branch/dev-1"]["mirrors"] == "1/1" and refs["branch/dev-1"]["life"] == "live"
+    assert refs["branch/dev-1"]["mirrors_made"] == 1 and refs["branch/dev-1"]["life"] == "live"
     world.tables.drop_column(world.name("t", "dev-1"), "old")
     world.tables.set_parameter(world.name("t", "dev-1"), "comment", "dev")
     world.lake.write("dev-1", "wh/t/f")
     world.lake.merge("dev-1")
     run(world, "reconcile")
     status = run_json(world, "status")
-    (plan,) = status["waiting_plans"]
-    assert "-column old" in plan["reason"] and world.tables.columns(world.name("t")) == ["id", "old"]
-    run(world, "apply", str(plan["id"]))
+    (plan,) = [need for need in status["needs"] if need["kind"] == "withheld"]
+    assert "-column old" in plan["message"] and world.tables.columns(world.name("t")) == ["id", "old"]
+    run(world, "apply", str(plan["number"]))
     assert world.tables.columns(world.name("t")) == ["id"]
-    assert "is applied already" in run(world, "apply", str(plan["id"]), code=2)
+    assert "is applied already" in run(world, "apply", str(plan["number"]), code=2)
     world.tables.set_parameter(world.name("t"), "comment", "main")
     world.tables.set_parameter(world.name("t", "dev-1"), "comment", "dev again")
     world.lake.write("dev-1", "wh/t/g")
@@ -146,7 +146,7 @@ def test_serve_takes_a_webhook_and_sigterm_ends_it(world: World) -> None:
         assert process.wait(timeout=60) == 0
         assert b"sandbox-token" not in log.read_bytes()
         assert world.sandbox.lakefs.secret_access_key.encode() not in log.read_bytes()
-    kinds = [row["kind"] for row in run_json(world, "events", "list")["items"]]
+    kinds = [row["event"] for row in run_json(world, "events", "list")["items"]]
     assert kinds == ["post-create-branch", "start"]
 
 

@@ -13,39 +13,31 @@ import pytest
 import sqlalchemy
 import uvicorn
 
-from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_json
-from metasync.engine.waiting import Waiter
-from metasync.planning.rules import RuleSet
 from metasync.sandbox.metastore import free_port, pause
+from metasync.service import Parts, parts
+from metasync.serving import edge_of
 from metasync.settings import parse_settings
-from metasync.settings.models import Store
-from metasync.store.events import EventQueue
-from metasync.store.stores import Stores, open_stores
 from metasync.web import Inbox, make_app
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
-RULES = 'rules: [{name: dev, repository: lake, branches: ["dev-*"], tables: ["sales.*"]}]'
+RULES = (
+    'server: {token: s3cret-token}\nrules: [{name: dev, repository: lake, branches: ["dev-*"], tables: ["sales.*"]}]'
+)
 Answer = tuple[int, dict[str, str], bytes]
 
 
 class Endpoint:
     """The real application under a real uvicorn."""
 
-    def __init__(self, stores: Stores) -> None:
-        database = stores.database
-        self.database = database
-        self.queue = EventQueue(database)
+    def __init__(self, built: Parts) -> None:
+        self.built = built
+        self.database, self.queue = built.database, built.queue
         self.inbox = Inbox(self.queue)
         self.woken = 0
-        rules = RuleSet.of(parse_settings(RULES))
-        self.waiter = Waiter(rules, stores)
         self.port = free_port()
-        app = make_app(
-            database=database, inbox=self.inbox, rules=rules, metrics=Metrics(),
-            token="s3cret-token", alive=lambda: True, wake=self.wake, refresh=lambda: None,
-            waiter=self.waiter,
-        )  # fmt: skip
+        edge = edge_of(built, self.inbox, alive=lambda: True, wake=self.wake, leads=lambda: True)
+        app = make_app(edge)
         self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
@@ -71,8 +63,9 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
-    with open_stores(Store(url=f"sqlite:///{tmp_path / 'store.db'}")) as stores:
-        running = Endpoint(stores)
+    store = f"store: {{url: 'sqlite:///{tmp_path / 'store.db'}'}}\n"
+    with parts(parse_settings(store + RULES)) as built:
+        running = Endpoint(built)
         yield running
         running.server.should_exit = True
         running.thread.join()

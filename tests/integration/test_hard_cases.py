@@ -161,7 +161,7 @@ def test_a_branch_off_a_branch_without_mirrors_waits_for_what_that_waits_for(wor
             time.time(),
             source,
             world.lake.head(source),
-        )  # fmt: skip
+        )
         for ref, source in (("feature", "main"), ("dev-2", "feature"))
     ]
     with parts(world.settings()) as built:
@@ -343,6 +343,29 @@ def test_a_drop_that_waits_is_refused_when_partitions_came_since(world: World) -
         with pytest.raises(ChangedMeanwhile):
             built.resolver.apply_plan(plan.id)
     assert world.tables.partitions(world.name("t")) == [("1",), ("2",)]
+
+
+def test_a_partition_that_somebody_wrote_back_half_made_is_put_back(world: World) -> None:
+    """A user's ALTER ... CASCADE reads partitions and writes them back; between, a merge may have moved one."""
+    world.create_table("t", "id:bigint", "dt:string")
+    world.branch("dev-1")
+    world.sync()
+    world.tables.add_partitions(world.name("t", "dev-1"), ("1",))
+    world.lake.write("dev-1", "wh/t/other")
+    world.lake.merge("dev-1")
+    world.sync()
+    main = world.name("t")
+    half_made = world.tables.partition(main, "1")
+    place = half_made.sd.location
+    half_made = replace(half_made, sd=replace(half_made.sd, location=world.location("").rstrip("/")))
+    world.tables.metastore.alter_partitions(TableName.parse(main), [half_made])
+    world.branch("dev-2")
+    assert not world.sync().failures
+    assert world.tables.partition(main, "1").sd.location == place
+    mirror = world.tables.partition(world.name("t", "dev-2"), "1")
+    assert mirror.sd.location == place.replace("/main/", "/dev-2/")
+    again = world.sync()
+    assert not again.outcomes and not again.plans[0].pending
 
 
 def test_a_partition_that_lies_elsewhere_does_not_come_to_main(world: World) -> None:
