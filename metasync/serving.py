@@ -114,7 +114,10 @@ class _Web:
         self._thread = threading.Thread(target=self._run, name="web")
 
     def start(self) -> None:
+        """Returns once it takes requests, or cannot."""
         self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            self._thread.join(0.01)
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
