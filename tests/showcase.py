@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+from metasync.engine.scope import event_to_json
+from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.service import parts
 from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
@@ -35,10 +38,10 @@ def perform(world: World, config: Path) -> Settings:
     tables.set_parameter(world.name("customers", "dev-1"), "comment", "people who bought something")
     lake.write("dev-1", "wh/orders/dt=2026-11-23/part-0", message="channel of each order, and a day more")
     reconcile(settings, world)
-    world.branch("dev-2", "dev-1")
-    reconcile(settings, world)
     tables.set_parameter(orders, "owner.team", "sales")
     lake.merge("dev-1", message="orders know their channel")
+    reconcile(settings, world)
+    world.branch("dev-2", "dev-1")
     reconcile(settings, world)
     tables.add_column(world.name("orders", "dev-2"), "returned", "boolean")
     tables.drop_partitions(world.name("orders", "dev-2"), (DAYS[0],))
@@ -52,7 +55,8 @@ def perform(world: World, config: Path) -> Settings:
     world.branch("dev-3")
     reconcile(settings, world)
     with open_stores(settings.store) as stores:
-        number = stores.queue.put(world.repository, "webhook", {"type": "post-commit", "ref": "branch/dev-1"})
+        commit = LakeFSEvent(EventType.COMMIT, world.repository, Ref(RefType.BRANCH, "dev-1"), time.time())
+        number = stores.queue.put(world.repository, "webhook", event_to_json(commit))
         event = stores.queue.get(number)
         assert event is not None
         stores.queue.dead(event, "the metastore refused to read d.orders: its SerDe is not installed there")

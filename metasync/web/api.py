@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from metasync.desk import answers
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
-from metasync.errors import BadEvent
 from metasync.settings.durations import parse_duration
 
 _LONGEST = 600.0
@@ -39,6 +38,7 @@ Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=128)]
 Text = Annotated[str, Query(min_length=1, max_length=1024)]
+Duration = Annotated[str, Query(max_length=20, pattern=r"^([0-9]+([.][0-9]+)?(ms|s|m|h|d))+$")]
 EventState = Literal["queued", "claimed", "done", "dead", "discarded"]
 
 
@@ -288,13 +288,10 @@ def _waiting(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> No
 
     @api.get("/repositories/{repository}/wait", response_model=answers.Readiness, responses=waits)
     async def wait(
-        request: Request, repository: Name, ref: Text, timeout: Annotated[str, Query(max_length=20)] = "60s"
+        request: Request, repository: Name, ref: Text, timeout: Duration = "60s"
     ) -> Response:
         """Wait until the tables of a ref are there, and the merges into it done."""
-        try:
-            deadline = time.monotonic() + min(parse_duration(timeout), _LONGEST)
-        except ValueError as error:
-            raise BadEvent(str(error), 400) from error
+        deadline = time.monotonic() + min(parse_duration(timeout), _LONGEST)
         event = await run_in_threadpool(switches.ask, repository, ref)
         wake()
         while True:
