@@ -9,7 +9,7 @@ WORKERS := 2
 SECONDS := 600
 SEED := 1
 
-.PHONY: help demo test lint format lock unit soak bench mutation clean
+.PHONY: help demo test lint format lock unit soak bench mutation docs screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -44,6 +44,12 @@ mutation: $(STAMP) ## Change planning/ word by word and see which changes the pu
 	$(BIN)/python -c 'import json; s = json.load(open("mutants/mutmut-cicd-stats.json")); \
 	  print(s, "killed: %.1f%%" % (100 * (s["killed"] + s["timeout"]) / s["total"]))'
 
+docs: $(STAMP) ## Write the reference pages and schemas of docs/ from the code
+	$(BIN)/python -m tests.reference
+
+screenshots: $(STAMP) ## Take the pictures of docs/images of a service that runs (needs Chromium and its driver)
+	$(BIN)/python -m tests.screenshots
+
 lint: $(STAMP) ## Format, lint, types and import floors, checked
 	$(BIN)/ruff format --check metasync tests benchmarks
 	$(BIN)/ruff check metasync tests benchmarks
@@ -58,6 +64,8 @@ lock: ## Resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --python-version 3.11 --extra sandbox --extra otel --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --python-version 3.11 --constraint requirements.lock pyproject.toml -o deploy/docker/requirements.lock
 
 clean: ## Remove what make made
 	rm -rf $(VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -109,8 +109,13 @@ class LakeFS:
             return None
 
     def first_parents(self, repository: str, ref: str, most: int = 10_000) -> Iterator[Commit]:
-        """The commits of a ref from its head back, along first parents, read a page at a time."""
+        """The commits of a ref from its head back, along first parents, read a page at a time.
+
+        Every log ends at a commit without parents (recorded: history.json): one that ends before it is cut
+        short, and then LakeFSUnavailable is raised, as nobody knows what it left out.
+        """
         after, seen, amount = "", 0, 20
+        last: Commit | None = None
         while seen < most:
             page = self.call(
                 "log_commits",
@@ -124,8 +129,15 @@ class LakeFS:
             )
             for commit in page.results:
                 seen += 1
-                yield _commit(commit)
+                last = _commit(commit)
+                yield last
+            if seen >= most:
+                return
             if not page.pagination.has_more or not page.results:
+                if last is None or last.parents:
+                    raise LakeFSUnavailable(
+                        f"lakeFS: log_commits {repository} {ref}: the log ends before its beginning"
+                    )
                 return
             # Mostly the answer is among the newest commits; a long walk takes full pages.
             after, amount = page.pagination.next_offset, PAGE

@@ -130,7 +130,9 @@ class Database:
         """Runs the migrations that are missing. Raises StoreUnavailable."""
         if self.is_current():
             return
-        from alembic import command  # takes its time to load, and mostly there is nothing to do
+        # Takes its time to load, and mostly there is nothing to do.
+        from alembic import command
+        from alembic.util.exc import CommandError
 
         config = _alembic(self._engine)
         try:
@@ -140,6 +142,10 @@ class Database:
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        except CommandError as error:
+            raise ConfigurationError(
+                f"the store was migrated by a newer metasync ({error}): install that one, or restore a backup"
+            ) from error
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the store could not be migrated: {_short(error)}") from error
 

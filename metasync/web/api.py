@@ -287,9 +287,7 @@ def _waiting(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> No
     }
 
     @api.get("/repositories/{repository}/wait", response_model=answers.Readiness, responses=waits)
-    async def wait(
-        request: Request, repository: Name, ref: Text, timeout: Duration = "60s"
-    ) -> Response:
+    async def wait(request: Request, repository: Name, ref: Text, timeout: Duration = "60s") -> Response:
         """Wait until the tables of a ref are there, and the merges into it done."""
         deadline = time.monotonic() + min(parse_duration(timeout), _LONGEST)
         event = await run_in_threadpool(switches.ask, repository, ref)

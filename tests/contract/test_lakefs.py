@@ -130,6 +130,19 @@ def test_a_log_is_read_page_by_page_only_as_far_as_it_is_wanted(server: Server) 
     assert [c.id for c in log] == ["c1"]
 
 
+@pytest.mark.parametrize("pages", [[[]], [["c2"]], [["c2"], []]])
+def test_a_log_that_ends_before_its_beginning_is_an_outage(server: Server, pages: list[list[str]]) -> None:
+    """An empty page is what a server in trouble answers: taken for the end, it would hide merges for good."""
+    commit = {
+        "parents": ["c1"], "committer": "c", "message": "m", "creation_date": 1, "meta_range_id": "", "metadata": None,
+    }  # fmt: skip
+    listed = [[{**commit, "id": name} for name in names] for names in pages]
+    more = ["c2"] * (len(pages) - 1) + [""]
+    server.answers = [page(one, after) if after else page(one) for one, after in zip(listed, more, strict=True)]
+    with pytest.raises(LakeFSUnavailable, match="before its beginning"):
+        list(server.lakefs.first_parents("lake", "main"))
+
+
 def test_the_action_file_has_post_events_that_the_version_knows_and_no_token() -> None:
     assert EventType.CHERRY_PICK not in events_of("1.60.0") and EventType.CHERRY_PICK in events_of("dev")
     assert EventType.CREATE_TAG not in events_of("0.50.1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from metasync.errors import ConfigurationError, StoreUnavailable
@@ -11,6 +13,7 @@ from metasync.store import Database, open_database
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
+from tests.conftest import fresh_database
 from tests.unit.definitions import header
 
 T = TableName("sales", "t")
@@ -23,6 +26,19 @@ def ref(database: Database, name: str = "main", parent: RefRow | None = None, wa
         repository, Ref(RefType.BRANCH, name), head="c1", born_commit="c1", life="live",
         parent_id=parent.id if parent else None, watermark=watermark, source="", as_of="", event_time=None,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_store_of_a_newer_metasync_is_left_alone(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    uri = f"sqlite:///{tmp_path / 'newer.db'}"
+    if kind == "postgresql":
+        uri = fresh_database(request.getfixturevalue("postgresql"), "newer")
+    opened = open_database(uri)
+    with opened.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    opened.close()
+    with pytest.raises(ConfigurationError, match="newer metasync"):
+        open_database(uri)
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
