@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from metasync.desk.answers import System, moment
 from metasync.desk.books import Books
@@ -23,6 +24,7 @@ from metasync.engine.record import Recorder
 from metasync.engine.resolve import Resolver
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
+from metasync.engine.tracing import Tracer, open_tracer
 from metasync.engine.undo import Undoer
 from metasync.errors import ConfigurationError
 from metasync.lakefs import LakeFS
@@ -57,21 +59,28 @@ def parts(settings: Settings) -> Iterator[Parts]:
     if found := problems(settings.rules):
         raise ConfigurationError("\n".join(found))
     with open_stores(settings.store) as stores:
-        built = _build(settings, stores)
+        tracer = open_tracer(settings.telemetry.traces, settings.instance)
+        built = _build(settings, stores, tracer)
         try:
             yield built
         finally:
             built.metastore.close()
+            tracer.close()
 
 
-def _build(settings: Settings, stores: Stores) -> Parts:
+def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
     rules, metrics, instance = RuleSet.of(settings), Metrics(), settings.instance
     database, refs, versions, ledger = stores.database, stores.refs, stores.versions, stores.ledger
-    lakefs = LakeFS(settings.lakefs, metrics.lakefs_call)
+
+    def called(system: str, call: str, seconds: float, ok: bool) -> None:
+        metrics.called(system, call, seconds, ok)
+        tracer.request(system, call, seconds, ok)
+
+    lakefs = LakeFS(settings.lakefs, partial(called, "lakefs"))
     metastore = Metastore(
         ConnectionPool(settings.metastore),
         partition_batch=settings.metastore.partition_batch,
-        observe_call=metrics.metastore_call,
+        observe_call=partial(called, "metastore"),
         may_write=stores.leases.check,
     )
     reader = TableReader(lakefs, metastore, refs, versions, rules, instance, database.store_id)
@@ -83,7 +92,7 @@ def _build(settings: Settings, stores: Stores) -> Parts:
     observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
     recorder = Recorder(stores, metrics.lagged)
-    controller = Controller(settings, stores, rules, observer, applier, recorder, metrics)
+    controller = Controller(settings, stores, rules, observer, applier, recorder, metrics, tracer)
     resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
     undoer = Undoer(stores, controller, lineage, metastore)
     comparer = Comparer(settings, stores, rules, controller, observer, lineage, merges)

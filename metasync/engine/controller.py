@@ -14,6 +14,7 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.scope import Scope
+from metasync.engine.tracing import Tracer
 from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
@@ -73,6 +74,7 @@ class Controller:
         applier: Applier,
         recorder: Recorder,
         metrics: Metrics,
+        tracer: Tracer,
     ) -> None:
         self._settings = settings
         self._leases = stores.leases
@@ -84,6 +86,7 @@ class Controller:
         self._applier = applier
         self._recorder = recorder
         self._metrics = metrics
+        self._tracer = tracer
 
     @contextmanager
     def alone(self, repository: str) -> Iterator[None]:
@@ -113,10 +116,12 @@ class Controller:
         plans: list[Plan] = []
         outcomes: list[Applied] = []
         more = False
-        with self.alone(scope.repository):
+        with self.alone(scope.repository), self._tracer.span("sync", repository=scope.repository):
             while True:
-                observed = self._observer.observe(scope)
-                plan = make_plan(observed, self._rules, self._settings.safety)
+                with self._tracer.span("observe"):
+                    observed = self._observer.observe(scope)
+                with self._tracer.span("decide"):
+                    plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)
                 if plan.refusal or self._settings.mode == "observe":
                     self._recorder.said(plan)
@@ -175,7 +180,8 @@ class Controller:
             if told is not None:
                 told(outcome)
 
-        outcomes = self._applier.apply(observed.repository, plan, done, stop)
+        with self._tracer.span("apply", changes=len(plan.changes)):
+            outcomes = self._applier.apply(observed.repository, plan, done, stop)
         self._note_discovered(plan, outcomes)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:

@@ -102,12 +102,7 @@ class Metrics:
     def applied(self, outcome: Applied) -> None:
         self._changes.labels(outcome.change.kind, outcome.state).inc()
 
-    def metastore_call(self, call: str, seconds: float, ok: bool) -> None:
-        self._called("metastore", call, seconds, ok)
-
-    def lakefs_call(self, call: str, seconds: float, ok: bool) -> None:
-        self._called("lakefs", call, seconds, ok)
-
-    def _called(self, system: str, call: str, seconds: float, ok: bool) -> None:
+    def called(self, system: str, call: str, seconds: float, ok: bool) -> None:
+        """A request to `lakefs` or the `metastore` has ended; not ok: it failed, or was refused."""
         self._requests.labels(system, call, str(ok).lower()).observe(seconds)
         self.last[system] = LastCall(ok, time.time(), call)

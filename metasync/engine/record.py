@@ -110,6 +110,8 @@ class Recorder:
         row = self._refs.get(ref_id)
         if row.life in ("new", "making"):
             self._refs.update(ref_id, life="live")
+            if self._refs.pinned(ref_id):
+                self._since("birth", row.born_event_time or row.first_seen)
 
     def discovered(self, ref_id: int, commit: str) -> None:
         """Every directory up to a commit is looked at, and what it made is done."""

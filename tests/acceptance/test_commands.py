@@ -214,23 +214,6 @@ def test_hooks_are_installed_and_delivered(world: World) -> None:
         until("the mirror", lambda: world.tables.exists(world.name("t", "dev-0")))
 
 
-@pytest.mark.docker
-def test_postgresql_in_a_container(tmp_path: Path) -> None:
-    docker = pytest.importorskip("docker")
-    try:
-        docker.from_env().ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine: {error}")
-    from testcontainers.community.postgres import PostgresContainer
-
-    with PostgresContainer("postgres:16") as server:
-        from metasync.store import open_database
-
-        database = open_database(server.get_connection_url().replace("+psycopg2", ""))
-        assert database.is_current()
-        database.close()
-
-
 def test_the_sandbox_says_how_to_reach_it_and_ends_both(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [COMMAND, "sandbox", "--folder", str(tmp_path / "sandbox"), "--repository", "lake"],
