@@ -11,12 +11,11 @@ from selenium.webdriver.common.by import By
 
 from metasync.desk.books import Books
 from metasync.sandbox.stack import Sandbox
+from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
 from metasync.web.pages import ref_url, table_url
 from tests.browser import MISSING, chromium, is_there
-from tests.commands import serving
-from tests.conftest import World
-from tests.showcase import TOKEN, perform, settings_text
+from tests.showcase import TOKEN, performed, stage
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 MARGIN = 16
@@ -28,28 +27,26 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="metasync-pictures-") as name, Sandbox(Path(name), ("lake",)) as sandbox:
         folder = Path(name)
-        world = World(sandbox, folder, "lake", "sales", sandbox.lake_user(), sandbox.table_user())
-        world.ref_root("main")
-        world.lake.write("main", "wh/keep", message="first")
-        world.tables.create_database("sales", world.location("wh/db"))
-        config = folder / "metasync.yaml"
-        config.write_text(settings_text(world, acts=True), encoding="utf-8")
-        settings = perform(world, config)
-        with open_stores(settings.store) as stores:
-            conflict = Books(settings, stores).conflicts().items[0].id
-            plan = Books(settings, stores).plans().items[0].id
-        pages = {
-            "overview": "/", "ref": ref_url("lake", "branch/dev-1"), "table": table_url("lake", "sales.orders"),
-            "conflict": f"/conflict/{conflict}", "plan": f"/plan/{plan}",
-        }  # fmt: skip
-        with serving(config, folder / "serve.log") as (_, url):
-            for dark in (False, True):
-                with chromium(dark=dark) as browser:
-                    log_in(browser, url)
-                    for picture, path in pages.items():
-                        browser.get(url + path)
-                        take(browser, IMAGES / f"{picture}{'-dark' if dark else ''}.png")
+        world = stage(sandbox, folder, "lake", "sales", create=False)
+        with performed(world, acts=True) as url:
+            take_all(url, load_settings(folder / "metasync.yaml"))
     return 0
+
+
+def take_all(url: str, settings: Settings) -> None:
+    with open_stores(settings.store) as stores:
+        conflict = Books(settings, stores).conflicts().items[0].id
+        plan = Books(settings, stores).plans().items[0].id
+    pages = {
+        "overview": "/", "ref": ref_url("lake", "branch/dev-1"), "table": table_url("lake", "sales.orders"),
+        "conflict": f"/conflict/{conflict}", "plan": f"/plan/{plan}",
+    }  # fmt: skip
+    for dark in (False, True):
+        with chromium(dark=dark) as browser:
+            log_in(browser, url)
+            for picture, path in pages.items():
+                browser.get(url + path)
+                take(browser, IMAGES / f"{picture}{'-dark' if dark else ''}.png")
 
 
 def log_in(browser: WebDriver, url: str) -> None:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from metasync.engine.scope import event_to_json
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
+from metasync.sandbox.stack import Sandbox
 from metasync.service import parts
 from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
+from tests.commands import serving
 from tests.conftest import World
 
 TOKEN = "showcase-token"
 DAYS = ("2026-11-20", "2026-11-21", "2026-11-22")
+
+
+def stage(sandbox: Sandbox, folder: Path, repository: str, database: str, *, create: bool) -> World:
+    """A repository with a first commit and an empty database on it."""
+    world = World(sandbox, folder, repository, database, sandbox.lake_user(repository), sandbox.table_user())
+    if create:
+        world.lake.create_repository()
+    world.ref_root("main")
+    world.lake.write("main", "wh/keep", message="first")
+    world.tables.create_database(database, world.location("wh/db"))
+    return world
+
+
+@contextmanager
+def performed(world: World, *, acts: bool) -> Iterator[str]:
+    """The address of a service on a lake in which everything has happened."""
+    config = world.folder / "metasync.yaml"
+    config.write_text(settings_text(world, acts=acts), encoding="utf-8")
+    perform(world, config)
+    with serving(config, world.folder / "serve.log") as (_, url):
+        yield url
 
 
 def settings_text(world: World, *, acts: bool) -> str:

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 
 from metasync.desk import answers
 from metasync.sandbox.stack import Sandbox
-from tests.commands import COMMAND, serving
+from tests.commands import COMMAND
 from tests.conftest import REPOSITORIES, World
-from tests.showcase import TOKEN, perform, settings_text
+from tests.showcase import TOKEN, performed, stage
 
 EXAMPLES = 12
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -26,21 +26,12 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture(scope="module")
 def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, repository = tmp_path_factory.mktemp("api"), REPOSITORIES[-1]
-    made = World(sandbox, folder, repository, "api", sandbox.lake_user(repository), sandbox.table_user())
-    made.lake.create_repository()
-    made.ref_root("main")
-    made.lake.write("main", "wh/keep", message="first")
-    made.tables.create_database("api", made.location("wh/db"))
-    return made
+    return stage(sandbox, tmp_path_factory.mktemp("api"), REPOSITORIES[-1], "api", create=True)
 
 
 @pytest.fixture(scope="module")
 def service(world: World) -> Iterator[str]:
-    config = world.folder / "metasync.yaml"
-    config.write_text(settings_text(world, acts=False), encoding="utf-8")
-    perform(world, config)
-    with serving(config, world.folder / "serve.log") as (_, url):
+    with performed(world, acts=False) as url:
         yield url
 
 

@@ -13,30 +13,20 @@ from selenium.webdriver.common.keys import Keys
 from metasync.sandbox.stack import Sandbox
 from metasync.web.pages import ref_url, table_url
 from tests.browser import MISSING, chromium, is_there
-from tests.commands import serving
 from tests.conftest import REPOSITORIES, World, until
-from tests.showcase import TOKEN, perform, settings_text
+from tests.showcase import TOKEN, performed, stage
 
 needs_chromium = pytest.mark.skipif(not is_there(), reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder, repository = tmp_path_factory.mktemp("pages"), REPOSITORIES[-2]
-    made = World(sandbox, folder, repository, "pages", sandbox.lake_user(repository), sandbox.table_user())
-    made.lake.create_repository()
-    made.ref_root("main")
-    made.lake.write("main", "wh/keep", message="first")
-    made.tables.create_database("pages", made.location("wh/db"))
-    return made
+    return stage(sandbox, tmp_path_factory.mktemp("pages"), REPOSITORIES[-2], "pages", create=True)
 
 
 @pytest.fixture(scope="module")
 def service(world: World) -> Iterator[str]:
-    config = world.folder / "metasync.yaml"
-    config.write_text(settings_text(world, acts=True), encoding="utf-8")
-    perform(world, config)
-    with serving(config, world.folder / "serve.log") as (_, url):
+    with performed(world, acts=True) as url:
         yield url
 
 
