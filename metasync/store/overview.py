@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, func, select
 
 from metasync.model.hms import TableName
+from metasync.planning.definition import header_from_json
 from metasync.planning.plan import MergeTable, Plan
 from metasync.store.database import Database
 from metasync.store.ledger import MergeRow, merge_row, merged_table
 from metasync.store.refs import RefRow, ref_row
-from metasync.store.schema import events, merge_tables, merges, mirrors, refs, repositories, versions
+from metasync.store.schema import definitions, events, merge_tables, merges, mirrors, refs, repositories, versions
+
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,16 @@ class Overview:
         )
         return {row.ref_id: TableName.parse(row.physical) for row in self._rows(query)}
 
+    def sizes(self, addresses: Collection[str]) -> dict[str, tuple[int, int]]:
+        """Definition -> how many columns and partitions it has."""
+        found: dict[str, tuple[int, int]] = {}
+        for some in batched(addresses, _AT_ONCE):
+            query = select(definitions.c.hash, definitions.c.header, definitions.c.partitions)
+            for row in self._rows(query.where(definitions.c.hash.in_(some))):
+                header = header_from_json(json.loads(row.header))
+                found[row.hash] = (len(header.sd.cols), int(row.partitions))
+        return found
+
     # Merges
 
     def merges(
@@ -141,3 +155,10 @@ def _with_repository(table: Any) -> Select[Any]:
     return select(table, repositories.c.name.label("repository")).join(
         repositories, repositories.c.id == table.c.repository_id
     )
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of at most `size` of them: databases bound what one statement names."""
+    rest = list(items)
+    for start in range(0, len(rest), size):
+        yield rest[start : start + size]

