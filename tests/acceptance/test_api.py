@@ -35,25 +35,6 @@ def service(world: World) -> Iterator[str]:
         yield url
 
 
-def test_schemathesis_finds_nothing(service: str) -> None:
-    schema = schemathesis.openapi.from_url(f"{service}/api/v1/openapi.json", headers=HEADERS)
-    operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) > 25
-    wrong: list[str] = []
-    for operation in operations:
-
-        @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(case=operation.as_strategy())
-        def every_answer_is_as_described(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers=HEADERS, timeout=60)
-
-        try:
-            every_answer_is_as_described()
-        except (Exception, BaseExceptionGroup) as error:  # whatever was found: all of it is told at once
-            wrong.append(f"{operation.label}: {error} {getattr(error, 'exceptions', '')}")
-    assert not wrong, "\n".join(wrong)
-
-
 def test_no_answer_without_the_token(service: str) -> None:
     for path in ("status", "openapi.json", "refs", "events/1"):
         answer = httpx.get(f"{service}/api/v1/{path}")
@@ -104,3 +85,22 @@ def test_the_commands_over_a_service(service: str, world: World, tmp_path: Path)
     token.write_text(TOKEN)
     command = [COMMAND, "--server", service, "--token-file", str(token), "refs"]
     assert "branch/dev-1" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_schemathesis_finds_nothing(service: str) -> None:
+    schema = schemathesis.openapi.from_url(f"{service}/api/v1/openapi.json", headers=HEADERS)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) > 25
+    wrong: list[str] = []
+    for operation in operations:
+
+        @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def every_answer_is_as_described(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers=HEADERS, timeout=60)
+
+        try:
+            every_answer_is_as_described()
+        except (Exception, BaseExceptionGroup) as error:  # whatever was found: all of it is told at once
+            wrong.append(f"{operation.label}: {error} {getattr(error, 'exceptions', '')}")
+    assert not wrong, "\n".join(wrong)

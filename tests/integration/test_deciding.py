@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from metasync.engine.tablelog import TableLog
 from metasync.errors import UsageError
 from metasync.planning.words import describe_item
 from metasync.service import parts
@@ -162,7 +163,7 @@ def test_a_tables_log_says_who_changed_what_and_from_where(world: World) -> None
     world.lake.merge("dev-1")
     world.sync()
     with parts(world.settings()) as built:
-        log = built.comparer.log(world.repository, TableName(world.database, "t"), 10)
+        log = TableLog(built).log(world.repository, TableName(world.database, "t"), 10)
     lines = [(e.ref, [describe_item(i) for i in e.items], e.merged_from, bool(e.by)) for e in log]
     assert lines == [
         ("branch/main", ["+column b int"], "branch/dev-1", True),

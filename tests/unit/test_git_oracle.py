@@ -6,6 +6,7 @@ conflict. Skipped where git is older than 2.38.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -28,6 +29,7 @@ class Git:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._commits = itertools.count()
         self.run("init", "--quiet", "--bare")
 
     def run(self, *arguments: str, text: str | None = None, codes: tuple[int, ...] = (0,)) -> str:
@@ -49,7 +51,10 @@ class Git:
         return self.commit_tree(tree, *parents)
 
     def commit_tree(self, tree: str, *parents: str) -> str:
-        return self.run("commit-tree", tree, "-m", "x", *(word for p in parents for word in ("-p", p)))
+        # Two people's same change of the same second would be one commit to git.
+        return self.run(
+            "commit-tree", tree, "-m", str(next(self._commits)), *(word for p in parents for word in ("-p", p))
+        )
 
     def merge(self, ours: str, theirs: str) -> str | None:
         """The merged tree; None where git finds a conflict."""
