@@ -13,7 +13,7 @@ from metasync.desk.books import Books
 from metasync.sandbox.stack import Sandbox
 from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
-from metasync.web.pages import ref_url, table_url
+from metasync.web.rendering import ref_url, table_url
 from tests.browser import MISSING, chromium, is_there
 from tests.showcase import TOKEN, performed, stage
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -15,9 +15,7 @@ from metasync.errors import BadEvent
 from metasync.planning.merge import Side
 from metasync.settings.durations import parse_duration
 from metasync.web.body import read_form
-
-if TYPE_CHECKING:
-    from metasync.web.pages import Pages
+from metasync.web.rendering import Pages
 
 _BY = "status page"
 

@@ -44,7 +44,8 @@ from metasync.store.events import NewEvent
 from metasync.web.api import make_api
 from metasync.web.body import read_body
 from metasync.web.inbox import Inbox
-from metasync.web.pages import STATIC, LoginNeeded, Pages, login_url, make_pages
+from metasync.web.pages import make_pages
+from metasync.web.rendering import STATIC, LoginNeeded, Pages, login_url
 from metasync.web.session import Sessions
 
 _HIDDEN = "tx-"

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from metasync.sandbox.stack import Sandbox
-from metasync.web.pages import ref_url, table_url
+from metasync.web.rendering import ref_url, table_url
 from tests.browser import MISSING, chromium, is_there
 from tests.conftest import REPOSITORIES, World, until
 from tests.showcase import TOKEN, performed, stage
