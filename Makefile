@@ -9,7 +9,7 @@ WORKERS := 2
 SECONDS := 600
 SEED := 1
 
-.PHONY: help demo test lint format lock unit soak bench mutation docs screenshots clean
+.PHONY: help demo test lint format lock unit soak bench mutation docs screenshots test-metastores clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ docs: $(STAMP) ## Write the reference pages and schemas of docs/ from the code
 
 screenshots: $(STAMP) ## Take the pictures of docs/images of a service that runs (needs Chromium and its driver)
 	$(BIN)/python -m tests.screenshots
+
+test-metastores: $(STAMP) ## The suite on metastores 2.3.9, 3.1.3, 4.0.1, 4.1.0, 4.2.1 (Java, Maven); writes docs/compatibility.md
+	$(BIN)/python -m tests.metastores.run
 
 lint: $(STAMP) ## Format, lint, types and import floors, checked
 	$(BIN)/ruff format --check metasync tests benchmarks

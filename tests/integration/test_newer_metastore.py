@@ -1,11 +1,7 @@
-"""What a metastore of 3.1 or later has that 2.3 has not; runs where one is named.
-
-METASYNC_TEST_METASTORE=thrift://127.0.0.1:9083 names it; tables are made in a database of the test's own.
-"""
+"""What a metastore of 3.1 or later has that 2.3 has not, in a database of the tests' own."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -31,16 +27,18 @@ from metasync.model.hms import (
 )
 from metasync.planning.kinds.constraints import at_home
 from metasync.planning.types import metastore_accepts
+from metasync.sandbox.stack import Sandbox
 from metasync.settings.models import Metastore as MetastoreSettings
+from tests.conftest import REPOSITORIES
 
-URI = os.environ.get("METASYNC_TEST_METASTORE", "")
-pytestmark = pytest.mark.skipif(not URI, reason="needs a metastore of 3.1 or later in METASYNC_TEST_METASTORE")
-WHERE = os.environ.get("METASYNC_TEST_LOCATION", "file:/tmp/metasync-newer")
+WHERE = f"s3a://{REPOSITORIES[0]}/main/newer"
 
 
 @pytest.fixture
-def store() -> Iterator[Metastore]:
-    found = Metastore(ConnectionPool(MetastoreSettings(uris=[URI])))
+def store(sandbox: Sandbox) -> Iterator[Metastore]:
+    if sandbox.metastore.server.version < "3":
+        pytest.skip("2.3 has none of this; METASYNC_TEST_SERVER names a newer one (make test-metastores)")
+    found = Metastore(ConnectionPool(MetastoreSettings(uris=[sandbox.metastore.uri])))
     if found.get_database("newer") is None:
         found.create_database(Database("newer", WHERE), WHERE)
     for name in found.get_all_tables("newer"):
