@@ -1,4 +1,4 @@
-"""`metasync doctor`: looks at what can be looked at, and says what to do. It writes nothing anywhere."""
+"""`metasync doctor`: looks at what can be looked at, and says what to do. It changes nothing but a store to migrate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _store(settings: Settings) -> Iterator[Check]:
                     subject="store", ok=False, finding=f"its file lies on {volatile}, which a restart may empty",
                     help="put it on a disk that stays, or use PostgreSQL: store.url",
                 )  # fmt: skip
-            yield _clock("the store", stores.database.now())
+            yield _clock("the store", stores.database.server_time())
             last = stores.overview.finished().get("webhook")
             seen = f"the last one was worked off {(time.time() - last) / 60:.0f} min ago" if last else "none came yet"
             yield Check(

@@ -42,7 +42,13 @@ def serve(settings: Settings) -> int:
         scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
         inbox = Inbox(built.queue)
         notifier = Notifier(settings, built, built.metrics, lambda: scheduler.leads)
-        edge = edge_of(built, inbox, alive=worker.alive, wake=worker.wake, leads=lambda: scheduler.leads)
+        edge = edge_of(
+            built,
+            inbox,
+            alive=lambda: worker.alive() and notifier.alive(),
+            wake=worker.wake,
+            leads=lambda: scheduler.leads,
+        )
         app = make_app(edge)
         web = _Web(app, settings)
         web.start()
@@ -55,10 +61,11 @@ def serve(settings: Settings) -> int:
                 log.error("the web server has ended; is the address in use?", listen=settings.server.listen)
                 break
         log.info("stopping: the change in hand is finished first")
+        worker.stop()
         notifier.stop()
         scheduler.stop()
-        worker.stop()
         worker.join()
+        notifier.join()
         failed = not web.stop() and not stopping.is_set()
         inbox.close()
     log.info("stopped")

@@ -16,10 +16,11 @@ import httpx
 from pydantic import SecretStr
 
 from metasync.errors import ChannelUnavailable, PermanentError
-from metasync.settings.models import AfterApply, Channel, Mail
+from metasync.settings.notifications import AfterApply, Channel, Mail
 
 _TIMEOUT = 10.0
-_TRY_AGAIN = (408, 409, 425, 429)
+_UNREADABLE = (400, 413, 422)
+"""What says that this message is wrong, and will be however often it is sent; all else may be mended there."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ def _post(name: str, url: SecretStr, value: Mapping[str, Any], secret: SecretStr
         raise ChannelUnavailable(f"channel {name}: does not answer ({type(error).__name__})") from None
     if answer.is_success:
         return
-    if answer.status_code >= 500 or answer.status_code in _TRY_AGAIN:
-        raise ChannelUnavailable(f"channel {name}: answers {answer.status_code}")
-    raise PermanentError(f"channel {name}: refuses the message with {answer.status_code}; check its url")
+    if answer.status_code in _UNREADABLE:
+        raise PermanentError(f"channel {name}: cannot read the message, and answers {answer.status_code}")
+    raise ChannelUnavailable(f"channel {name}: answers {answer.status_code}; check its url")
 
 
 def _mail(name: str, mail: Mail, message: Message) -> None:
@@ -88,5 +89,5 @@ def _mail(name: str, mail: Mail, message: Message) -> None:
     except smtplib.SMTPResponseException as error:
         kind = PermanentError if error.smtp_code >= 500 else ChannelUnavailable
         raise kind(f"channel {name}: the mail server says {error.smtp_code}") from None
-    except (smtplib.SMTPException, OSError) as error:
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:
         raise ChannelUnavailable(f"channel {name}: the mail server does not take it ({type(error).__name__})") from None

@@ -23,7 +23,9 @@ def status(context: Context) -> None:
     _numbers(context, found)
     for pause in found.paused:
         until = f" until {when(pause.until)}" if pause.until else ""
-        context.output.line("!", f"paused{until}: {pause.rule}, by {pause.by}: {pause.reason}; metasync resume")
+        context.output.line(
+            "!", f"paused{until}: {pause.rule or 'everything'}, by {pause.by}: {pause.reason}; metasync resume"
+        )
     for work in found.working:
         context.output.line(" ", f"{work.who} has {work.on}")
     for need in found.needs:

@@ -37,7 +37,8 @@ def hooks_install(context: Context, repository: str, branch: str | None, url: st
         raise MetasyncError(f"lakeFS has no repository {repository!r}, or does not show it to this user")
     content = action_file(url, lakefs.version())
     context.output.say(install(lakefs, repository, branch or found.default_branch, content))
-    context.output.say("lakeFS reads the token from its environment variable LAKEFSACTION_METASYNC_TOKEN")
+    context.output.say("lakeFS sends the value of its environment variable LAKEFSACTION_METASYNC_TOKEN")
+    context.output.say("it must be server.webhook_token, or server.token where that is not set")
     context.output.hint(f"see which branches have it: metasync hooks status {repository}")
 
 

@@ -9,7 +9,7 @@ from getpass import getuser
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.desk.answers import Pauses, Readiness
+from metasync.desk.answers import Pause, Pauses, Readiness
 from metasync.desk.orders import Switches
 from metasync.desk.remote import RemoteDesk
 from metasync.settings.durations import parse_duration
@@ -112,8 +112,13 @@ def _show(context: Context, pauses: Pauses) -> bool:
     if context.output.answer(pauses):
         return True
     if pauses.items:
-        context.output.rows([pause.model_dump() for pause in pauses.items], empty="")
+        context.output.rows([_row(pause) for pause in pauses.items], empty="")
     return False
+
+
+def _row(pause: Pause) -> dict[str, object]:
+    rule = pause.rule or "(everything)"
+    return {"rule": rule, "reason": pause.reason, "by": pause.by, "since": pause.since, "until": pause.until}
 
 
 COMMANDS = (pause, resume, wait)

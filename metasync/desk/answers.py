@@ -14,10 +14,13 @@ from metasync.planning.plan import Plan
 
 Sign = Literal["+", "~", "-", "x", "!", " "]
 
+_LAST = 253_402_300_799
+"""The last second that a date can say."""
+
 
 def moment(seconds: float | None) -> datetime | None:
     """Unix seconds as UTC; None stays."""
-    return datetime.fromtimestamp(int(seconds), UTC) if seconds is not None else None
+    return datetime.fromtimestamp(min(int(seconds), _LAST), UTC) if seconds is not None else None
 
 
 class Part(BaseModel):
@@ -55,8 +58,9 @@ class Need(Part):
 
 
 class Pause(Part):
-    rule: str
-    """`all` for every rule."""
+    number: int
+    rule: str | None
+    """null for every rule."""
     reason: str
     by: str
     since: datetime | None

@@ -15,6 +15,9 @@ from metasync.desk.needs import needs, notes
 from metasync.engine.tablelog import TableLog
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
+from metasync.planning.names import physical_name
+from metasync.planning.pauses import Pause
+from metasync.planning.rules import RuleSet
 from metasync.planning.words import describe, item_name
 from metasync.settings.models import Settings
 from metasync.store.decisions import ConflictRow, PlanRow
@@ -83,14 +86,7 @@ class Books:
         )  # fmt: skip
 
     def pauses(self) -> answers.Pauses:
-        return answers.Pauses(
-            items=tuple(
-                answers.Pause(
-                    rule=p.rule or "all", reason=p.reason, by=p.by, since=moment(p.since), until=moment(p.until)
-                )
-                for p in self._stores.pauses.in_force()
-            )
-        )
+        return described_pauses(self._stores.pauses.in_force())
 
     def needs(self) -> tuple[answers.Need, ...]:
         return needs(self._stores, self._settings)
@@ -114,7 +110,7 @@ class Books:
         merges = self._stores.overview.merges(ref_id=row.id)
         return answers.RefPage(
             ref=described,
-            tables=tuple(self._tables(row)),
+            tables=tuple(self._tables(name, row)),
             merges=tuple(_merge(*merge) for merge in merges),
             needs=tuple(
                 need
@@ -154,12 +150,10 @@ class Books:
 
     def conflict(self, number: int) -> answers.Conflicts:
         """All conflicts of the table and merge that one of them belongs to. Raises UsageError."""
-        every = self.conflicts(every=True).items
-        one = next((c for c in every if c.id == number), None)
-        if one is None:
+        found = self._stores.decisions.of_same_table(number)
+        if not found:
             raise UsageError(f"there is no conflict {number}; see: metasync conflicts")
-        same = (one.repository, one.merge, one.table, one.state)
-        return answers.Conflicts(items=tuple(c for c in every if (c.repository, c.merge, c.table, c.state) == same))
+        return answers.Conflicts(items=tuple(_conflict(row) for row in found))
 
     def plans(self) -> answers.WaitingPlans:
         """The plans that wait for a person."""
@@ -174,9 +168,11 @@ class Books:
 
     # What was done
 
-    def history(self, repository: str | None = None, table: str | None = None, limit: int = 50) -> answers.History:
+    def history(
+        self, repository: str | None = None, table: str | None = None, limit: int = 50, ref: str | None = None
+    ) -> answers.History:
         """What was done, the newest first."""
-        rows = self._stores.history.rows(repository, table, limit)
+        rows = self._stores.history.rows(repository, table, limit, ref)
         return answers.History(items=tuple(deed(row) for row in rows))
 
     def merge(self, number: int) -> answers.MergePage:
@@ -278,7 +274,8 @@ class Books:
             )
         return described
 
-    def _tables(self, row: RefRow) -> Iterable[answers.RefTable]:
+    def _tables(self, repository: str, row: RefRow) -> Iterable[answers.RefTable]:
+        rules = RuleSet.of(self._settings)
         versions, pins = self._stores.versions.in_force(row), self._stores.refs.pinned(row.id)
         mine = {pin.logical for pin in pins}
         # A mirrored ref's inherited tables are its parent's; what it has of its own was seen on it.
@@ -299,11 +296,23 @@ class Books:
             address = own[logical].definition
             if address is not None and address in sizes:
                 columns, partitions = sizes[address]
-                header = self._stores.versions.definition(address).header
+                rule = rules.of_table(repository, row.ref, logical)
+                physical = physical_name(rule.target, repository, row.ref, logical) if rule else logical
                 yield answers.RefTable(
-                    logical=str(logical), physical=str(header.table_name), state="own", columns=columns,
+                    logical=str(logical), physical=str(physical), state="own", columns=columns,
                     partitions=partitions,
                 )  # fmt: skip
+
+
+def described_pauses(pauses: Iterable[Pause]) -> answers.Pauses:
+    return answers.Pauses(
+        items=tuple(
+            answers.Pause(
+                number=p.id, rule=p.rule, reason=p.reason, by=p.by, since=moment(p.since), until=moment(p.until)
+            )
+            for p in pauses
+        )
+    )
 
 
 def deed(row: HistoryRow) -> answers.Deed:

@@ -76,7 +76,7 @@ def _node(
 ) -> VersionNode:
     before = known.get(version.parents[0]) if version.parents else None
     other = known.get(version.parents[1]) if len(version.parents) > 1 else None
-    items = log.items(before, version)
+    items = log.items(before, version) if before is not None else ()
     words = [describe_item(item) for item in items[:_MOST_ITEMS]]
     if not version.parents:
         words = ["first seen"] if version.definition else ["absent"]

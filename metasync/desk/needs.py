@@ -5,6 +5,8 @@ A need is a level: it is there as long as its reason is, under the same key.
 
 from __future__ import annotations
 
+import hashlib
+
 from metasync.desk.answers import Need, moment
 from metasync.planning.conflicts import REASONS
 from metasync.planning.words import item_name
@@ -16,25 +18,41 @@ from metasync.store.stores import Stores
 NOTES = frozenset(
     {
         "paused", "catching-up", "drop-grace", "waiting", "skipped", "merge-note", "partitions-discovered",
-        "probable-rename", "belongs", "unaddressable-tag", "delayed",
+        "probable-rename", "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
     }
 )  # fmt: skip
 """Kinds of notices that are said and need nobody: they are not wrong, or pass by themselves."""
+MOVED = ("history-rewritten", "reverted", "cherry-picked")
+"""Said by one look only, and kept in the history: data moved, definitions did not."""
+_DAYS_SAID = 3 * 86400.0
 _STALE = 5
 """Intervals of the poller without a finished poll, after which something is wrong."""
 _LEAST_STALE = 300.0
 _MOST = 200
+_LONGEST_KEY = 300
 
 
 def needs(stores: Stores, settings: Settings) -> tuple[Need, ...]:
     """Every need, the gravest kinds first: nothing works, then what is refused, then what is to decide."""
     notices = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind not in NOTES]
-    return (*_stale(stores, settings), *_dead(stores), *notices, *_plans(stores), *_conflicts(stores))
+    found = (*_stale(stores, settings), *_dead(stores), *notices, *_plans(stores), *_conflicts(stores))
+    return tuple({need.key: need for need in reversed(found)}.values())[::-1]
 
 
 def notes(stores: Stores) -> tuple[Need, ...]:
-    """What was said of each repository, and needs nobody."""
-    return tuple(_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES)
+    """What was said of each repository, and needs nobody; what moved data without definitions, for some days."""
+    said = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES]
+    since = stores.database.now() - _DAYS_SAID
+    known = {(need.kind, need.repository, need.subject.partition(" ")[0]) for need in said}
+    for row in stores.history.since(MOVED, since):
+        if (row.action, row.repository, row.ref) not in known:
+            said.append(
+                Need(
+                    key=f"{row.action}/{row.id}", kind=row.action, repository=row.repository,
+                    subject=f"{row.ref} {row.cause}", message=row.detail, help="", since=moment(row.at), ref=row.ref,
+                )
+            )  # fmt: skip
+    return tuple(said)
 
 
 def _stale(stores: Stores, settings: Settings) -> tuple[Need, ...]:
@@ -69,7 +87,7 @@ def _dead(stores: Stores) -> list[Need]:
 def _of_notice(row: NoticeRow) -> Need:
     notice = row.notice
     return Need(
-        key=f"{notice.kind}/{row.repository}/{notice.subject}"[:400], kind=notice.kind, repository=row.repository,
+        key=_key(notice.kind, row.repository, notice.subject), kind=notice.kind, repository=row.repository,
         subject=notice.subject, message=notice.message, help=notice.help, since=moment(row.since),
     )  # fmt: skip
 
@@ -92,11 +110,17 @@ def _conflicts(stores: Stores) -> list[Need]:
     return [_conflict(rows) for rows in list(tables.values())[:_MOST]]
 
 
+def _key(*words: str) -> str:
+    """The same for the same words, and never too long for the store."""
+    key = "/".join(words)
+    return key if len(key) <= _LONGEST_KEY else f"{words[0]}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
 def _conflict(rows: list[ConflictRow]) -> Need:
     first = rows[0]
     items = ", ".join(item_name(row.path) for row in rows[:4]) + (f" and {len(rows) - 4} more" if rows[4:] else "")
     return Need(
-        key=f"conflict/{first.merge_id}/{first.logical}"[:400], kind="conflict", repository=first.repository,
+        key=_key("conflict", str(first.merge_id), str(first.logical)), kind="conflict", repository=first.repository,
         subject=f"{first.logical}: {first.source} -> {first.destination}",
         message=f"{items}: {REASONS.get(first.reason, first.reason)}",
         help=f"metasync conflicts, then: metasync resolve {first.id} --ours | --theirs",

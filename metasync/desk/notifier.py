@@ -18,10 +18,11 @@ from metasync.desk.needs import needs
 from metasync.engine.metrics import Metrics
 from metasync.errors import MetasyncError, PermanentError
 from metasync.planning.patterns import matches
-from metasync.settings.models import AfterApply, Channel, Settings
+from metasync.settings.models import Settings
+from metasync.settings.notifications import AfterApply, Channel
 from metasync.store.stores import Stores
 
-_EVERY = 2.0
+_EVERY = 3.0
 _LONGEST_WAIT = 300.0
 _AT_ONCE = 100
 _MOST_LINES = 30
@@ -34,45 +35,54 @@ log = structlog.get_logger()
 
 
 class Notifier:
-    """A thread that looks every two seconds, while this replica leads."""
+    """A thread for each channel that looks every few seconds, while this replica leads: none waits for another."""
 
     def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, leads: Callable[[], bool]) -> None:
-        self._settings = settings
-        self._stores = stores
         self._leads = leads
-        self._tasks: list[_Task] = [_Needs(settings, stores, metrics, channel) for channel in settings.notifications]
-        self._tasks += [_Changes(settings, stores, metrics, hook) for hook in settings.after_apply]
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notifier")
+        over = self._stopping.is_set
+        self.tasks: list[_Task] = [_Needs(settings, stores, metrics, one, over) for one in settings.notifications]
+        self.tasks += [_Changes(settings, stores, metrics, hook, over) for hook in settings.after_apply]
+        self._threads = [threading.Thread(target=self._run, args=(task,), name=task.name) for task in self.tasks]
 
     def start(self) -> None:
-        if self._tasks:
-            self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        """Asks the threads to end after the message in hand."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
-    def _run(self) -> None:
+    def join(self) -> None:
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _run(self, task: _Task) -> None:
         while not self._stopping.wait(_EVERY):
             if self._leads():
-                for task in self._tasks:
-                    task.look()
+                task.look()
 
 
 class _Task:
     """One channel, with backoff of its own where it does not take messages."""
 
-    def __init__(self, stores: Stores, metrics: Metrics, name: str, sender: Sender) -> None:
+    def __init__(
+        self, stores: Stores, metrics: Metrics, name: str, sender: Sender, stopping: Callable[[], bool]
+    ) -> None:
+        self.name = name
         self._stores = stores
         self._metrics = metrics
-        self._name = name
         self._sender = sender
+        self._stopping = stopping
         self._wait = 0.0
         self._due = 0.0
 
     def look(self) -> None:
+        """Tells what is to be told; where that fails, waits longer each time."""
         now = self._stores.database.now()
         if now < self._due:
             return
@@ -80,9 +90,10 @@ class _Task:
             self.tell(now)
             self._wait = 0.0
         except MetasyncError as error:
-            self._wait = min(max(self._wait * 2, _EVERY), _LONGEST_WAIT)
-            self._due = now + self._wait
-            log.warning("a channel was not told", channel=self._name, again_in=self._wait, reason=str(error))
+            self._put_off(now, str(error))
+        except Exception as error:  # a bug must not silence everybody
+            log.exception("unexpected error", channel=self.name)
+            self._put_off(now, type(error).__name__)
 
     def tell(self, now: float) -> None:
         raise NotImplementedError
@@ -91,53 +102,68 @@ class _Task:
         try:
             self._sender(message)
         except MetasyncError:
-            self._metrics.told(self._name, ok=False)
+            self._metrics.told(self.name, ok=False)
             raise
-        self._metrics.told(self._name, ok=True)
+        self._metrics.told(self.name, ok=True)
+
+    def _put_off(self, now: float, reason: str) -> None:
+        self._wait = min(max(self._wait * 2, _EVERY), _LONGEST_WAIT)
+        self._due = now + self._wait
+        log.warning("a channel was not told", channel=self.name, again_in=self._wait, reason=reason)
 
 
 class _Needs(_Task):
-    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, channel: Channel) -> None:
-        super().__init__(stores, metrics, channel.name, sender_of(channel))
+    def __init__(
+        self, settings: Settings, stores: Stores, metrics: Metrics, channel: Channel, stopping: Callable[[], bool]
+    ) -> None:
+        super().__init__(stores, metrics, channel.name, sender_of(channel), stopping)
+        self._over: list[str] = []
         self._settings = settings
         self._channel = channel
         self._first: float | None = None
 
     def tell(self, now: float) -> None:
-        wanted = [n for n in needs(self._stores, self._settings) if _KINDS.get(n.kind, "other") in self._channel.kinds]
-        told = self._stores.told.keys(self._name)
+        kinds = self._channel.kinds
+        wanted = [need for need in needs(self._stores, self._settings) if _KINDS.get(need.kind, "other") in kinds]
+        told = self._stores.told.keys(self.name)
         began = [need for need in wanted if need.key not in told]
         over = sorted(told.keys() - {need.key for need in wanted})
+        if over:
+            # Forgotten at once, so that it is told when it comes back; that it was over is no reason to call anybody,
+            # and goes with the next message.
+            self._stores.told.note(self.name, (), over)
+            self._over += over
         if not began:
-            # That something is over is no reason to call anybody; the next message says it.
             self._first = None
-            if over and not wanted:
-                self._stores.told.note(self._name, (), over)
             return
         self._first = self._first if self._first is not None else now
         if now - self._first < self._channel.digest:
             return
-        self.send(needs_message(self._settings, began, over))
-        self._stores.told.note(self._name, [need.key for need in began], over)
-        self._first = None
+        self.send(needs_message(self._settings, began, self._over))
+        self._stores.told.note(self.name, [need.key for need in began], ())
+        self._first, self._over = None, []
 
 
 class _Changes(_Task):
-    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, hook: AfterApply) -> None:
-        super().__init__(stores, metrics, f"after-apply/{hook.name}", sender_of(hook))
+    def __init__(
+        self, settings: Settings, stores: Stores, metrics: Metrics, hook: AfterApply, stopping: Callable[[], bool]
+    ) -> None:
+        super().__init__(stores, metrics, f"after-apply/{hook.name}", sender_of(hook), stopping)
         self._settings = settings
         self._hook = hook
 
     def tell(self, now: float) -> None:
-        start = self._stores.told.cursor(self._name, self._stores.history.newest())
+        start = self._stores.told.cursor(self.name, self._stores.history.newest())
         for row in self._stores.history.after(start, _AT_ONCE):
+            if self._stopping():
+                return
             if row.action in self._hook.actions and matches(row.repository, self._hook.repositories):
                 try:
                     self.send(change_message(self._settings, deed(row)))
                 except PermanentError as error:
                     # It will not take this one, however often it is sent; the others must not wait for it.
                     log.error("a change was refused by its webhook", hook=self._hook.name, id=row.id, reason=str(error))
-            self._stores.told.advance(self._name, row.id)
+            self._stores.told.advance(self.name, row.id)
 
 
 def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str] = ()) -> Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metasync.desk import answers
-from metasync.desk.books import Books
+from metasync.desk.books import Books, described_pauses
 from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller, Result, Told
 from metasync.engine.resolve import Resolver
@@ -16,6 +16,7 @@ from metasync.engine.waiting import Waiter
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.planning.merge import Side
+from metasync.planning.pauses import Pause
 from metasync.planning.plan import subject_of
 from metasync.planning.rules import RuleSet
 from metasync.planning.words import describe_item, item_name
@@ -23,6 +24,7 @@ from metasync.settings.models import Settings
 from metasync.store.stores import Stores
 
 _MOST_ROUNDS = 1000
+_LONGEST_PAUSE = 10 * 365 * 86400.0
 
 
 class Switches:
@@ -41,16 +43,23 @@ class Switches:
             raise UsageError(f"there is no rule {rule!r}; the rules are: {', '.join(names)}")
         if not reason.strip():
             raise UsageError("say why: the reason is shown wherever something waits for the pause")
+        if seconds is not None and not 0 < seconds <= _LONGEST_PAUSE:
+            raise UsageError("a pause lasts ten years at most; without --for it lasts until resumed")
         self._stores.pauses.begin(rule, reason, by, seconds)
         return self._books.pauses()
 
     def resume(self, rule: str | None = None) -> answers.Pauses:
         """Ends the pause of a rule, or every pause; gives those that held, and has their repositories looked at."""
-        held = self._books.pauses().items
-        ended = {pause.rule or "all" for pause in self._stores.pauses.end(rule)}
+        return self._resumed(self._stores.pauses.end(rule))
+
+    def resume_one(self, number: int) -> answers.Pauses:
+        """Ends one pause and no other."""
+        return self._resumed(self._stores.pauses.end_one(number))
+
+    def _resumed(self, ended: Sequence[Pause]) -> answers.Pauses:
         for repository in self._stores.refs.names() if ended else ():
             self._stores.queue.put_once(repository, "resume", {})
-        return answers.Pauses(items=tuple(pause for pause in held if pause.rule in ended))
+        return described_pauses(ended)
 
     def replay(self, number: int) -> answers.Queued:
         """Queues a dead, discarded or done event again. Raises UsageError where it is none of these."""

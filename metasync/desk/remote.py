@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
-import stamina
 from pydantic import ValidationError
 
 from metasync import errors
@@ -26,7 +26,10 @@ class RemoteDesk:
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
-        self._http = httpx.Client(base_url=f"{self._url}/api/v1", headers=headers, timeout=_TIMEOUT)
+        self._http = httpx.Client(
+            base_url=f"{self._url}/api/v1", headers=headers, timeout=_TIMEOUT,
+            transport=httpx.HTTPTransport(retries=2),
+        )  # fmt: skip
 
     def close(self) -> None:
         self._http.close()
@@ -117,25 +120,23 @@ class RemoteDesk:
     def reconcile(
         self, repository: str | None = None, told: Told | None = None, stop: Callable[[], bool] = lambda: False
     ) -> answers.Results:
-        """Has the service look, and waits for it; what it did is in its history."""
+        """Has the service look, and waits until nothing of it is left to do; what was done is read from its history."""
         names = [repository] if repository else self._repositories()
         before = {conflict.id for conflict in self.conflicts().items}
+        newest = max((deed.id for deed in self.history(limit=1).items), default=0)
         queued = [(name, self.look(name).events[0]) for name in names]
         results = []
         for name, number in queued:
-            outcome = self._worked_off(number, stop)
+            failed = self._worked_off(name, number, stop)
             refusals = [n.message for n in self.status().needs if n.repository == name and n.kind == "refused"]
-            new = [c for c in self.conflicts().items if c.repository == name and c.id not in before]
-            conflicts = {c.table: c.merge for c in new}
-            results.append(
-                answers.Result(
-                    repository=name, refused=refusals[0] if refusals else "",
-                    outcomes=(
-                        *outcome,
-                        *(answers.Outcome(change="merge-table", subject=t, state="conflict") for t in conflicts),
-                    ),
-                )
-            )  # fmt: skip
+            conflicts = {c.table for c in self.conflicts().items if c.repository == name and c.id not in before}
+            done = [deed for deed in self.history(name, limit=1000).items if deed.id > newest]
+            outcomes = [
+                answers.Outcome(change=deed.action, subject=deed.table, state="done") for deed in reversed(done)
+            ]
+            outcomes += [answers.Outcome(change="merge-table", subject=t, state="conflict") for t in sorted(conflicts)]
+            refused = refusals[0] if refusals else ""
+            results.append(answers.Result(repository=name, refused=refused, outcomes=(*outcomes, *failed)))
         return answers.Results(items=tuple(results))
 
     def apply(self, plan_id: int, told: Told | None = None) -> answers.Results:
@@ -161,19 +162,22 @@ class RemoteDesk:
     # Parts
 
     def _repositories(self) -> list[str]:
-        return sorted({ref.repository for ref in self.refs().items})
+        """Those that rules name, and those that are known by now."""
+        named = {rule.repository for rule in self.status().rules if re.fullmatch(r"[a-z0-9-]+", rule.repository)}
+        return sorted(named | {ref.repository for ref in self.refs().items})
 
-    def _worked_off(self, number: int, stop: Callable[[], bool]) -> tuple[answers.Outcome, ...]:
+    def _worked_off(self, name: str, number: int, stop: Callable[[], bool]) -> tuple[answers.Outcome, ...]:
+        """Waits for the event, and for what the service puts into the queue to go on with it."""
         while not stop():
             event = self._get(answers.Events, f"/events/{number}").items[0]
-            if event.state in ("done", "discarded"):
-                return ()
-            if event.state == "dead" or event.error:
+            if event.state == "dead":
                 return (answers.Outcome(change="look", subject=f"event {number}", state="failed", message=event.error),)
+            waiting = self.events(("queued", "claimed"), 1000).items if event.state in ("done", "discarded") else None
+            if waiting is not None and not any(e.repository == name and e.event == "more" for e in waiting):
+                return ()
             time.sleep(_EVERY)  # the API does not tell when an event is done
         return ()
 
-    @stamina.retry(on=httpx.ConnectError, attempts=3, timeout=10.0)
     def _get(self, kind: type[A], path: str, **query: Any) -> A:
         given = {key: value for key, value in query.items() if value is not None}
         return self._answer(kind, lambda: self._http.get(path, params=given))

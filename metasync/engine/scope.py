@@ -76,6 +76,8 @@ def _text(body: Mapping[str, Any], key: str) -> str:
     value = body.get(key, "")
     if not isinstance(value, str):
         raise BadEvent(f"{key} is not a text")
+    if not value.isprintable() and key != "commit_message":
+        raise BadEvent(f"{key} has characters that no name has")
     if len(value) > _LONGEST and key != "commit_message":
         raise BadEvent(f"{key} is longer than {_LONGEST} characters")
     return value

@@ -44,8 +44,10 @@ class TableLog:
             raise UsageError(f"metasync has never seen a repository {repository!r}")
         repository_id = self._refs.repository_id(known[-1])
         found = {version.id: version for version in self._versions.log(repository_id, logical)}
-        entries = []
-        for version in list(found.values())[:limit]:
+        entries: list[LogEntry] = []
+        for version in found.values():
+            if len(entries) == limit:
+                break
             before = found.get(version.parents[0]) if version.parents else None
             ref = self._refs.get(version.ref_id).ref
             other = found.get(version.parents[1]) if len(version.parents) > 1 else None

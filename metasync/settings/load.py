@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from metasync.errors import ConfigurationError
-from metasync.settings.models import Settings
+from metasync.settings.models import Settings, check_token
 
 M = TypeVar("M", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -130,6 +130,11 @@ def _keys_at(where: tuple[Any, ...]) -> list[str]:
 def _with_secrets(settings: Settings, environment: Mapping[str, str]) -> Settings:
     """Fills secrets from `*_file`, then from lakectl's environment and file."""
     settings = _filled(settings)
+    for name in ("token", "webhook_token"):
+        try:
+            check_token(getattr(settings.server, name))
+        except ValueError as error:
+            raise ConfigurationError(f"server.{name}_file: {error}") from error
     lakefs = settings.lakefs
     key, secret = lakefs.access_key_id, lakefs.secret_access_key
     if key is None and secret is None:

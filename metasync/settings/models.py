@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, field_validator, model_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
 from metasync.settings.durations import Duration
+from metasync.settings.notifications import AfterApply, Channel
+from metasync.settings.section import Patterns, Section
 
 Mode = Literal["apply", "observe"]
 MergePolicy = Literal["ignore", "plan", "additive", "full"]
-Patterns = list[str]
-
-
-class Section(BaseModel):
-    """Every section is frozen and refuses keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LakeFS(Section):
@@ -98,7 +93,8 @@ class Store(Section):
 
     @field_serializer("url")
     def _without_password(self, value: str) -> str:
-        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value)
+        without = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value)
+        return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", without)
 
 
 class Server(Section):
@@ -110,10 +106,19 @@ class Server(Section):
     """The bearer token that lakeFS and people send; required on any address but loopback."""
     token_file: str | None = None
     """A file that holds the token."""
+    webhook_token: SecretStr | None = None
+    """What lakeFS sends, good for the webhook alone; default: `token`. Whoever may commit an action file can get it."""
+    webhook_token_file: str | None = None
+    """A file that holds it."""
     ui_actions: bool = False
     """Whether the status page may reconcile, apply, resolve, replay and pause; else it only shows."""
     public_url: str | None = None
     """How people reach the status page: links in notifications begin with it."""
+
+    @field_validator("token", "webhook_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        return check_token(value)
 
     @property
     def host(self) -> str:
@@ -130,6 +135,13 @@ class Server(Section):
         if not host or not port.isdigit():
             raise ValueError("needs host:port, for example 127.0.0.1:8765")
         return value
+
+
+def check_token(value: SecretStr | None) -> SecretStr | None:
+    """Raises ValueError for a token that cannot be sent in a header, or is none."""
+    if value is not None and not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("needs one or more printable ASCII characters, without spaces")
+    return value
 
 
 class Poll(Section):
@@ -181,88 +193,6 @@ class Safety(Section):
     """Mirrors of one ref."""
     max_partitions_per_table: Annotated[int, Field(ge=1)] = 1_000_000
     """Partitions of one mirrored table."""
-
-
-NeedKind = Literal["conflict", "refusal", "plan", "dead-event", "source-unknown", "stale", "other"]
-
-
-class Mail(Section):
-    """How e-mail is sent."""
-
-    host: str
-    """The SMTP server."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
-    """Its port."""
-    starttls: bool = True
-    """Encrypt, with the certificate verified."""
-    user: str | None = None
-    """To log in with."""
-    password: SecretStr | None = None
-    """Its password; better given as `password_file` or `${VARIABLE}`."""
-    password_file: str | None = None
-    """A file that holds the password."""
-    sender: str
-    """The From address."""
-    to: Annotated[list[str], Field(min_length=1)]
-    """Who gets it."""
-
-
-class Channel(Section):
-    """Somebody who is told what waits for a person: a Slack-compatible webhook, a signed webhook, or e-mail."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    """What it was told is kept under this name."""
-    type: Literal["slack", "webhook", "email"]
-    """`slack`: a text for Slack, Mattermost and their like; `webhook`: metasync.notification/v1 as JSON; `email`."""
-    url: SecretStr | None = None
-    """Of `slack` and `webhook`; a secret, as whoever knows it may write there."""
-    url_file: str | None = None
-    """A file that holds the address."""
-    secret: SecretStr | None = None
-    """Signs a webhook's body: `X-Metasync-Signature: sha256=HMAC`."""
-    secret_file: str | None = None
-    """A file that holds the secret."""
-    mail: Mail | None = None
-    """Of `email`."""
-    kinds: list[NeedKind] = ["conflict", "refusal", "plan", "dead-event", "source-unknown", "stale", "other"]
-    """What it is told of."""
-    digest: Duration = 60.0
-    """How long what begins is gathered into one message."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Channel:
-        if self.type == "email" and self.mail is None:
-            raise ValueError("type email needs mail: {host, sender, to}")
-        if self.type != "email" and self.url is None and self.url_file is None:
-            raise ValueError(f"type {self.type} needs url or url_file")
-        return self
-
-
-class AfterApply(Section):
-    """A webhook that gets each change after it was made, in order, at least once: for grants, caches, catalogs."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    """How far it was told is kept under this name."""
-    url: SecretStr | None = None
-    """Gets metasync.change/v1 as JSON; a secret, as whoever knows it may write there."""
-    url_file: str | None = None
-    """A file that holds the address."""
-    secret: SecretStr | None = None
-    """Signs the body: `X-Metasync-Signature: sha256=HMAC`."""
-    secret_file: str | None = None
-    """A file that holds the secret."""
-    actions: list[Literal["created", "dropped", "merged", "undone", "discovered"]] = [
-        "created", "dropped", "merged", "undone", "discovered",
-    ]  # fmt: skip
-    """What it is told of."""
-    repositories: Patterns = ["*"]
-    """Of which repositories."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> AfterApply:
-        if self.url is None and self.url_file is None:
-            raise ValueError("needs url or url_file")
-        return self
 
 
 class Telemetry(Section):

@@ -109,6 +109,11 @@ class Database:
                 connection.execute(insert(schema.settings).values(key="store_id", value=found))
         return str(found)
 
+    def server_time(self) -> float:
+        """The database's own clock, in Unix seconds."""
+        with self.reading() as connection:
+            return self.now_of(connection)
+
     def is_current(self) -> bool:
         """Whether every migration has run. Raises StoreUnavailable where the database does not answer."""
         if not self._current:

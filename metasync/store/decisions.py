@@ -70,6 +70,25 @@ class Decisions:
         with self._database.reading() as connection:
             return tuple(_conflict(row) for row in connection.execute(query))
 
+    def of_same_table(self, conflict_id: int) -> tuple[ConflictRow, ...]:
+        """A conflict and all others of its merge, table and state; empty where there is no such conflict."""
+        one = conflicts.alias("one")
+        query = (
+            select(conflicts, refs.c.type, refs.c.name, repositories.c.name.label("repository"))
+            .join(refs, refs.c.id == conflicts.c.destination_ref_id)
+            .join(repositories, repositories.c.id == refs.c.repository_id)
+            .join(
+                one,
+                (one.c.merge_id == conflicts.c.merge_id)
+                & (one.c.logical == conflicts.c.logical)
+                & (one.c.state == conflicts.c.state),
+            )
+            .where(one.c.id == conflict_id)
+            .order_by(conflicts.c.id)
+        )
+        with self._database.reading() as connection:
+            return tuple(_conflict(row) for row in connection.execute(query))
+
     def choose(self, ids: Sequence[int], side: str) -> None:
         """Notes a person's choice for conflicts; nothing is merged before every item of the table has one."""
         with self._database.transaction() as connection:
@@ -138,7 +157,12 @@ class Decisions:
 
 
 def keep_plan(connection: Connection, kind: str, subject: str, reason: str, plan: Plan, now: float) -> int:
-    """As `Ledger.keep_plan`, inside a transaction."""
+    """As `Decisions.keep_plan`, inside a transaction. The very plan that waits already keeps its number."""
+    content = json.dumps(plan_to_json(plan))
+    same = (plans.c.kind == kind, plans.c.subject == subject, plans.c.state == "waiting", plans.c.content == content)
+    known = connection.execute(select(plans.c.id).where(*same).limit(1)).scalar_one_or_none()
+    if known is not None:
+        return int(known)
     connection.execute(
         update(plans)
         .where(plans.c.kind == kind, plans.c.subject == subject, plans.c.state == "waiting")
@@ -150,7 +174,7 @@ def keep_plan(connection: Connection, kind: str, subject: str, reason: str, plan
             kind=kind,
             subject=subject,
             reason=reason,
-            content=json.dumps(plan_to_json(plan)),
+            content=content,
             state="waiting",
             made_at=now,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,10 @@ from sqlalchemy import Connection, Row, func, insert, select
 
 from metasync.store.database import Database
 from metasync.store.schema import history
+
+_MOST = 100
+_NUMBERING = 0x6D657461686973
+"""The lock of whoever adds an entry, until the transaction's end."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class History:
                 note(connection, repository, ref, "", "", action, detail, cause, self._database.now())
 
     def rows(
-        self, repository: str | None = None, logical: str | None = None, limit: int = 100
+        self, repository: str | None = None, logical: str | None = None, limit: int = 100, ref: str | None = None
     ) -> tuple[HistoryRow, ...]:
         """What was done, the newest first."""
         query = select(history).order_by(history.c.id.desc()).limit(limit)
         if repository:
             query = query.where(history.c.repository == repository)
+        if ref:
+            query = query.where(history.c.ref == ref)
         if logical:
             query = query.where(history.c.logical == logical)
         with self._database.reading() as connection:
@@ -69,6 +76,12 @@ class History:
         query = select(history).where(history.c.id > history_id).order_by(history.c.id).limit(limit)
         with self._database.reading() as connection:
             return tuple(_row(row) for row in connection.execute(query))
+
+    def since(self, actions: Collection[str], at: float) -> tuple[HistoryRow, ...]:
+        """What was done of some kinds since a time, the newest first."""
+        query = select(history).where(history.c.action.in_(actions), history.c.at > at).order_by(history.c.id.desc())
+        with self._database.reading() as connection:
+            return tuple(_row(row) for row in connection.execute(query.limit(_MOST)))
 
     def newest(self) -> int:
         """The number of the newest entry."""
@@ -88,7 +101,10 @@ def note(
     now: float,
     merge_id: int | None = None,
 ) -> None:
-    """As `History.note`, inside a transaction."""
+    """As `History.note`, inside a transaction. Entries are committed in the order of their numbers."""
+    if connection.dialect.name == "postgresql":
+        # Else a reader that follows the numbers would pass over one that is committed later than its successor.
+        connection.execute(select(func.pg_advisory_xact_lock(_NUMBERING)))
     connection.execute(
         insert(history).values(
             at=now,

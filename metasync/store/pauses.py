@@ -34,6 +34,13 @@ class Pauses:
             connection.execute(update(pauses).where(which).values(ended_at=self._database.now()))
         return ended
 
+    def end_one(self, number: int) -> tuple[Pause, ...]:
+        """Ends one pause; gives it, if it was in force."""
+        ended = tuple(pause for pause in self.in_force() if pause.id == number)
+        with self._database.transaction() as connection:
+            connection.execute(update(pauses).where(pauses.c.id == number).values(ended_at=self._database.now()))
+        return ended
+
     def in_force(self) -> tuple[Pause, ...]:
         """The pauses that hold now, the oldest first."""
         query = select(pauses).where(

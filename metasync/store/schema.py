@@ -43,6 +43,7 @@ events = Table(
     Column("error", Text),
     Column("finished_at", Float),
     Index(None, "state", "repository", "due_at"),
+    Index("ix_events_finished", "state", "kind", "finished_at"),
 )
 
 repositories = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from metasync.store.database import Database, insert_new
 from metasync.store.schema import cursors, told
@@ -29,7 +29,7 @@ class Told:
             if over:
                 connection.execute(delete(told).where(told.c.channel == channel, told.c.key.in_(over)))
             for key in began:
-                connection.execute(insert(told).values(channel=channel, key=key, at=now))
+                connection.execute(insert_new(connection, told).values(channel=channel, key=key, at=now))
 
     def cursor(self, channel: str, start: int) -> int:
         """The newest entry of the history that the channel was told; it begins at `start`."""

@@ -14,7 +14,7 @@ from metasync.desk.orders import Orders, Switches
 from metasync.errors import BadEvent
 from metasync.planning.merge import Side
 from metasync.settings.durations import parse_duration
-from metasync.web.body import read_form
+from metasync.web.body import Number, read_form
 from metasync.web.rendering import Pages
 
 _BY = "status page"
@@ -47,14 +47,16 @@ def add_actions(
         return RedirectResponse(f"/event/{queued.events[0]}", 303)
 
     @router.post("/do/apply/{number}")
-    async def apply(request: Request, number: int) -> Response:
+    async def apply(request: Request, number: Number) -> Response:
         await form_of(request)
         return await shown(request, "done.html", lambda: orders.apply(number), title=f"Plan {number}")
 
     @router.post("/do/preview-resolve/{number}")
-    async def preview_resolve(request: Request, number: int) -> Response:
+    async def preview_resolve(request: Request, number: Number) -> Response:
         form = await form_of(request)
         side, items = _side(form), form.get("item", [])
+        if not items:
+            raise BadEvent("choose at least one item")
         plans = await run_in_threadpool(orders.preview_resolve, number, side, items)
         conflicts = books.conflict(number).items
         return pages.show(
@@ -63,7 +65,7 @@ def add_actions(
         )  # fmt: skip
 
     @router.post("/do/resolve/{number}")
-    async def resolve(request: Request, number: int) -> Response:
+    async def resolve(request: Request, number: Number) -> Response:
         form = await form_of(request)
         side, items = _side(form), form.get("item", [])
         return await shown(
@@ -71,13 +73,13 @@ def add_actions(
         )
 
     @router.get("/do/replay/{number}")
-    def preview_replay(request: Request, number: int) -> Response:
+    def preview_replay(request: Request, number: Number) -> Response:
         event = books.event(number).items[0]
         plans = orders.plan(event.repository).items
         return pages.show(request, "do_replay.html", event=event, plans=plans)
 
     @router.post("/do/replay/{number}")
-    async def replay(request: Request, number: int) -> Response:
+    async def replay(request: Request, number: Number) -> Response:
         await form_of(request)
         await run_in_threadpool(switches.replay, number)
         wake()
@@ -86,7 +88,8 @@ def add_actions(
     @router.get("/do/pause")
     def preview_pause(request: Request) -> Response:
         status = books.status()
-        return pages.show(request, "do_pause.html", rules=status.rules, paused=status.paused, problem="")
+        waiting = [note for note in status.notes if note.kind == "paused"]
+        return pages.show(request, "do_pause.html", rules=status.rules, paused=status.paused, waiting=waiting)
 
     @router.post("/do/pause")
     async def pause(request: Request) -> Response:
@@ -99,10 +102,10 @@ def add_actions(
         await run_in_threadpool(switches.pause, rule or None, reason, _BY, seconds)
         return RedirectResponse("/", 303)
 
-    @router.post("/do/resume")
-    async def resume(request: Request) -> Response:
-        rule = _one(await form_of(request), "rule")
-        await run_in_threadpool(switches.resume, None if rule in ("", "all") else rule)
+    @router.post("/do/resume/{number}")
+    async def resume(request: Request, number: Number) -> Response:
+        await form_of(request)
+        await run_in_threadpool(switches.resume_one, number)
         wake()
         return RedirectResponse("/", 303)
 

@@ -16,6 +16,7 @@ from metasync.desk import answers
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
 from metasync.settings.durations import parse_duration
+from metasync.web.body import Number
 
 _LONGEST = 600.0
 _EVERY = 0.25
@@ -34,7 +35,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": answers.Problem, "description": text} for status, text in _REFUSALS.items()
 }
 
-Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=128)]
 Text = Annotated[str, Query(min_length=1, max_length=1024)]

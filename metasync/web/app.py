@@ -80,16 +80,20 @@ def make_app(edge: Edge) -> FastAPI:
         # Without a token only this machine is served, and no page of elsewhere may reach it by a name of its own.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
 
+    hook_secret = edge.settings.server.webhook_token or secret
+
     def authenticate(request: Request) -> None:
-        if token is None:
-            return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-            raise BadEvent("send the token as: Authorization: Bearer TOKEN", 401)
+        _check_token(request, token)
+
+    def authenticate_hook(request: Request) -> None:
+        if hook_secret is None and "json" not in request.headers.get("content-type", ""):
+            # What any page of elsewhere can have a browser send is no JSON.
+            raise BadEvent("send JSON, and say so: Content-Type: application/json", 415)
+        _check_token(request, hook_secret.get_secret_value() if hook_secret is not None else None)
 
     pages = Pages(edge.settings, Sessions(token))
     _answer_errors(app, pages)
-    _take_events(app, edge, authenticate)
+    _take_events(app, edge, authenticate_hook)
     app.include_router(
         make_api(edge.books, edge.switches, edge.orders, edge.wake), dependencies=[Depends(authenticate)]
     )
@@ -118,6 +122,14 @@ def make_app(edge: Edge) -> FastAPI:
         return Response(generate_latest(edge.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _check_token(request: Request, token: str | None) -> None:
+    if token is None:
+        return
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        raise BadEvent("send the token as: Authorization: Bearer TOKEN", 401)
 
 
 def _take_events(app: FastAPI, edge: Edge, authenticate: Callable[[Request], None]) -> None:

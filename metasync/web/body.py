@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import parse_qs
 
-from fastapi import Request
+from fastapi import Path, Request
 
 from metasync.errors import BadEvent
 
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+"""The number of an event, plan, conflict, merge or pause, in a path."""
 LARGEST_BODY = 64 * 1024
 
 

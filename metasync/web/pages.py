@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
 from metasync.web.actions import add_actions
-from metasync.web.body import read_form
+from metasync.web.body import Number, read_form
 from metasync.web.drawing import draw
 from metasync.web.rendering import Pages
 from metasync.web.session import COOKIE
@@ -63,8 +63,8 @@ def _add_pages(router: APIRouter, pages: Pages, books: Books) -> None:
     @router.get("/ref")
     def ref(request: Request, repository: str, ref: str) -> Response:
         page = books.ref(repository, ref)
-        deeds = [deed for deed in books.history(repository, limit=500).items if deed.ref == page.ref.ref]
-        return pages.show(request, "ref.html", page=page, deeds=deeds[:_RECENT])
+        deeds = books.history(repository, limit=_RECENT, ref=page.ref.ref).items
+        return pages.show(request, "ref.html", page=page, deeds=deeds)
 
     @router.get("/table")
     def table(request: Request, repository: str, table: str) -> Response:
@@ -76,15 +76,15 @@ def _add_pages(router: APIRouter, pages: Pages, books: Books) -> None:
         return pages.show(request, "conflicts.html", conflicts=books.conflicts().items)
 
     @router.get("/conflict/{number}")
-    def conflict(request: Request, number: int) -> Response:
+    def conflict(request: Request, number: Number) -> Response:
         return pages.show(request, "conflict.html", number=number, items=books.conflict(number).items)
 
     @router.get("/plan/{number}")
-    def plan(request: Request, number: int) -> Response:
+    def plan(request: Request, number: Number) -> Response:
         return pages.show(request, "plan.html", stored=books.plan(number))
 
     @router.get("/merge/{number}")
-    def merge(request: Request, number: int) -> Response:
+    def merge(request: Request, number: Number) -> Response:
         return pages.show(request, "merge.html", page=books.merge(number))
 
     @router.get("/changes")
@@ -98,7 +98,7 @@ def _add_pages(router: APIRouter, pages: Pages, books: Books) -> None:
         return pages.show(request, "events.html", events=found, state=state)
 
     @router.get("/event/{number}")
-    def event(request: Request, number: int) -> Response:
+    def event(request: Request, number: Number) -> Response:
         return pages.show(request, "event.html", event=books.event(number).items[0])
 
     @router.get("/search")

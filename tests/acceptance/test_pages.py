@@ -170,14 +170,14 @@ def test_pausing_without_javascript(service: str) -> None:
 def test_nobody_acts_from_elsewhere(service: str) -> None:
     with httpx.Client(base_url=service, follow_redirects=False) as client:
         assert client.get("/", headers={"accept": "text/html"}).headers["location"] == "/login?to=%2F"
-        assert client.post("/do/resume", data={"rule": ""}).status_code == 303
+        assert client.post("/do/resume/1").status_code == 303
         assert client.get("/login?to=//evil.example").text.count("evil.example") == 0
         entered = client.post("/login", data={"token": TOKEN, "to": "/events"})
         assert (entered.status_code, entered.headers["location"]) == (303, "/events")
         cookie = entered.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=strict" in cookie
-        assert client.post("/do/resume", data={"rule": ""}).status_code == 403
-        assert client.post("/do/resume", data={"rule": "", "word": "x" * 64}).status_code == 403
+        assert client.post("/do/resume/1").status_code == 403
+        assert client.post("/do/resume/1", data={"word": "x" * 64}).status_code == 403
         page = client.get("/", headers={"accept": "text/html"})
         assert page.status_code == 200 and "script-src 'self'" in page.headers["content-security-policy"]
         assert client.get("/conflict/999", headers={"accept": "text/html"}).status_code == 404

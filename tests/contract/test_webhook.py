@@ -167,3 +167,40 @@ def test_health_needs_no_token_and_metrics_do(endpoint: Endpoint) -> None:
     assert endpoint.call("GET", "/metrics")[0] == 401
     status, _, text = endpoint.call("GET", "/metrics", Authorization="Bearer s3cret-token")
     assert status == 200 and b"metasync_queue_events" in text
+
+
+def test_a_name_that_no_store_takes_is_refused(endpoint: Endpoint) -> None:
+    status, _, answer = endpoint.post({**GOOD, "branch_id": "\ud800"})
+    assert status == 400 and b"characters that no name has" in answer
+    assert endpoint.queue.list() == ()
+
+
+def test_the_webhooks_own_token_is_good_for_nothing_else(tmp_path: Path) -> None:
+    text = RULES.replace("token: s3cret-token", "token: s3cret-token, webhook_token: hook-token")
+    with parts(parse_settings(f"store: {{url: 'sqlite:///{tmp_path / 'store.db'}'}}\n{text}")) as built:
+        running = Endpoint(built)
+        try:
+            assert running.post(GOOD, "hook-token")[0] == 202
+            assert running.post(GOOD, "s3cret-token")[0] == 401
+            assert running.call("GET", "/api/v1/status", Authorization="Bearer hook-token")[0] == 401
+            assert running.call("GET", "/api/v1/status", Authorization="Bearer s3cret-token")[0] == 200
+        finally:
+            running.server.should_exit = True
+            running.thread.join()
+            running.inbox.close()
+
+
+def test_without_a_token_no_other_site_reaches_it(tmp_path: Path) -> None:
+    text = RULES.replace("server: {token: s3cret-token}\n", "")
+    with parts(parse_settings(f"store: {{url: 'sqlite:///{tmp_path / 'store.db'}'}}\n{text}")) as built:
+        running = Endpoint(built)
+        try:
+            body = json.dumps(GOOD).encode()
+            assert running.call("POST", "/hooks/lakefs", body, Content_Type="text/plain")[0] == 415
+            assert running.call("POST", "/hooks/lakefs", body, Content_Type="application/json")[0] == 202
+            assert running.call("GET", "/api/v1/status")[0] == 200
+            assert running.call("GET", "/api/v1/status", Host="evil.example")[0] == 400
+        finally:
+            running.server.should_exit = True
+            running.thread.join()
+            running.inbox.close()

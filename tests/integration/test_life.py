@@ -291,6 +291,8 @@ def test_many_ends_at_once_are_refused_and_applied_on_purpose(world: World) -> N
         world.lake.delete_branch(f"dev-{number}")
     result = world.sync()
     assert "max_ref_drops" in result.refused and world.tables.exists(world.name("t", "dev-0"))
+    # A look that finds the same refuses the same plan, under the number that people were told.
+    assert world.sync().plan_id == result.plan_id
     with parts(world.settings()) as built:
         assert result.plan_id is not None
         built.resolver.apply_plan(result.plan_id)

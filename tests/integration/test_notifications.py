@@ -100,7 +100,7 @@ def settings(text: str) -> Settings:
 def look(stores: Stores, made: Settings, metrics: Metrics | None = None) -> None:
     """One look of each task, as the thread takes it."""
     notifier = Notifier(made, stores, metrics or Metrics(), lambda: True)
-    for task in notifier._tasks:
+    for task in notifier.tasks:
         task.look()
 
 
@@ -115,11 +115,30 @@ def test_a_need_is_told_once_and_again_when_it_comes_back(stores: Stores, listen
     assert headers["X-Metasync-Signature"] == signature("s", body)
     told = Notification.model_validate_json(body)
     assert [(need.kind, need.help) for need in told.began] == [("foreign-table", "move it away")]
-    stores.notices.replace("lake", [])
+    # While something else stands, too.
+    other = Notice("orphan", "t", "no rule wants it")
+    stores.notices.replace("lake", [other])
     look(stores, made)
-    stores.notices.replace("lake", [Notice("foreign-table", "branch/dev-1 t", "stands there again", "move it")])
+    stores.notices.replace("lake", [other, Notice("foreign-table", "branch/dev-1 t", "stands there again", "move it")])
     look(stores, made)
-    assert len(listener.got) == 2
+    assert [[need["kind"] for need in body["began"]] for body in listener.bodies()[1:]] == [
+        ["orphan"],
+        ["foreign-table"],
+    ]
+
+
+def test_needs_of_one_key_and_of_long_names_are_told_once(stores: Stores, listener: Listener) -> None:
+    made = settings(f"notifications: [{{name: ops, type: webhook, url: '{listener.url}', digest: 0s}}]")
+    long = "x" * 390
+    stores.notices.replace(
+        "lake",
+        [Notice("failed", "t", "one reason"), Notice("failed", "t", "another")]
+        + [Notice("foreign-table", f"branch/{long} sales.{name}", "stands there") for name in "ab"],
+    )
+    for _ in range(3):
+        look(stores, made)
+    (body,) = listener.bodies()
+    assert sorted(need["kind"] for need in body["began"]) == ["failed", "foreign-table", "foreign-table"]
 
 
 def test_a_channel_hears_of_its_kinds_only_and_notes_wake_nobody(stores: Stores, listener: Listener) -> None:
@@ -140,7 +159,7 @@ def test_a_channel_hears_of_its_kinds_only_and_notes_wake_nobody(stores: Stores,
 def test_what_begins_within_a_digest_is_one_message(stores: Stores, listener: Listener) -> None:
     made = settings(f"notifications: [{{name: ops, type: webhook, url: '{listener.url}', digest: 1h}}]")
     notifier = Notifier(made, stores, Metrics(), lambda: True)
-    (task,) = notifier._tasks
+    (task,) = notifier.tasks
     now = stores.database.now()
     for number in range(3):
         stores.notices.replace("lake", [Notice("orphan", f"t{n}", "x") for n in range(number + 1)])
@@ -215,7 +234,7 @@ def test_a_letter() -> None:
 def test_no_address_and_no_secret_is_in_an_error(listener: Listener) -> None:
     made = settings(f"notifications: [{{name: chat, type: slack, url: '{listener.url}', secret: hush}}]")
     listener.status = 404
-    for url, kind in ((listener.url, PermanentError), ("http://127.0.0.1:9/T0/SECRET", ChannelUnavailable)):
+    for url, kind in ((listener.url, ChannelUnavailable), ("http://127.0.0.1:9/T0/SECRET", ChannelUnavailable)):
         channel = made.notifications[0].model_copy(update={"url": type(made.notifications[0].url)(url)})  # type: ignore[misc]
         with pytest.raises(kind) as caught:
             sender_of(channel)(a_test_message(made))

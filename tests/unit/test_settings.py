@@ -111,3 +111,19 @@ def test_a_target_without_ref_needs_one_literal_ref() -> None:
     assert "has no {ref}" in rules(f'name: a, branches: ["dev-*"], {shared}')[0]
     assert rules(f'name: a, branches: ["dev-1"], {shared}') == []
     assert "not a regular expression" in rules('name: a, repository: lake, branches: ["re:("], tables: ["s.*"]')[0]
+
+
+@pytest.mark.parametrize("token", ["", " ", "pässwort", "two words"])
+def test_a_token_that_no_header_can_carry_is_refused(token: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="printable ASCII"):
+        parse_settings(SMALLEST + f"server: {{token: '{token}'}}\n")
+    file = tmp_path / "token"
+    file.write_text(token)
+    with pytest.raises(ConfigurationError, match=r"webhook_token_file: .*printable ASCII"):
+        parse_settings(SMALLEST + f"server: {{webhook_token_file: '{file}'}}\n")
+
+
+def test_no_password_of_the_store_is_shown() -> None:
+    for url in ("postgresql://u:hush@h/d", "postgresql:///d?user=u&password=hush&sslmode=require"):
+        shown = parse_settings(SMALLEST + f"store: {{url: '{url}'}}\n").model_dump_json()
+        assert "hush" not in shown and "postgresql" in shown

@@ -23,4 +23,5 @@ def upgrade() -> None:
         sa.Column("history_id", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("channel", name=op.f("pk_cursors")),
     )
+    op.create_index("ix_events_finished", "events", ["state", "kind", "finished_at"])
     op.add_column("history", sa.Column("merge_id", sa.Integer(), nullable=True))
