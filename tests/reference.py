@@ -23,7 +23,7 @@ from metasync.desk import answers
 from metasync.engine.metrics import Metrics
 from metasync.settings import Settings
 from metasync.settings.models import Rule, RuleDefaults
-from metasync.web.app import status_of
+from metasync.web.app import CODES, status_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 _WRITTEN = "Written from the code by `make docs`.\n"
@@ -220,6 +220,13 @@ def error_codes() -> str:
         status = "400, 401, 403, 404, 413" if kind is errors.BadEvent else str(status_of(kind("")))
         text = " ".join(inspect.cleandoc(kind.__doc__).split())
         lines.append(f"| `{errors.code_of(kind)}` | {kind.exit_code} | {status} | {text} |")
+    lines += [
+        "", "The web edge alone says these:", "", "| code | HTTP | |", "|---|---|---|",
+        "| `unauthorized` | 401 | The token is missing or wrong. |",
+        "| `forbidden` | 403 | The form is not one of this page, or too old. |",
+        "| `no-such-address` | 404 | The API has no such path. |",
+    ]  # fmt: skip
+    assert set(CODES.values()) <= {line.split("`")[1] for line in lines if line.startswith("| `")}
     return "\n".join(lines) + "\n"
 
 

@@ -27,7 +27,7 @@ def status(context: Context) -> None:
             "!", f"paused{until}: {pause.rule or 'everything'}, by {pause.by}: {pause.reason}; metasync resume"
         )
     for work in found.working:
-        context.output.line(" ", f"{work.who} has {work.on}")
+        context.output.line(" ", f"{work.who} {work.what}")
     for need in found.needs:
         context.output.line("x" if need.kind == "conflict" else "!", _need(need))
     for note in found.notes:
@@ -46,7 +46,7 @@ def _numbers(context: Context, found: Status) -> None:
         else "empty",
         "last webhook": when(last.webhook) or "never",
         "last poll": when(last.poll) or "never",
-        "last reconcile": when(last.schedule) or "never",
+        "last full look": when(last.full) or "never",
         "needs you": len(found.needs),
     }
     for system in found.systems:

@@ -68,7 +68,8 @@ def doctor(context: Context) -> None:
     found = diagnose(context.settings)
     if not context.output.answer(found):
         for check in found.items:
-            context.output.line("+" if check.ok else "x", f"{check.subject}: {check.finding}")
+            sign = "x" if not check.ok else "!" if check.help else "+"
+            context.output.line(sign, f"{check.subject}: {check.finding}")
             if check.help:
                 context.output.line(" ", f"    {check.help}")
         wrong = sum(not check.ok for check in found.items)

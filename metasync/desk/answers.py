@@ -74,7 +74,10 @@ class Pauses(Answer):
 
 class Work(Part):
     on: str
+    """The lease: `leader`, `serve`, `repository:NAME`."""
     who: str
+    what: str
+    """In words: `leads`, `serves`, `works on NAME`."""
 
 
 class System(Part):
@@ -92,7 +95,8 @@ class Last(Part):
 
     webhook: datetime | None = None
     poll: datetime | None = None
-    schedule: datetime | None = None
+    full: datetime | None = None
+    """A look at every table of every watched ref: at the start, on the schedule, or because somebody asked for it."""
 
 
 class Rule(Part):

@@ -23,11 +23,13 @@ from metasync.settings.models import Settings
 from metasync.store.decisions import ConflictRow, PlanRow
 from metasync.store.events import StoredEvent
 from metasync.store.history import HistoryRow
+from metasync.store.leases import LeaseRow
 from metasync.store.ledger import MergeRow
 from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
 
 _FOUND = 50
+_FULL = ("start", "schedule", "command")
 _VERSIONS = 200
 _NO_SYSTEMS: tuple[answers.System, ...] = ()
 
@@ -69,11 +71,11 @@ class Books:
             last=answers.Last(
                 webhook=moment(finished.get("webhook")),
                 poll=moment(finished.get("poll")),
-                schedule=moment(finished.get("schedule")),
+                full=moment(max((finished[kind] for kind in _FULL if kind in finished), default=None)),
             ),
             systems=self._systems(),
             paused=self.pauses().items,
-            working=tuple(answers.Work(on=row.name, who=row.holder) for row in stores.leases.rows()),
+            working=tuple(_work(row) for row in stores.leases.rows()),
             needs=found,
             notes=notes(stores),
             rules=tuple(
@@ -131,6 +133,8 @@ class Books:
     def log(self, repository: str, table: str, limit: int = 50) -> answers.Log:
         """A table's log on every ref, the newest first: who changed what, from where."""
         entries = self._log.log(repository, parse_table(table), limit)
+        if not entries:
+            raise UsageError(f"metasync has never seen a table {table!r} in {repository!r}")
         return answers.Log(
             items=tuple(
                 answers.LogLine(
@@ -172,6 +176,8 @@ class Books:
         self, repository: str | None = None, table: str | None = None, limit: int = 50, ref: str | None = None
     ) -> answers.History:
         """What was done, the newest first."""
+        if repository is not None and not self._stores.refs.identities(repository):
+            raise UsageError(f"metasync has never seen a repository {repository!r}; see: metasync refs")
         rows = self._stores.history.rows(repository, table, limit, ref)
         return answers.History(items=tuple(deed(row) for row in rows))
 
@@ -302,6 +308,12 @@ class Books:
                     logical=str(logical), physical=str(physical), state="own", columns=columns,
                     partitions=partitions,
                 )  # fmt: skip
+
+
+def _work(row: LeaseRow) -> answers.Work:
+    words = {"leader": "leads: it polls and keeps the schedule", "serve": "serves"}
+    what = words.get(row.name, f"works on {row.name.removeprefix('repository:')}")
+    return answers.Work(on=row.name, who=row.holder, what=what)
 
 
 def described_pauses(pauses: Iterable[Pause]) -> answers.Pauses:

@@ -13,7 +13,9 @@ from metasync.settings.models import Settings
 
 def explain(settings: Settings, repository: str, ref: str, table: str) -> answers.Explanation:
     """Why a table is, or is not, mirrored for a ref: every rule in turn. The rules alone are asked."""
-    rules, logical, wanted = RuleSet.of(settings), parse_table(table), _ref(ref)
+    rules, logical, meant = RuleSet.of(settings), parse_table(table), _meant(ref)
+    # A name without its kind is the branch's, or the tag's where a rule speaks of that alone.
+    wanted = next((one for one in meant if rules.of_ref(repository, one)), meant[0])
     chosen = rules.of_table(repository, wanted, logical)
     steps = []
     for rule in rules.rules:
@@ -47,9 +49,9 @@ def meant_refs(ref: str) -> tuple[Ref, ...]:
     return (Ref(RefType.BRANCH, ref), Ref(RefType.TAG, ref))
 
 
-def _ref(text: str) -> Ref:
+def _meant(text: str) -> tuple[Ref, ...]:
     try:
-        return meant_refs(text)[0]
+        return meant_refs(text)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -116,7 +116,8 @@ def _group(change: Change) -> str:
         case PlacePartitions():
             return f"half-made partitions on {change.ref}"
         case MergeTable():
-            commit = change.merge_commit[:12]
+            # One that was not made yet has no number.
+            commit = change.merge_commit[:12] if change.merge_commit != "metadata-" else ""
             deed = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
             return f"{deed}: {change.source} -> {change.destination}"
     return "column statistics"

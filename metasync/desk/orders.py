@@ -50,6 +50,9 @@ class Switches:
 
     def resume(self, rule: str | None = None) -> answers.Pauses:
         """Ends the pause of a rule, or every pause; gives those that held, and has their repositories looked at."""
+        names = {one.name for one in self._settings.rules} | {p.rule for p in self._stores.pauses.in_force()}
+        if rule is not None and rule not in names:
+            raise UsageError(f"there is no rule {rule!r}, and none of that name is paused")
         return self._resumed(self._stores.pauses.end(rule))
 
     def resume_one(self, number: int) -> answers.Pauses:

@@ -76,7 +76,7 @@ class Recorder:
             case DropTable():
                 self._tell(repository, change.ref, change, "dropped", "", f"end of {change.ref}")
             case DropDatabase():
-                self._history.note(repository.name, "", "", change.name, "dropped-database", "", "")
+                self._history.note(repository.name, "", "", change.name, "dropped-database", "", "it was empty")
             case EndRef():
                 self._since("end", self._refs.get(change.ref_id).missed_since)
                 self._refs.end(change.ref_id, kept=change.kept)

@@ -53,8 +53,10 @@ class Waiter:
         self._leases = stores.leases
 
     def ask(self, repository: str, ref: str) -> int:
-        """Asks for a look; gives the event's number. Raises UsageError where no rule names the ref."""
-        if not any(self._rules.of_ref(repository, wanted) for wanted in _meant(ref)):
+        """Asks for a look; gives the event's number. Raises UsageError for a ref that no rule names and nobody saw."""
+        known = any(row.ref in _meant(ref) for name, row in self._refs.every(repository) if name == repository)
+        ruled = any(self._rules.of_ref(repository, wanted) for wanted in _meant(ref))
+        if not ruled and not (known and self._rules.of_repository(repository)):
             raise UsageError(
                 f"no rule mirrors {ref!r} of {repository!r}; see: metasync explain {repository} {ref} TABLE"
             )

@@ -72,7 +72,7 @@ class Sandbox:
             f"            access key {self.lakefs.access_key_id}  secret {self.lakefs.secret_access_key}",
             f"            repositories: {', '.join(self.repositories)}",
             f"metastore   {self.metastore.uri}  (Hive Metastore {self.metastore.server.version}, real, on Derby)",
-            f"            s3a://REPOSITORY/... is the folder {self.metastore.lake}",
+            f"            s3a://{self.repositories[0]}/... is the folder {self.metastore.lake / self.repositories[0]}",
             "",
             "a configuration for it:",
             *("    " + line for line in self.configuration().splitlines()),

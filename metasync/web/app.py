@@ -49,6 +49,8 @@ from metasync.web.rendering import STATIC, LoginNeeded, Pages, login_url
 from metasync.web.session import Sessions
 
 _HIDDEN = "tx-"
+CODES = {401: "unauthorized", 403: "forbidden"}
+"""What the web edge says of itself; docs/errors.md has these, too."""
 _HEADINGS = {404: "There is no such thing", 409: "Not now", 422: "That cannot be read", 503: "Not now"}
 _LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
 log = structlog.get_logger()
@@ -171,7 +173,7 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
         log.log(level, "request refused", path=request.url.path, status=status, reason=str(error))
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else {}
         text = "the store does not take events now" if isinstance(error, StoreUnavailable) else str(error)
-        return problem(request, status, code_of(type(error)), text, headers)
+        return problem(request, status, CODES.get(status, code_of(type(error))), text, headers)
 
     @app.exception_handler(LoginNeeded)
     async def _login(request: Request, _error: Exception) -> Response:
@@ -186,7 +188,8 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return problem(request, error.status_code, "usage-error", str(error.detail), error.headers)
+        code = "no-such-address" if error.status_code == 404 else "usage-error"
+        return problem(request, error.status_code, code, str(error.detail), error.headers)
 
 
 def status_of(error: MetasyncError) -> int:

@@ -40,7 +40,7 @@ def test_no_answer_without_the_token(service: str) -> None:
         answer = httpx.get(f"{service}/api/v1/{path}")
         assert answer.status_code == 401, path
         problem = answers.Problem.model_validate_json(answer.content)
-        assert problem.code == "bad-event" and "Bearer" in problem.error
+        assert problem.code == "unauthorized" and "Bearer" in problem.error
     assert httpx.post(f"{service}/api/v1/undo", json={"name": "1"}).status_code == 401
 
 

@@ -90,6 +90,10 @@ def test_explain_and_configuration(world: World, tmp_path: Path) -> None:
     assert subprocess.run([*init, "--repository", "lake"], check=False).returncode == 2
 
 
+def test_a_command_that_is_almost_one(world: World) -> None:
+    assert "Did you mean 'status'?" in run(world, "stauts", code=2)
+
+
 def test_doctor_says_what_is_wrong(world: World) -> None:
     assert "version" in run(world, "doctor")
     world.extra = "reconcile: {schedule: '0 0 * * *'}\n"

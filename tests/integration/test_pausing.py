@@ -128,6 +128,22 @@ def test_how_far_a_ref_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None
         assert readiness(built, world, "dev-2").state == "ready"
 
 
+def test_a_merge_into_main_can_be_waited_for(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    world.tables.add_column(world.name("t", "dev-1"), "a", "int")
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    with parts(world.settings()) as built:
+        found = readiness(built, world, "main")
+        assert found.state == "ready" and world.tables.columns(world.name("t")) == ["id", "a"]
+        with pytest.raises(UsageError, match="no rule mirrors 'nowhere'"):
+            built.switches.ask(world.repository, "nowhere")
+        with pytest.raises(UsageError, match="there is no rule 'nope'"):
+            built.switches.resume("nope")
+
+
 def test_what_stands_keeps_its_time_and_goes_with_its_cause(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")

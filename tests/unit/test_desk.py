@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 import metasync
 from metasync.desk import answers
-from metasync.desk.answers import Lane, TablePage, VersionNode
+from metasync.desk.answers import Lane, TablePage, VersionNode, moment
+from metasync.desk.explain import explain
 from metasync.desk.lines import plan_lines, summary
 from metasync.desk.needs import NOTES
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.plan import CreateMirror, DropDatabase, DropTable, Notice, Plan
+from metasync.settings import parse_settings
 from metasync.web.drawing import draw
 
 DEV = Ref(RefType.BRANCH, "dev-1")
@@ -93,3 +95,16 @@ def test_every_answer_says_its_kind_and_version() -> None:
     assert len(set(kinds)) == len(kinds) and all(re.fullmatch(r"metasync\.[a-z-]+/v1", kind) for kind in kinds)
     defined = {one for one in vars(answers).values() if isinstance(one, type) and issubclass(one, answers.Answer)}
     assert defined - {answers.Answer} == set(answers.EVERY)
+
+
+def test_a_bare_name_is_explained_as_what_the_rules_speak_of() -> None:
+    settings = parse_settings(
+        'rules: [{name: dev, repository: lake, branches: ["dev-*"], tags: ["v*"], tables: ["sales.*"]}]'
+    )
+    for ref, mirror in (("v1.0", "sales__v1_0.t"), ("dev-1", "sales__dev_1.t"), ("tag/v1.0", "sales__v1_0.t")):
+        assert explain(settings, "lake", ref, "sales.t").mirror == mirror
+    assert explain(settings, "lake", "other", "sales.t").sentence == "sales.t is not mirrored for branch/other"
+
+
+def test_moments_that_no_calendar_has_are_its_last() -> None:
+    assert str(moment(1e15)) == "9999-12-31 23:59:59+00:00" and moment(None) is None
