@@ -29,7 +29,7 @@ from metasync.planning.words import describe
 from metasync.store.decisions import keep_plan, replace_conflicts
 from metasync.store.history import note
 from metasync.store.ledger import close_table
-from metasync.store.refs import note_head, pin_again
+from metasync.store.refs import note_head, pin_again, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
 
@@ -143,6 +143,8 @@ class Recorder:
         done = outcome.state == "done"
         added = new_versions(change, newest.id if newest else None) if done else ()
         definitions = {version.content: self._content(version.content, change, newest) for version in added}
+        merge = self._ledger.merge(change.merge_id) if change.merge_id and not change.undoes else None
+        generation = merge.generation if merge is not None and not merge.is_metadata else 0
         with self._database.transaction() as connection:
             if not change.undoes:
                 replace_conflicts(connection, change, outcome.conflicts, now)
@@ -167,7 +169,10 @@ class Recorder:
             if change.books_only and "after" in made:
                 pin_again(connection, change.destination_ref_id, change.logical, made["after"], definitions["after"])
             for head in change.heads if "after" in made else ():
-                note_head(connection, change.destination_ref_id, head, made["after"], now)
+                own = generation if head == change.merge_commit else 0
+                note_head(connection, change.destination_ref_id, head, made["after"], now, generation=own)
+            if generation and "after" in made and not change.undoes:
+                raise_heads(connection, change.destination_ref_id, generation, made["after"])
             if done and change.writes:
                 note(
                     connection,

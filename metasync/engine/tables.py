@@ -81,10 +81,19 @@ class TableReader:
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
-                self._refs.note_head(row.id, head, self._versions.newest_id(), whole=partitions)
+                generation = self._generation(repository.name, row, head)
+                newest = self._versions.newest_id()
+                self._refs.note_head(row.id, head, newest, whole=partitions, generation=generation)
                 return replace(reading, stranded=stranded), head
             head = now
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
+
+    def _generation(self, repository: str, row: RefRow, head: str) -> int:
+        known = self._refs.generation(row.id, head)
+        if known:
+            return known
+        commit = self._lakefs.get_commit(repository, head)
+        return commit.generation if commit is not None else 0
 
     def _look(self, repository: Repository, row: RefRow) -> Reading:
         canonical = self._rules.canonical_branches(repository)

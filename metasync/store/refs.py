@@ -228,13 +228,20 @@ class RefStore:
 
     # Heads
 
-    def note_head(self, ref_id: int, commit: str, watermark: int, *, whole: bool) -> None:
+    def note_head(self, ref_id: int, commit: str, watermark: int, *, whole: bool, generation: int = 0) -> None:
         """The tables of the ref were read while `commit` was its head; `watermark` was its newest version.
 
         `whole`: with the partitions of all tables, which else are as old as each table's last version.
         """
         with self._database.transaction() as connection:
-            note_head(connection, ref_id, commit, watermark, self._database.now(), whole=whole)
+            now = self._database.now()
+            note_head(connection, ref_id, commit, watermark, now, whole=whole, generation=generation)
+
+    def generation(self, ref_id: int, commit: str) -> int:
+        """The generation of a head that was noted; 0 where it is not known."""
+        query = select(heads.c.generation).where(heads.c.ref_id == ref_id, heads.c.commit == commit)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one_or_none() or 0)
 
     def is_whole(self, ref_id: int, commit: str) -> bool:
         """Whether the ref's tables were read with their partitions when they were last read at a commit."""
@@ -355,13 +362,30 @@ def pin_again(connection: Connection, ref_id: int, logical: TableName, version: 
 
 
 def note_head(
-    connection: Connection, ref_id: int, commit: str, watermark: int, now: float, *, whole: bool = True
+    connection: Connection,
+    ref_id: int,
+    commit: str,
+    watermark: int,
+    now: float,
+    *,
+    whole: bool = True,
+    generation: int = 0,
 ) -> None:
     """As `RefStore.note_head`, inside a transaction."""
     values = {"watermark": watermark, "seen_at": now, "whole": int(whole)}
+    if generation:
+        values["generation"] = generation
     which = (heads.c.ref_id == ref_id, heads.c.commit == commit)
     if connection.execute(update(heads).where(*which).values(values)).rowcount == 0:
         connection.execute(insert(heads).values(ref_id=ref_id, commit=commit, **values))
+
+
+def raise_heads(connection: Connection, ref_id: int, generation: int, watermark: int) -> None:
+    """A merge of that generation is done late: it was part of the tables at every head since, also where they were read
+    before it was done.
+    """
+    since = (heads.c.ref_id == ref_id, heads.c.generation >= generation, heads.c.watermark < watermark)
+    connection.execute(update(heads).where(*since).values(watermark=watermark))
 
 
 def ref_row(row: Row[Any]) -> RefRow:

@@ -97,9 +97,13 @@ heads = Table(
     Column("watermark", Integer, nullable=False),
     Column("seen_at", Float, nullable=False),
     Column("whole", Integer, nullable=False, default=1),
+    Column("generation", Integer, nullable=False, default=0),
     Index(None, "commit"),
 )
-"""A ref's head and the newest version in force when its tables were read at it; `whole`: with all their partitions."""
+"""A ref's head and the newest version in force when its tables were read at it; `whole`: with all their partitions.
+
+`generation`: lakeFS's count of the commit; 0 where it was not asked for.
+"""
 
 versions = Table(
     "versions",

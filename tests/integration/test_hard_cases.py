@@ -37,6 +37,30 @@ def test_a_chain_of_merges_within_one_look(world: World, deleted: bool) -> None:
     assert world.tables.columns(world.name("t")) == ["id", "a"]
 
 
+def test_a_merge_of_main_brings_what_earlier_merges_into_it_brought_late(world: World) -> None:
+    """Main is read at a commit before all merges up to it are done; and it moves on before the last of them is."""
+    world.create_table("t")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.sync()
+    for column in ("a", "b", "c"):
+        world.tables.add_column(world.name("t", "dev-1"), column, "int")
+        world.lake.write("dev-1", f"wh/t/{column}")
+        world.lake.merge("dev-1")
+        with parts(world.settings()) as built:
+            # Nothing is written: each merge is of the branch as it was then.
+            built.controller.plan(Scope(world.repository))
+    world.lake.write("main", "wh/other/1")
+    world.lake.merge("main", "dev-2")
+    with parts(world.settings()) as built:
+        assert built.controller.sync(Scope(world.repository), passes=1).more
+    assert world.tables.columns(world.name("t")) == ["id", "a"]
+    world.lake.write("main", "wh/other/2")
+    assert not world.sync().failures
+    for ref in (None, "dev-2"):
+        assert world.tables.columns(world.name("t", ref)) == ["id", "a", "b", "c"]
+
+
 def test_a_merge_into_a_branch_that_was_not_seen_before(world: World) -> None:
     world.create_table("t")
     world.sync()

@@ -1,4 +1,4 @@
-"""What each channel of notifications was told; the merge that a thing was done for."""
+"""What each channel of notifications was told; the merge that a thing was done for; how far on a head is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,5 +23,6 @@ def upgrade() -> None:
         sa.Column("history_id", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("channel", name=op.f("pk_cursors")),
     )
+    op.add_column("heads", sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
     op.create_index("ix_events_finished", "events", ["state", "kind", "finished_at"])
     op.add_column("history", sa.Column("merge_id", sa.Integer(), nullable=True))
