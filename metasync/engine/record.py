@@ -171,7 +171,8 @@ class Recorder:
             for head in change.heads if "after" in made else ():
                 own = generation if head == change.merge_commit else 0
                 note_head(connection, change.destination_ref_id, head, made["after"], now, generation=own)
-            if generation and "after" in made and not change.undoes:
+            # What a person decides about a merge afterwards holds from then on, and not at the heads since.
+            if generation and "after" in made and change.merge_commit in change.heads:
                 raise_heads(connection, change.destination_ref_id, generation, made["after"])
             if done and change.writes:
                 note(
