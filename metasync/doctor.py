@@ -100,7 +100,7 @@ def _rights(lakefs: LakeFS, repository: str, branch: str) -> Iterator[Check]:
         except LakeFSError as error:
             yield Check(
                 subject=f"repository {repository}", ok=False, finding=f"{what} cannot be read: {error}",
-                help="give the lakeFS user read rights: the policies FSReadAll and RepoManagementRead do",
+                help="give the lakeFS user read rights: fs:Read*, fs:List*, ci:Read*",
             )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def error_codes() -> str:
     for kind in errors.every():
         if not kind.__doc__:
             raise LookupError(f"{kind.__name__} has no words")
-        status = "400, 401, 403, 404, 413" if kind is errors.BadEvent else str(status_of(kind("")))
+        status = "400, 401, 403, 404, 413, 415" if kind is errors.BadEvent else str(status_of(kind("")))
         text = " ".join(inspect.cleandoc(kind.__doc__).split())
         lines.append(f"| `{errors.code_of(kind)}` | {kind.exit_code} | {status} | {text} |")
     lines += [

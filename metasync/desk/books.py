@@ -9,10 +9,11 @@ from typing import Any
 from metasync import __version__
 from metasync.desk import answers
 from metasync.desk.answers import moment
-from metasync.desk.explain import explain, meant_refs, parse_table
+from metasync.desk.explain import explain, parse_table
 from metasync.desk.graph import table_page
 from metasync.desk.needs import needs, notes
 from metasync.engine.tablelog import TableLog
+from metasync.engine.waiting import meant_refs
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
 from metasync.planning.names import physical_name
@@ -65,7 +66,7 @@ class Books:
             mirrors=sum(counts.get(row.id, (0, 0))[0] for _, row in refs),
             queued_events=depth,
             oldest_event_seconds=round(age, 1),
-            dead_events=sum(need.kind == "dead-event" for need in found),
+            dead_events=stores.overview.dead_events(),
             open_conflicts=conflicts,
             merges_with_unknown_source=stores.ledger.count_unknown(),
             last=answers.Last(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metasync.desk import answers
+from metasync.engine.waiting import meant_refs
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
@@ -39,14 +40,6 @@ def explain(settings: Settings, repository: str, ref: str, table: str) -> answer
     return answers.Explanation(
         rule=chosen.name if chosen else None, mirror=target, sentence=sentence, steps=tuple(steps)
     )
-
-
-def meant_refs(ref: str) -> tuple[Ref, ...]:
-    """The refs that a person may mean: `branch/x`, `tag/x`, or a name of either."""
-    kind, _, name = ref.partition("/")
-    if name and kind in ("branch", "tag"):
-        return (Ref(RefType(kind), name),)
-    return (Ref(RefType.BRANCH, ref), Ref(RefType.TAG, ref))
 
 
 def _meant(text: str) -> tuple[Ref, ...]:

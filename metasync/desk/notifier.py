@@ -7,6 +7,7 @@ cursor on, each once in effect and in order, at least once where an answer was l
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -67,7 +68,7 @@ class Notifier:
                 task.look()
 
 
-class _Task:
+class _Task(ABC):
     """One channel, with backoff of its own where it does not take messages."""
 
     def __init__(
@@ -95,8 +96,9 @@ class _Task:
             log.exception("unexpected error", channel=self.name)
             self._put_off(now, type(error).__name__)
 
+    @abstractmethod
     def tell(self, now: float) -> None:
-        raise NotImplementedError
+        """Tells what is to be told at a time (Unix seconds). Raises MetasyncError where it is not taken."""
 
     def send(self, message: Message) -> None:
         try:

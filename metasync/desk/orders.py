@@ -23,7 +23,6 @@ from metasync.planning.words import describe_item, item_name
 from metasync.settings.models import Settings
 from metasync.store.stores import Stores
 
-_MOST_ROUNDS = 1000
 _LONGEST_PAUSE = 10 * 365 * 86400.0
 
 
@@ -136,7 +135,7 @@ class Orders:
         results = []
         for name in self._named(repository):
             scope = Scope(name, full=True)
-            for _ in range(_MOST_ROUNDS):
+            while True:
                 results.append(self._controller.sync(scope, stop=stop, told=told))
                 if not results[-1].more or stop():
                     break

@@ -87,12 +87,8 @@ class MergeFinder:
             found.append(commit)
         return _Stretch(tuple(found), rewritten=bound is not None or rewritten)
 
-    def _generation(self, repository: str, commit: str) -> int:
-        found = self._lakefs.get_commit(repository, commit)
-        return found.generation if found is not None else 0
-
     def _say_where(self, sight: Sight, row: RefRow, rest: Commit) -> None:
-        left = rest.generation - self._generation(sight.repository.name, row.ledger_head or "")
+        left = rest.generation - self._lakefs.generation(sight.repository.name, row.ledger_head or "")
         sight.notices.append(
             Notice(
                 "catching-up",

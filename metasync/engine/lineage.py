@@ -142,8 +142,7 @@ class Lineage:
     def generation(self, sight: Sight, commit: str) -> int:
         """How many commits lie before one; 0 where lakeFS does not know it."""
         if commit not in sight.generations:
-            found = self._lakefs.get_commit(sight.repository.name, commit) if commit else None
-            sight.generations[commit] = found.generation if found is not None else 0
+            sight.generations[commit] = self._lakefs.generation(sight.repository.name, commit)
         return sight.generations[commit]
 
     def _warn_of_others(self, sight: Sight) -> None:

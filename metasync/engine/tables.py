@@ -92,8 +92,7 @@ class TableReader:
         known = self._refs.generation(row.id, head)
         if known:
             return known
-        commit = self._lakefs.get_commit(repository, head)
-        return commit.generation if commit is not None else 0
+        return self._lakefs.generation(repository, head)
 
     def _look(self, repository: Repository, row: RefRow) -> Reading:
         canonical = self._rules.canonical_branches(repository)

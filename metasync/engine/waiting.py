@@ -54,8 +54,8 @@ class Waiter:
 
     def ask(self, repository: str, ref: str) -> int:
         """Asks for a look; gives the event's number. Raises UsageError for a ref that no rule names and nobody saw."""
-        known = any(row.ref in _meant(ref) for name, row in self._refs.every(repository) if name == repository)
-        ruled = any(self._rules.of_ref(repository, wanted) for wanted in _meant(ref))
+        known = any(row.ref in meant_refs(ref) for name, row in self._refs.every(repository) if name == repository)
+        ruled = any(self._rules.of_ref(repository, wanted) for wanted in meant_refs(ref))
         if not ruled and not (known and self._rules.of_repository(repository)):
             raise UsageError(
                 f"no rule mirrors {ref!r} of {repository!r}; see: metasync explain {repository} {ref} TABLE"
@@ -74,7 +74,7 @@ class Waiter:
             return Readiness(repository, ref, "failed", reasons=(reason,))
         if event.state != "done":
             return Readiness(repository, ref, "looking", reasons=(event.error,) if event.error else ())
-        known = [row for name, row in self._refs.every(repository) if name == repository and row.ref in _meant(ref)]
+        known = [row for name, row in self._refs.every(repository) if name == repository and row.ref in meant_refs(ref)]
         if not known:
             return Readiness(repository, ref, "unknown", reasons=self._standing(repository, 0))
         return self._far(repository, known[-1])
@@ -105,7 +105,7 @@ class Waiter:
         return any(n.kind in _OF_ALL or (n.ref_id == ref_id and n.kind not in _PASSING) for n in notices)
 
 
-def _meant(ref: str) -> tuple[Ref, ...]:
+def meant_refs(ref: str) -> tuple[Ref, ...]:
     """The refs that a person may mean: `branch/x`, `tag/x`, or a name of either."""
     kind, _, name = ref.partition("/")
     if name and kind in ("branch", "tag"):

@@ -108,6 +108,11 @@ class LakeFS:
         except NotThere:
             return None
 
+    def generation(self, repository: str, commit: str) -> int:
+        """How many commits lie before one, and it; 0 where lakeFS does not know it."""
+        found = self.get_commit(repository, commit) if commit else None
+        return found.generation if found is not None else 0
+
     def first_parents(self, repository: str, ref: str, most: int = 10_000) -> Iterator[Commit]:
         """The commits of a ref from its head back, along first parents, read a page at a time.
 

@@ -141,6 +141,10 @@ class Overview:
         query = select(events.c.kind, func.max(events.c.finished_at)).where(events.c.state == "done")
         return {row[0]: float(row[1]) for row in self._rows(query.group_by(events.c.kind))}
 
+    def dead_events(self) -> int:
+        """How many events failed for good."""
+        return int(self._rows(select(func.count()).select_from(events).where(events.c.state == "dead"))[0][0])
+
     # Parts
 
     def _rows(self, query: Select[Any]) -> list[Any]:

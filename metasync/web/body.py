@@ -1,4 +1,4 @@
-"""Request bodies, bounded before they are in memory."""
+"""What requests carry: bodies, bounded before they are in memory, and numbers in paths."""
 
 from __future__ import annotations
 
