@@ -17,7 +17,6 @@ from metasync.settings.durations import parse_duration
 _EVERY = 0.25
 _TELL_EVERY = 15.0
 _EXIT_CODES = {"ready": 0, "refused": 4}
-_OVER = ("ready", "refused", "unknown", "failed")
 
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -79,7 +78,7 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
         context.output.print(f"{found.ref}: {found.state}, {found.made} of {found.planned} mirrors")
         for reason in found.reasons:
             context.output.line("!", reason)
-    if found.state not in _OVER:
+    if not found.over:
         context.output.say(f"not ready after {timeout:.0f} s")
     sys.exit(_EXIT_CODES.get(found.state, 1))
 
@@ -91,7 +90,7 @@ def _wait(
     while True:
         found = switches.readiness(repository, ref, event)
         now = time.monotonic()
-        if found.state in _OVER or now - start > timeout:
+        if found.over or now - start > timeout:
             return found
         if now - told > _TELL_EVERY:
             context.output.say(f"{found.state}: {found.made} of {found.planned} mirrors {'; '.join(found.reasons)}")

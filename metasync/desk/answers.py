@@ -414,6 +414,11 @@ class Readiness(Answer):
     planned: int = 0
     reasons: tuple[str, ...] = ()
 
+    @property
+    def over(self) -> bool:
+        """Whether waiting longer changes nothing."""
+        return self.state in ("ready", "refused", "unknown", "failed")
+
 
 class Found(Part):
     what: Literal["table", "ref", "merge"]

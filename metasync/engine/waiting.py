@@ -12,7 +12,6 @@ from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
 
 State = Literal["looking", "making", "merging", "ready", "refused", "unknown", "failed"]
-_OVER = ("ready", "refused", "unknown", "failed")
 _OF_ALL = ("other-store", "older-store", "refused", "unknown-repository")
 """Notices that stop everything in a repository."""
 _PASSING = ("paused", "delayed")
@@ -34,11 +33,6 @@ class Readiness:
     made: int = 0
     planned: int = 0
     reasons: tuple[str, ...] = ()
-
-    @property
-    def over(self) -> bool:
-        """Whether waiting longer changes nothing."""
-        return self.state in _OVER
 
 
 class Waiter:

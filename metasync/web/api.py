@@ -294,7 +294,6 @@ def _waiting(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> No
         wake()
         while True:
             found = await run_in_threadpool(switches.readiness, repository, ref, event)
-            over = found.state in _STATUS
-            if over or time.monotonic() > deadline or await request.is_disconnected():
+            if found.over or time.monotonic() > deadline or await request.is_disconnected():
                 return JSONResponse(found.model_dump(mode="json"), _STATUS.get(found.state, 202))
             await asyncio.sleep(_EVERY)
