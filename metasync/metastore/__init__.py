@@ -1,7 +1,9 @@
 """The adapter to the Hive Metastore, on hmsclient's bindings with a transport and protocol of our own.
 
 overlay        fields that the bindings lack, so that no read-modify-write loses one
-connection     sockets, time-outs, TLS, the C codec; a pool with fail-over
+transport      sockets and HTTP, time-outs, TLS, Kerberos, tokens
+connection     the C codec; a pool with fail-over
+catalog        every call in the catalog that the settings name
 conversion     between Thrift structs and `metasync.model.hms`
 client         the calls that every metastore from 2.3 to 4.x has; foreign errors stop here
 builder        making a table with its partitions without a directory appearing on lakeFS

@@ -1,11 +1,10 @@
-"""Connections to the metastore: time-outs, TLS, the C codec, several URIs, and a pool that threads share."""
+"""Connections to the metastore: the C codec, several URIs, and a pool that threads share."""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
 import logging
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +13,12 @@ from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore
 from thrift.protocol.TBinaryProtocol import TBinaryProtocolAccelerated
 from thrift.protocol.TProtocol import TProtocolException
 from thrift.Thrift import TApplicationException, TException
-from thrift.transport import TSocket, TTransport
-from thrift.transport.TSSLSocket import TSSLSocket
+from thrift.transport import TTransport
 
 from metasync.errors import ConfigurationError, MetastoreUnavailable
 from metasync.metastore import overlay
+from metasync.metastore.catalog import DEFAULT, InCatalog, check
+from metasync.metastore.transport import open_transport
 from metasync.settings.models import Metastore as MetastoreSettings
 
 _LARGEST_STRING = 256 * 1024 * 1024
@@ -34,28 +34,21 @@ class Connection:
     """One open connection; not shared between threads at a time."""
 
     def __init__(self, uri: str, settings: MetastoreSettings) -> None:
-        host, _, port = uri.removeprefix("thrift://").rpartition(":")
-        host = host.strip("[]")
-        if settings.tls.enabled:
-            try:
-                context = ssl.create_default_context(cafile=settings.tls.ca_file)
-            except OSError as error:
-                raise ConfigurationError(f"metastore.tls.ca_file {settings.tls.ca_file}: {error}") from error
-            socket: Any = TSSLSocket(host, int(port), ssl_context=context)
-        else:
-            socket = TSocket.TSocket(host, int(port))
-        socket.setTimeout(settings.connect_timeout * 1000)
-        self._transport = TTransport.TBufferedTransport(socket, 64 * 1024)
+        user = settings.user or _system_user()
+        self._transport = open_transport(uri, settings, user)
         protocol = TBinaryProtocolAccelerated(self._transport, string_length_limit=_LARGEST_STRING, fallback=False)
         if not hasattr(protocol, "_fast_decode"):
             raise ConfigurationError("thrift's C codec is missing: reinstall thrift where a wheel or a compiler is")
-        self._transport.open()
-        socket.setTimeout(settings.read_timeout * 1000)
         self.uri = uri
-        self.client: Any = ThriftHiveMetastore.Client(protocol)
-        user = settings.user or _system_user()
-        with contextlib.suppress(TApplicationException):
-            self.client.set_ugi(user, [user])
+        client = ThriftHiveMetastore.Client(protocol)
+        if settings.auth.type == "none":
+            # With a ticket or a token the server knows who we are.
+            with contextlib.suppress(TApplicationException):
+                client.set_ugi(user, [user])
+        self.client: Any = client
+        if settings.catalog != DEFAULT:
+            check(client, settings.catalog)
+            self.client = InCatalog(client, settings.catalog)
 
     def close(self) -> None:
         self._transport.close()
@@ -146,7 +139,8 @@ class ConnectionPool:
             try:
                 connection = Connection(uris[index], self._settings)
             except (TTransport.TTransportException, OSError) as error:
-                failures.append(f"{uris[index]}: {error}")
+                # thrift's own message names the address only; what it caught says why.
+                failures.append(f"{uris[index]}: {getattr(error, 'inner', None) or error}")
                 continue
             self._preferred = index
             return connection

@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
+from metasync.metastore.catalog import catalog_of
 from metasync.metastore.raw import FLAG, NUMBER, TEXT, call, list_of, struct
 from metasync.model.hms import CheckConstraint, DefaultConstraint, NotNullConstraint, TableName, UniqueColumn
 
 NewerKind = Literal["unique", "not_null", "default", "check"]
 NEWER: tuple[NewerKind, ...] = ("unique", "not_null", "default", "check")
-CATALOG = "hive"
-"""The catalog that a metastore without further ones has."""
 
 _WHERE = {"catName": TEXT, "table_db": TEXT, "table_name": TEXT, "column_name": TEXT}
 _FLAGS = {"enable_cstr": FLAG, "validate_cstr": FLAG, "rely_cstr": FLAG}
@@ -33,7 +32,7 @@ _ADDITIONS = {kind: struct("AddConstraintRequest", some=list_of(one)) for kind, 
 
 def get_newer(client: Any, name: TableName, kind: NewerKind) -> tuple[Any, ...]:
     """The constraints of one kind that a table has."""
-    request = _REQUEST(catName=CATALOG, db_name=name.database, tbl_name=name.table)
+    request = _REQUEST(catName=catalog_of(client), db_name=name.database, tbl_name=name.table)
     errors = (ttypes.MetaException, ttypes.NoSuchObjectException)
     answer = call(client, f"get_{kind}_constraints", request, _ANSWERS[kind], errors)
     return tuple(_value(kind, found) for found in answer.found or ())
@@ -56,9 +55,9 @@ def add_newer(client: Any, name: TableName, kind: NewerKind, some: Sequence[Any]
     own = {"unique": "key_seq", "default": "value", "check": "expression"}
     made = []
     for one in some:
-        where = {"catName": CATALOG, "table_db": name.database, "table_name": name.table, "column_name": one.column}
+        where = {"table_db": name.database, "table_name": name.table, "column_name": one.column}
         said = {"key_seq" if kind == "unique" else "value": getattr(one, own[kind])} if kind in own else {}
         flags = {"enable_cstr": one.enable, "validate_cstr": one.validate, "rely_cstr": one.rely}
-        made.append(_STRUCTS[kind](**where, **said, **flags))
+        made.append(_STRUCTS[kind](catName=catalog_of(client), **where, **said, **flags))
     errors = (ttypes.NoSuchObjectException, ttypes.MetaException)
     call(client, f"add_{kind}_constraint", _ADDITIONS[kind](some=made), None, errors)

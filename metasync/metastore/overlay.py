@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from hmsclient.genthrift.hive_metastore import ttypes
+from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore, ttypes
 from thrift.Thrift import TType
 
 _TEXT, _I32, _I64, _BOOL, _BYTES = "UTF8", None, None, None, "BINARY"
@@ -39,6 +39,18 @@ _FIELDS: dict[str, list[tuple[int, int, str, Any]]] = {
         (12, TType.STRING, "connector_name", _TEXT),
         (13, TType.STRING, "remote_dbname", _TEXT),
     ],
+    "GetTableRequest": [(4, TType.STRING, "catName", _TEXT)],
+    "GetTablesRequest": [(4, TType.STRING, "catName", _TEXT)],
+    "AddPartitionsRequest": [(6, TType.STRING, "catName", _TEXT)],
+    "DropPartitionsRequest": [(9, TType.STRING, "catName", _TEXT)],
+    "TableStatsRequest": [(4, TType.STRING, "catName", _TEXT)],
+    "PartitionsStatsRequest": [(5, TType.STRING, "catName", _TEXT)],
+    "ColumnStatisticsDesc": [(6, TType.STRING, "catName", _TEXT)],
+    "PrimaryKeysRequest": [(3, TType.STRING, "catName", _TEXT)],
+    "ForeignKeysRequest": [(5, TType.STRING, "catName", _TEXT)],
+    "DropConstraintRequest": [(4, TType.STRING, "catName", _TEXT)],
+    "SQLPrimaryKey": [(9, TType.STRING, "catName", _TEXT)],
+    "SQLForeignKey": [(15, TType.STRING, "catName", _TEXT)],
     "SerDeInfo": [
         (4, TType.STRING, "description", _TEXT),
         (5, TType.STRING, "serializerClass", _TEXT),
@@ -67,8 +79,8 @@ def apply() -> None:
     _refresh()
 
 
-def _structs() -> list[Any]:
-    return [struct for _, struct in inspect.getmembers(ttypes, inspect.isclass)]
+def _structs(module: Any = ttypes) -> list[Any]:
+    return [struct for _, struct in inspect.getmembers(module, inspect.isclass)]
 
 
 def _hashable_skew() -> None:
@@ -97,7 +109,8 @@ def _refresh() -> None:
             for item in node:
                 visit(item)
 
-    for struct in _structs():
+    # The calls' own structs of arguments and results, too: what they lack is neither sent nor read.
+    for struct in (*_structs(), *_structs(ThriftHiveMetastore)):
         for field in getattr(struct, "thrift_spec", None) or ():
             if field:
                 visit(field[3])

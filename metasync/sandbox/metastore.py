@@ -85,10 +85,10 @@ class SandboxMetastore:
                 preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread of ours forks
             )  # fmt: skip
 
-    def wait(self) -> None:
-        """Waits until it answers."""
-        pool = ConnectionPool(MetastoreSettings(uris=[self.uri], connect_timeout=2.0, read_timeout=60.0))
-        client = Metastore(pool)
+    def wait(self, reach: MetastoreSettings | None = None) -> None:
+        """Waits until it answers a client with the settings `reach`; by default, a plain one."""
+        plain = MetastoreSettings(uris=[self.uri], connect_timeout=2.0, read_timeout=60.0)
+        client = Metastore(ConnectionPool(reach or plain))
         deadline = time.monotonic() + _START_SECONDS
         try:
             while True:

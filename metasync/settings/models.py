@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
@@ -46,15 +47,49 @@ class MetastoreTLS(Section):
     """Speak TLS."""
     ca_file: str | None = None
     """Certificates to trust instead of the system's."""
+    cert_file: str | None = None
+    """A certificate of metasync's own (PEM), where the metastore asks for one."""
+    key_file: str | None = None
+    """Its key, where `cert_file` does not hold it."""
+
+
+class MetastoreAuth(Section):
+    """Who metasync is to the metastore."""
+
+    type: Literal["none", "kerberos", "jwt"] = "none"
+    """`kerberos` needs `metasync[kerberos]`, and a ticket or a keytab in `KRB5_CLIENT_KTNAME`; `jwt` an HTTP URI."""
+    service_principal: str = "hive/_HOST"
+    """The metastore's principal, as its `hive.metastore.kerberos.principal` has it; `_HOST` is the URI's host."""
+    token: SecretStr | None = None
+    """The bearer token of `jwt`; better given as `token_file`."""
+    token_file: str | None = None
+    """A file that holds it, read anew for each call."""
+
+    @field_validator("service_principal")
+    @classmethod
+    def _service_and_host(cls, value: str) -> str:
+        if not re.fullmatch(r"[^/@]+/[^/@]+(@[^/@]+)?", value):
+            raise ValueError(f"{value!r} is not service/host or service/host@REALM")
+        return value
+
+    @model_validator(mode="after")
+    def _token_where_needed(self) -> Self:
+        if (self.type == "jwt") != (self.token is not None or self.token_file is not None):
+            raise ValueError("token or token_file is needed with type jwt, and with that alone")
+        return self
 
 
 class Metastore(Section):
     """Where the Hive Metastore is."""
 
     uris: Annotated[list[str], Field(min_length=1)] = ["thrift://127.0.0.1:9083"]
-    """`thrift://host:port`; the next is tried when one does not answer."""
+    """`thrift://host:port`, or `https://host:port/path` (Hive 4); the next is tried when one does not answer."""
     user: str | None = None
-    """The user name that `set_ugi` announces."""
+    """The user name that `set_ugi` announces, or the header `x-actor-username`; default: who runs metasync."""
+    catalog: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "hive"
+    """The catalog whose databases are meant, where a metastore (3.1 or later) has several."""
+    auth: MetastoreAuth = MetastoreAuth()
+    """Who metasync is."""
     tls: MetastoreTLS = MetastoreTLS()
     """Transport security."""
     pool: Annotated[int, Field(ge=1, le=64)] = 4
@@ -68,12 +103,25 @@ class Metastore(Section):
 
     @field_validator("uris")
     @classmethod
-    def _thrift(cls, value: list[str]) -> list[str]:
+    def _known(cls, value: list[str]) -> list[str]:
         for uri in value:
-            host, _, port = uri.removeprefix("thrift://").rpartition(":")
-            if not uri.startswith("thrift://") or not host or not port.isdigit():
-                raise ValueError(f"{uri!r} is not thrift://host:port")
+            try:
+                parts = urlsplit(uri)
+                whole = bool(parts.hostname) and (parts.port is not None or parts.scheme == "https")
+            except ValueError:
+                whole = False
+            if not whole or parts.scheme not in ("thrift", "http", "https"):
+                raise ValueError(f"{uri!r} is neither thrift://host:port nor https://host:port/path")
         return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        over_http = {uri.startswith("http") for uri in self.uris}
+        if self.auth.type == "jwt" and over_http != {True}:
+            raise ValueError("auth.type jwt needs http:// or https:// in every one of uris")
+        if self.auth.type == "kerberos" and True in over_http:
+            raise ValueError("auth.type kerberos needs thrift:// in every one of uris")
+        return self
 
 
 class Store(Section):

@@ -512,7 +512,7 @@ def test_the_database_of_mirrors_lies_on_their_own_ref(world: World, where: str)
     database = world.tables.metastore.get_database(world.database)
     assert database is not None
     if where == "elsewhere":
-        world.tables.metastore.alter_database(replace(database, location_uri="hdfs://nowhere/x"))
+        world.tables.metastore.alter_database(replace(database, location_uri="file:///nowhere/x"))
     world.create_table("t")
     world.branch("dev-1")
     assert not world.sync().failures

@@ -111,3 +111,19 @@ def test_a_table_that_somebody_changed_is_not_written_over(store: Metastore) -> 
     if store.ping().startswith("4"):
         with pytest.raises(ChangedMeanwhile):
             store.alter_table(replace(live, owner="cy"), expected=("transient_lastDdlTime", "1"))
+
+
+def test_fields_that_the_old_idl_lacks_are_written_and_read(store: Metastore) -> None:
+    """An owner that is a role, and what 3.1 added to a SerDe; the description comes back from 4.0 on."""
+    made = table("fields")
+    serde = replace(made.sd.serde_info, description="ours", serializer_class="a.S", deserializer_class="a.D", serde_type=1)
+    made = replace(made, owner="analysts", owner_type=2, sd=replace(made.sd, serde_info=serde))
+    store.create_table(made)
+    found = store.get_table(made.table_name)
+    assert found is not None and (found.owner, found.owner_type) == ("analysts", 2)
+    kept = found.sd.serde_info
+    assert (kept.serializer_class, kept.deserializer_class) == ("a.S", "a.D")
+    store.alter_table(replace(found, parameters={**found.parameters, "x": "1"}))
+    again = store.get_table(made.table_name)
+    assert again is not None and again.owner_type == 2 and again.sd.serde_info == kept
+    assert [one.owner_type for one in store.get_tables("newer", ["fields"])] == [2]

@@ -47,16 +47,17 @@ def server(version: str) -> Server:
 
 
 def _jars(version: str) -> Path:
-    folder = JARS / version
-    if (folder / ".complete").exists():
+    folder, named = JARS / version, HERE / version / "pom.xml"
+    done = folder / ".complete"
+    if done.exists() and done.stat().st_mtime >= named.stat().st_mtime:
         return folder
     if shutil.which("mvn") is None:
         raise Missing("Maven (`mvn`) fetches the jars, and is not installed")
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-    done = subprocess.run(command, cwd=HERE / version, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Missing(f"Maven does not get the jars of {version}: {done.stdout[-500:]}")
-    (folder / ".complete").touch()
+    fetched = subprocess.run(command, cwd=HERE / version, capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        raise Missing(f"Maven does not get the jars of {version}: {fetched.stdout[-500:]}")
+    done.touch()
     return folder
 
 
@@ -73,6 +74,12 @@ def _java(least: int) -> Path:
         if java.exists() and _version(java) >= least:
             return java
     return _fetched_java(least)
+
+
+def full_java(version: str) -> Path | None:
+    """A Java on PATH that runs a version: unlike the packaged runtimes it can do Kerberos. None where there is none."""
+    java = shutil.which("java")
+    return Path(java) if java and _version(Path(java)) >= (21 if version >= "4.2" else 17) else None
 
 
 def _version(java: Path) -> int:

@@ -1,0 +1,70 @@
+"""Births: one table of many partitions, and many small tables.
+
+    python benchmarks/births.py [--partitions 10000] [--tables 500] [--turns 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.lab import Calls, Lab, Line, Timed, drop_all, lab, noted, timed
+
+
+def turns(made: Lab, count: int) -> tuple[Timed, Calls]:
+    """Births of one branch after another, each followed by its calls made again; the first turn is the warm-up."""
+    times, calls = Timed(), Calls()
+    for turn in range(count + 1):
+        name = f"dev-{turn}"
+        made.branch(name)
+        with noted(made.built) as calls:
+            ours = timed(made.sync)
+        mirrors = f"sales__dev_{turn}"
+        there = made.metastore.get_all_tables(mirrors)
+        drop_all(made.metastore, mirrors)
+        made.metastore.drop_empty_database(mirrors)
+        floor = made.replay(calls)
+        assert made.metastore.get_all_tables(mirrors) == there
+        made.end(name)
+        if turn:
+            times.ours.append(ours)
+            times.floor.append(floor)
+        print(f"  turn {turn}: {ours:.2f} s, floor {floor:.2f} s", flush=True)
+    return times, calls
+
+
+def one_large(partitions: int, count: int) -> Line:
+    with lab() as made:
+        made.make_table("orders", 20, partitions)
+        made.sync(full=True)
+        times, calls = turns(made, count)
+    return times.line(f"birth of one table, {partitions:,} partitions x 20 columns", "<= 1.10", calls)
+
+
+def many_small(tables: int, count: int) -> Line:
+    with lab() as made:
+        for number in range(tables):
+            made.make_table(f"t{number:04}", 8, 0)
+        made.sync(full=True)
+        times, calls = turns(made, count)
+    return times.line(f"birth of {tables} small tables on one ref", "<= 1.15", calls)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--partitions", type=int, default=10_000)
+    parser.add_argument("--tables", type=int, default=500)
+    parser.add_argument("--turns", type=int, default=5)
+    chosen = parser.parse_args()
+    for line in (
+        *([one_large(chosen.partitions, chosen.turns)] if chosen.partitions else []),
+        *([many_small(chosen.tables, chosen.turns)] if chosen.tables else []),
+    ):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""What the benchmarks stand on: a real metastore and a lakeFS, and the floor that a pass of metasync is held against.
+
+The floor of a pass is the calls of that very pass, made again from the structs that it sent, on as many connections,
+by a program that does nothing else: no lakeFS, no store, no conversion, no decision. Whether those calls are the least
+that does the job is another question, so they are counted and printed.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from metasync.engine.controller import Result
+from metasync.engine.scope import Scope
+from metasync.metastore import Metastore, TableBuilder
+from metasync.metastore import connection as connections
+from metasync.metastore.builder import Blueprint
+from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescriptor, Table, TableName, TableType
+from metasync.sandbox.stack import Sandbox
+from metasync.sandbox.user import LakeUser
+from metasync.service import Parts, parts
+from metasync.settings import parse_settings
+from tests.metastores.servers import chosen
+
+REPOSITORY = "lake"
+KEYS = (FieldSchema("day", "string"),)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table that `make bench` prints. Ratios are to the floor of the same run."""
+
+    what: str
+    ours: str
+    floor: str
+    reached: str
+    wanted: str
+    calls: str = ""
+
+
+Call = tuple[int, str, tuple[Any, ...]]
+"""Thread, method, arguments."""
+
+
+@dataclass
+class Calls:
+    """The calls that a pass made, in the order in which they began."""
+
+    made: list[Call] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = Counter(method for _, method, _ in self.made)
+        return ", ".join(f"{count} {method}" for method, count in sorted(counts.items()))
+
+    def steps(self) -> Iterator[list[list[Call]]]:
+        """What came one after the other, each step the calls of threads that worked side by side."""
+        main = threading.get_ident()
+        for alone, some in itertools.groupby(self.made, key=lambda call: call[0] == main):
+            if alone:
+                yield [list(some)]
+                continue
+            threads: dict[int, list[Call]] = {}
+            for call in some:
+                threads.setdefault(call[0], []).append(call)
+            yield list(threads.values())
+
+
+class _Noting:
+    """The bindings' client, which notes each call."""
+
+    def __init__(self, client: Any, calls: Calls) -> None:
+        self._client, self._calls = client, calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name.startswith("_"):
+            return found
+
+        def call(*arguments: Any) -> Any:
+            self._calls.made.append((threading.get_ident(), name, arguments))
+            return found(*arguments)
+
+        return call
+
+
+@contextmanager
+def noted(built: Parts) -> Iterator[Calls]:
+    """Notes the calls that a metasync's parts make to the metastore, those on idle connections too."""
+    calls = Calls()
+    pool = built.metastore._pool
+    real = pool.connection
+
+    @contextmanager
+    def connection(*, fresh: bool = False) -> Iterator[Any]:
+        with real(fresh=fresh) as one:
+            client, one.client = one.client, _Noting(one.client, calls)
+            try:
+                yield one
+            finally:
+                one.client = client
+
+    pool.connection = connection  # type: ignore[method-assign]
+    try:
+        yield calls
+    finally:
+        pool.connection = real  # type: ignore[method-assign]
+
+
+class Lab:
+    """A sandbox with one repository, and metasync's parts on a store of their own."""
+
+    def __init__(self, sandbox: Sandbox, built: Parts, folder: Path) -> None:
+        self.sandbox = sandbox
+        self.built = built
+        self.folder = folder
+        self.metastore: Metastore = sandbox.table_user().metastore
+        self.lake: LakeUser = sandbox.lake_user(REPOSITORY)
+
+    def sync(self, *, full: bool = False) -> Result:
+        result = self.built.controller.sync(Scope(REPOSITORY, full=full))
+        assert not result.failures, result.failures
+        return result
+
+    def branch(self, name: str, source: str = "main") -> None:
+        self.lake.create_branch(name, source)
+        (self.sandbox.metastore.lake / REPOSITORY / name).mkdir(parents=True, exist_ok=True)
+
+    def end(self, *names: str) -> None:
+        """Deletes branches and lets metasync drop their mirrors."""
+        for name in names:
+            self.lake.delete_branch(name)
+        self.sync()
+
+    def make_table(self, name: str, columns: int, partitions: int, database: str = "sales") -> Table:
+        """A table of main: parquet, as many columns, partitioned by day, with the parameters that engines write."""
+        where = f"s3a://{REPOSITORY}/main/{database}/{name}"
+        if self.metastore.get_database(database) is None:
+            from metasync.model.hms import Database
+
+            self.metastore.create_database(
+                Database(database, f"s3a://{REPOSITORY}/main/{database}"), f"s3a://{REPOSITORY}/main"
+            )
+        sd = StorageDescriptor(
+            cols=tuple(FieldSchema(f"column_{n:02}", "bigint" if n % 2 else "string", f"the {n}th") for n in range(columns)),
+            location=where,
+            input_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+            output_format="org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+            serde_info=SerDeInfo(serialization_lib="org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"),
+        )  # fmt: skip
+        facts = {"numFiles": "4", "totalSize": "1048576", "numRows": "1000", "rawDataSize": "4194304"}
+        table = Table(
+            database, name, sd, KEYS if partitions else (), {"EXTERNAL": "TRUE"}, TableType.EXTERNAL, owner="ana"
+        )
+
+        def days() -> Iterator[Partition]:
+            for number in range(partitions):
+                day = f"d{number:07}"
+                yield Partition((day,), _at(sd, f"{where}/day={day}"), facts)
+
+        TableBuilder(self.metastore).build(Blueprint(table, days, "benchmark", {}))
+        return table
+
+    def replay(self, calls: Calls) -> float:
+        """Makes noted calls again, on as many connections; gives the seconds."""
+        pool = connections.ConnectionPool(self.built.settings.metastore)
+        steps = list(calls.steps())
+        width = max(len(step) for step in steps)
+        opened = [pool._open() for _ in range(width)]
+        with ThreadPoolExecutor(width) as workers:
+            start = time.perf_counter()
+            for step in steps:
+                if len(step) == 1:
+                    _again(opened[0].client, step[0])
+                    continue
+                for done in [workers.submit(_again, one.client, some) for one, some in zip(opened, step, strict=False)]:
+                    done.result()
+            passed = time.perf_counter() - start
+        for one in opened:
+            one.close()
+        return passed
+
+
+def _again(client: Any, calls: Sequence[Call]) -> None:
+    for _, method, arguments in calls:
+        try:
+            getattr(client, method)(*arguments)
+        except Exception as error:
+            if type(error).__name__ not in ("NoSuchObjectException", "UnknownDBException"):
+                raise
+
+
+def _at(sd: StorageDescriptor, location: str) -> StorageDescriptor:
+    from dataclasses import replace
+
+    return replace(sd, location=location)
+
+
+@contextmanager
+def lab(*, extra: str = "", rule: str = "") -> Iterator[Lab]:
+    """A running lab; with METASYNC_TEST_SERVER, on that version of the metastore."""
+    with tempfile.TemporaryDirectory(prefix="metasync-bench-") as name:
+        folder = Path(name)
+        with Sandbox(folder / "sandbox", [REPOSITORY], server=chosen()) as sandbox:
+            (sandbox.metastore.lake / REPOSITORY / "main").mkdir(parents=True, exist_ok=True)
+            text = sandbox.configuration(store=f"sqlite:///{folder / 'metasync.db'}").partition("rules:")[0]
+            text += (
+                f"{extra}rules:\n  - name: dev\n    repository: {REPOSITORY}\n"
+                f'    branches: ["dev-*"]\n    tables: ["sales.*"]\n{rule}'
+            )
+            with parts(parse_settings(text, "metasync.yaml", dict(os.environ))) as built:
+                made = Lab(sandbox, built, folder)
+                made.lake.write("main", "first")
+                yield made
+
+
+@dataclass
+class Timed:
+    """Seconds of ours and of the floor, turn by turn."""
+
+    ours: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ours) / statistics.median(self.floor)
+
+    def line(self, what: str, wanted: str, calls: object = "") -> Line:
+        return Line(
+            what,
+            seconds(statistics.median(self.ours)),
+            seconds(statistics.median(self.floor)),
+            f"{self.ratio:.2f}",
+            wanted,
+            str(calls),
+        )
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def timed(do: Callable[[], object]) -> float:
+    """How long it takes, in seconds; the collector starts each turn with nothing to do."""
+    gc.collect()
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def drop_all(metastore: Metastore, database: str) -> None:
+    """Drops every table of a database, metadata only."""
+    for table in metastore.get_all_tables(database):
+        metastore.drop_table(TableName(database, table))
