@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -26,19 +27,20 @@ from metasync.errors import (
 )
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
+from metasync.metastore.ahead import batches
 from metasync.metastore.builder import Blueprint
 from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
 from metasync.planning.definition import (
     Home,
+    PartitionMaker,
+    PartitionMover,
+    PartitionReader,
     as_external,
     content_hash,
     header_json,
     header_of,
-    moved_storage,
-    partition_from,
-    partition_of,
     table_from,
 )
 from metasync.planning.formats import real_location, why_off_ref
@@ -69,7 +71,7 @@ from metasync.store.versions import VersionStore
 
 Stop = Callable[[], bool]
 Done = Callable[[Applied], None]
-_PARTITIONS_AT_ONCE = 500
+_READ_AT_ONCE = 1000
 
 
 class Applier:
@@ -92,7 +94,6 @@ class Applier:
         self._instance = instance
         self._partitions = PartitionWriter(lakefs, metastore)
         self._merges = MergeApplier(metastore, self._builder, self._partitions, rules)
-        self._databases = threading.Lock()
 
     def apply(self, repository: Repository, plan: Plan, done: Done, stop: Stop = lambda: False) -> list[Applied]:
         """Applies the changes in their order; mirrors of one plan are made in parallel.
@@ -124,12 +125,15 @@ class Applier:
             elif isinstance(change, DropDatabase):
                 outcomes.append(run(change, partial(self._drop_database, change)))
         mirrors = [change for change in plan.changes if isinstance(change, CreateMirror)]
+        ready = _Ready(self._metastore)
         for wave in self._waves(mirrors):
-            outcomes += parallel(
-                self._metastore.parallel,
-                lambda change: run(change, lambda: self._create_mirror(repository, change)),
-                wave,
-            )
+            live = _LiveTables(self._metastore, [change.copy_of for change in wave if change.copy_of is not None])
+            create = partial(self._create_mirror, repository, ready, live)
+
+            def make(change: CreateMirror, create: Callable[..., Sequence[ItemConflict]] = create) -> Applied:
+                return run(change, partial(create, change))
+
+            outcomes += parallel(self._metastore.parallel, make, wave)
         unfinished = {owner_of(o.change) for o in outcomes if o.state in ("failed", "waiting")}
         for change in plan.changes:
             if isinstance(change, EndRef | FinishMerge) and owner_of(change) not in unfinished:
@@ -182,11 +186,14 @@ class Applier:
             yield [by_key[key] for key in ready]
             sorter.done(*ready)
 
-    def _create_mirror(self, repository: Repository, change: CreateMirror) -> Sequence[ItemConflict]:
+    def _create_mirror(
+        self, repository: Repository, ready: _Ready, live: _LiveTables, change: CreateMirror
+    ) -> Sequence[ItemConflict]:
         stored = self._versions.definition(change.definition)
-        plain = table_from(stored.header, change.physical.database, change.physical.table, change.ref.name)
-        source = self._live_source(repository, change, stored.header_hash)
-        if source is not None:
+        source = self._live_source(repository, live, change, stored.header_hash)
+        if source is None:
+            plain = table_from(stored.header, change.physical.database, change.physical.table, change.ref.name)
+        else:
             # The live table is that very version: its volatile parameters and statistics come along.
             home = Home(repository.name, _ref_of(source, repository))
             raw = relative_table(source, home)
@@ -196,7 +203,9 @@ class Applier:
             )
         marks = self._marks(repository, change)
         table = as_external(plain, {})
-        self._make_database(repository, change, source, table)
+        with ready.making(change.physical.database) as missing:
+            if missing:
+                self._make_database(repository, change, source, table)
 
         def partitions() -> Iterator[Partition]:
             if change.copy_partitions:
@@ -225,34 +234,32 @@ class Applier:
 
         Where the live partition still is the planned one, its volatile parameters come along.
         """
-        ignored = self._rules.ignored_parameters(repository.name)
-        home = Home(repository.name, _ref_of(source, repository)) if source is not None else None
-        for chunk in manifest:
-            planned = self._versions.load_chunk(chunk)
-            live: dict[tuple[str, ...], Partition] = {}
-            if source is not None:
-                names = [partition_name(source.partition_keys, p.values) for p in planned]
-                live = {p.values: p for p in self._metastore.get_partitions(source.table_name, names)}
+        make = PartitionMaker(table, ref)
+        if source is None:
+            yield from map(make, self._versions.partitions(manifest))
+            return
+        home = Home(repository.name, _ref_of(source, repository))
+        read = PartitionReader(source, home, self._rules.ignored_parameters(repository.name))
+        move = PartitionMover(home, ref)
+        for planned in batches(self._versions.partitions(manifest), _READ_AT_ONCE):
+            names = [partition_name(source.partition_keys, p.values) for p in planned]
+            live = {p.values: p for p in self._metastore.get_partitions(source.table_name, names)}
             for definition in planned:
                 found = live.get(definition.values)
-                if found is None or source is None or home is None:
-                    yield partition_from(definition, table, ref)
-                elif partition_of(found, source, home, ignored) == definition:
-                    yield moved(found, home, ref)
-                else:
-                    yield partition_from(definition, table, ref)
+                same = found is not None and read(found) == definition
+                yield move(found) if found is not None and same else make(definition)
 
-    def _live_source(self, repository: Repository, change: CreateMirror, header_hash: str) -> Table | None:
+    def _live_source(
+        self, repository: Repository, live: _LiveTables, change: CreateMirror, header_hash: str
+    ) -> Table | None:
         """The live table that the mirror is a copy of, if it still is the planned version."""
-        if change.copy_of is None:
+        found = live.get(change.copy_of) if change.copy_of is not None else None
+        if found is None:
             return None
-        live = self._metastore.get_table(change.copy_of)
-        if live is None:
-            return None
-        home = Home(repository.name, _ref_of(live, repository))
+        home = Home(repository.name, _ref_of(found, repository))
         ignored = self._rules.ignored_parameters(repository.name)
-        same = content_hash(header_json(header_of(live, home, ignored))) == header_hash
-        return live if same else None
+        same = content_hash(header_json(header_of(found, home, ignored))) == header_hash
+        return found if same else None
 
     def _mirror_of(self, repository: Repository, change: CreateMirror, parent: TableName) -> TableName | None:
         """The sibling mirror that a foreign key refers to; the canonical table where that has none."""
@@ -278,32 +285,27 @@ class Applier:
 
     def _make_database(self, repository: Repository, change: CreateMirror, source: Table | None, table: Table) -> None:
         """The mirror's database at the place that corresponds to its source's, without a directory of its own."""
-        with self._databases:
-            name = change.physical.database
-            if self._metastore.get_database(name) is not None:
-                return
-            where = real_location(table)
-            if where is None or not is_relative(relative(where, repository.name, change.ref.name)):
-                raise MetastoreError(f"{change.physical}: its location {where} would not be on {change.ref}")
-            root = ref_root(where, change.ref.name)
-            origin = self._metastore.get_database(source.database if source else change.logical.database)
-            location = root
-            if origin is not None and origin.location_uri and source is not None:
-                found = relative(origin.location_uri, repository.name, _ref_of(source, repository))
-                location = absolute(found, change.ref.name) if is_relative(found) else root
-            marks = replace(self._marks(repository, change), name=name, table="", as_of="", version=0)
-            database = Database(
-                name=name,
-                location_uri=location,
-                description=origin.description if origin else None,
-                parameters=marks.to_parameters(),
-                owner_name=origin.owner_name if origin else None,
-                owner_type=origin.owner_type if origin else None,
-            )
-            try:
-                self._metastore.create_database(database, root)
-            except AlreadyExists:
-                return
+        name = change.physical.database
+        where = real_location(table)
+        if where is None or not is_relative(relative(where, repository.name, change.ref.name)):
+            raise MetastoreError(f"{change.physical}: its location {where} would not be on {change.ref}")
+        root = ref_root(where, change.ref.name)
+        origin = self._metastore.get_database(source.database if source else change.logical.database)
+        location = root
+        if origin is not None and origin.location_uri and source is not None:
+            found = relative(origin.location_uri, repository.name, _ref_of(source, repository))
+            location = absolute(found, change.ref.name) if is_relative(found) else root
+        marks = replace(self._marks(repository, change), name=name, table="", as_of="", version=0)
+        database = Database(
+            name=name,
+            location_uri=location,
+            description=origin.description if origin else None,
+            parameters=marks.to_parameters(),
+            owner_name=origin.owner_name if origin else None,
+            owner_type=origin.owner_type if origin else None,
+        )
+        with suppress(AlreadyExists):
+            self._metastore.create_database(database, root)
 
     # End
 
@@ -331,6 +333,40 @@ class Applier:
         return ()
 
 
+class _Ready:
+    """The databases that are known to be there while one plan is applied: each is asked for, and made, once."""
+
+    def __init__(self, metastore: Metastore) -> None:
+        self._metastore = metastore
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[bool]:
+        """Whether the database is missing, and now to be made, while nobody else does."""
+        with self._lock:
+            yield name not in self._names and self._metastore.get_database(name) is None
+            self._names.add(name)
+
+
+class _LiveTables:
+    """Tables that mirrors are copies of, read in bulk when the first of a database is asked for."""
+
+    def __init__(self, metastore: Metastore, wanted: Sequence[TableName]) -> None:
+        self._metastore = metastore
+        self._wanted = wanted
+        self._read: dict[str, dict[TableName, Table]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: TableName) -> Table | None:
+        with self._lock:
+            if name.database not in self._read:
+                names = [one.table for one in self._wanted if one.database == name.database]
+                found = self._metastore.get_tables(name.database, names)
+                self._read[name.database] = {table.table_name: table for table in found}
+            return self._read[name.database].get(name)
+
+
 def relative_table(table: Table, home: Home) -> Table:
     """A live table with relative locations and everything else as it is, volatile parameters too."""
     steady = header_of(table, home)
@@ -339,11 +375,6 @@ def relative_table(table: Table, home: Home) -> Table:
 
 def _paths(steady: Table, table: Table) -> dict[str, str]:
     return {k: v for k, v in steady.parameters.items() if k in table.parameters and "{ref}" in v}
-
-
-def moved(partition: Partition, home: Home, ref: str) -> Partition:
-    """A live partition with its locations moved to another ref."""
-    return replace(partition, sd=moved_storage(partition.sd, home, ref))
 
 
 def _ref_of(table: Table, repository: Repository) -> str:

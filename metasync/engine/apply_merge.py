@@ -19,13 +19,13 @@ from metasync.model.marks import MAKING
 from metasync.planning.definition import (
     Home,
     PartitionDefinition,
+    PartitionMaker,
+    PartitionReader,
     as_external,
     changed_table,
     content_hash,
     header_json,
     header_of,
-    partition_from,
-    partition_of,
     table_from,
 )
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
@@ -169,15 +169,15 @@ class MergeApplier:
             self._metastore.alter_partitions(name, batch)
 
     def _partitions_now(
-        self, change: MergeTable, live: Table, home: Home, ignored: Sequence[str], *, header_done: bool
+        self, change: MergeTable, live: Table, home: Home, ignored: tuple[str, ...], *, header_done: bool
     ) -> Mapping[tuple[str, ...], Partition]:
         """The partitions that the change touches, as they are. Raises ChangedMeanwhile."""
-        wanted = {p.values: p for p in change.partitions}
+        wanted, read = {p.values: p for p in change.partitions}, PartitionReader(live, home, ignored)
         names = [partition_name(live.partition_keys, values) for values in wanted]
         there = {p.values: p for p in self._metastore.get_partitions(change.physical, names)} if names else {}
         for values, planned in wanted.items():
             found = there.get(values)
-            now = partition_of(found, live, home, ignored) if found is not None else None
+            now = read(found) if found is not None else None
             sides: tuple[PartitionDefinition | None, ...] = (planned.before, planned.after)
             if now is not None and planned.after is not None and now.location == _waiting_room(planned.after):
                 # An empty partition whose build was cut short between its two calls.
@@ -194,14 +194,14 @@ class MergeApplier:
         self, repository: Repository, change: MergeTable, live: Table, there: Mapping[tuple[str, ...], Partition]
     ) -> None:
         ref = change.destination.name
-        added, altered, dropped = [], [], []
+        added, altered, dropped, make = [], [], [], PartitionMaker(live, ref)
         for item in change.partitions:
             found = there.get(item.values)
             if item.after is None:
                 if found is not None:
                     dropped.append(item.values)
                 continue
-            partition = partition_from(item.after, live, ref)
+            partition = make(item.after)
             if found is None:
                 added.append(partition)
             else:
@@ -237,13 +237,10 @@ class MergeApplier:
         if self._metastore.get_database(change.physical.database) is None:
             root = ref_root(table.sd.location or "", ref)
             self._metastore.create_database(Database(change.physical.database, root), root)
+        after = [p.after for p in sorted(change.partitions, key=lambda p: p.values) if p.after]
         blueprint = Blueprint(
             table=table,
-            partitions=lambda: (
-                partition_from(p.after, table, ref)
-                for p in sorted(change.partitions, key=lambda p: p.values)
-                if p.after
-            ),
+            partitions=lambda: map(PartitionMaker(table, ref), after),
             making=making,
             marks={},
             constraints=moved_to(change.after.constraints, lambda parent: self._parent(repository, change, parent)),
@@ -268,8 +265,9 @@ class MergeApplier:
         ignored = self._rules.ignored_parameters(home.repository)
         same = _hash(header_of(live, home, ignored)) == _hash(change.before)
         planned = {p.values: p.before for p in change.partitions}
+        read = PartitionReader(live, home, ignored)
         there = self._metastore.iter_partitions(change.physical, live.partition_keys)
-        same = same and {p.values: partition_of(p, live, home, ignored) for p in there} == planned
+        same = same and {p.values: read(p) for p in there} == planned
         if not same or (change.resumed and _stamp(live) != change.stamp):
             raise ChangedMeanwhile(f"{change.physical}: was changed since its drop was planned; it is not dropped")
         self._metastore.drop_table(change.physical)

@@ -10,7 +10,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Partition, TableName
 from metasync.model.lakefs import Repository
-from metasync.planning.definition import partition_from
+from metasync.planning.definition import PartitionMaker
 from metasync.planning.locations import absolute, path_on_ref, ref_root
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.partition_names import partition_name
@@ -73,7 +73,7 @@ class PartitionWriter:
         ref = change.ref.name
         added = [p.after for p in change.partitions if p.after is not None and p.values not in there]
         if added:
-            self.add(repository, ref, change.physical, [partition_from(one, table, ref) for one in added])
+            self.add(repository, ref, change.physical, list(map(PartitionMaker(table, ref), added)))
         gone = [
             p.values
             for p in change.partitions

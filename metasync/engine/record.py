@@ -29,7 +29,7 @@ from metasync.planning.words import describe
 from metasync.store.decisions import keep_plan, replace_conflicts
 from metasync.store.history import note
 from metasync.store.ledger import close_table
-from metasync.store.refs import note_head, pin_again, raise_heads
+from metasync.store.refs import mark_made, note_head, pin_again, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
 
@@ -70,11 +70,15 @@ class Recorder:
             return
         match change:
             case CreateMirror():
-                self._refs.made(change.ref_id, change.logical)
                 detail = f"{change.columns} columns, {change.partitions} partitions"
-                self._tell(repository, change.ref, change, "created", detail, f"birth of {change.ref}")
+                told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
+                now = self._database.now()
+                with self._database.transaction() as connection:
+                    mark_made(connection, change.ref_id, change.logical, now)
+                    note(connection, *told, "created", detail, f"birth of {change.ref}", now)
             case DropTable():
-                self._tell(repository, change.ref, change, "dropped", "", f"end of {change.ref}")
+                told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
+                self._history.note(*told, "dropped", "", f"end of {change.ref}")
             case DropDatabase():
                 self._history.note(repository.name, "", "", change.name, "dropped-database", "", "it was empty")
             case EndRef():
@@ -93,17 +97,6 @@ class Recorder:
                 )  # fmt: skip
             case MergeTable():
                 self._merged(repository, change, outcome)
-
-    def _tell(
-        self,
-        repository: Repository,
-        ref: object,
-        change: CreateMirror | DropTable,
-        action: str,
-        detail: str,
-        cause: str,
-    ) -> None:
-        self._history.note(repository.name, str(ref), str(change.logical), str(change.physical), action, detail, cause)
 
     def born(self, ref_id: int) -> None:
         """Everything that the ref was to get is made, or refused."""

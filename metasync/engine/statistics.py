@@ -19,11 +19,11 @@ def copy_statistics(metastore: Metastore, change: CopyStatistics) -> Sequence[It
     theirs = {(column.name, column.type) for column in source.sd.cols}
     columns = [column.name for column in target.sd.cols if (column.name, column.type) in theirs]
     if not target.partition_keys:
-        metastore.copy_statistics(change.source, change.physical, columns, [])
+        metastore.put_statistics(change.physical, metastore.get_statistics(change.source, columns))
         return ()
     found = (values_of(path, target.partition_keys) for path in change.partitions)
     names = [partition_name(target.partition_keys, values) for values in found if values is not None]
     there = [partition_name(target.partition_keys, p.values) for p in metastore.get_partitions(change.physical, names)]
     if there:
-        metastore.copy_statistics(change.source, change.physical, columns, there)
+        metastore.copy_partition_statistics(change.source, change.physical, columns, there)
     return ()

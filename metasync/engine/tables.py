@@ -13,7 +13,14 @@ from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
-from metasync.planning.definition import Home, PartitionDefinition, content_hash, header_json, header_of, partition_of
+from metasync.planning.definition import (
+    Home,
+    PartitionDefinition,
+    PartitionReader,
+    content_hash,
+    header_json,
+    header_of,
+)
 from metasync.planning.formats import why_skipped
 from metasync.planning.kinds.constraints import at_home
 from metasync.planning.kinds.partitions import partition_key
@@ -208,7 +215,7 @@ class TableReader:
         return rule is None or rule.partitions != "none"
 
     def _read_manifest(
-        self, view: TableView, home: Home, ignored: Sequence[str], known: str | None
+        self, view: TableView, home: Home, ignored: tuple[str, ...], known: str | None
     ) -> tuple[Manifest, tuple[PartitionChange, ...]]:
         """Reads a table's partitions, a chunk in memory at a time, into the store; gives those that are stranded.
 
@@ -219,8 +226,9 @@ class TableReader:
         stranded: list[PartitionChange] = []
 
         def settled() -> Iterator[PartitionDefinition]:
+            read = PartitionReader(view.table, home, ignored)
             for p in self._metastore.iter_partitions(view.physical, view.table.partition_keys):
-                partition = partition_of(p, view.table, home, ignored)
+                partition = read(p)
                 if not is_root(partition.location):
                     yield partition
                     continue

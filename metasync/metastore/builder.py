@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from metasync.errors import AlreadyExists, ForeignTable
+from metasync.metastore.ahead import Spool, ahead, batches
 from metasync.metastore.client import Metastore
 from metasync.metastore.newer import NewerKind
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
@@ -50,38 +50,69 @@ class TableBuilder:
         """Makes or finishes the table. Raises ForeignTable where something that is not this build stands there."""
         table = blueprint.table
         name = table.table_name
-        making = {**table.parameters, **blueprint.marks, MAKING: blueprint.making}
-        external = replace(table, parameters=making)
-        found = self._metastore.get_table(name)
+        whole = replace(table, parameters={**table.parameters, **blueprint.marks})
+        making = replace(whole, parameters={**whole.parameters, MAKING: blueprint.making})
+        readable = self._begin(blueprint, making)
+        if table.partition_keys:
+            self._add_partitions(blueprint, making, readable)
+        else:
+            self._add_statistics(blueprint, making, readable)
+        self.add_constraints(name, blueprint.constraints)
+        self._metastore.finish_table(whole)
+
+    def _begin(self, blueprint: Blueprint, making: Table) -> bool:
+        """Makes what nobody can read yet, or finds what an earlier build left; gives whether that is readable."""
+        name = making.table_name
+        view = replace(
+            making,
+            sd=replace(making.sd, location=None),
+            table_type=TableType.VIEW,
+            view_original_text=_UNREADABLE,
+            view_expanded_text=_UNREADABLE,
+        )
+        try:
+            self._metastore.create_table(view)
+            return False
+        except AlreadyExists:
+            found = self._metastore.get_table(name)
         if found is not None and self._is_outdated(found, blueprint):
             self.remove(name, found)
             found = None
         if found is None:
-            view = replace(
-                external,
-                sd=replace(external.sd, location=None),
-                table_type=TableType.VIEW,
-                view_original_text=_UNREADABLE,
-                view_expanded_text=_UNREADABLE,
-            )
             try:
                 self._metastore.create_table(view)
+                return False
             except AlreadyExists as error:
                 raise ForeignTable(f"{name}: somebody created it just now; it is left alone") from error
-            found = view
-        elif found.parameters.get(MAKING) != blueprint.making or not _ours(found, blueprint):
+        if found.parameters.get(MAKING) != blueprint.making or not _ours(found, blueprint):
             raise ForeignTable(f"{name}: stands at the name of a mirror and is not ours; it is left alone")
-        if found.table_type == TableType.VIEW:
-            for batch in _batches(blueprint.partitions()):
-                bare = [replace(p, sd=replace(p.sd, location=None)) for p in batch]
-                self._metastore.add_partitions(name, bare)
-            self._metastore.alter_table(external)
-        for batch in _batches(blueprint.partitions()):
-            self._metastore.alter_partitions(name, batch)
-        if blueprint.statistics_of is not None:
-            self._copy_statistics(blueprint, blueprint.statistics_of)
-        self.add_constraints(name, blueprint.constraints)
-        self._metastore.alter_table(replace(table, parameters={**table.parameters, **blueprint.marks}))
+        return found.table_type != TableType.VIEW
+
+    def _add_partitions(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
+        """Adds the partitions, bare; makes the table readable; points them at their places."""
+        name, keys = making.table_name, making.partition_keys
+        made: Iterator[Sequence[Partition]] = batches(blueprint.partitions(), _AT_ONCE)
+        with Spool() as spool:
+            if not readable:
+                # What the partitions are made from is read once, though they are written twice.
+                for batch in ahead(made):
+                    spool.put(batch)
+                    self._metastore.add_partitions(name, [replace(p, sd=replace(p.sd, location=None)) for p in batch])
+                self._metastore.finish_table(making)
+                made = iter(spool)
+            for batch in ahead(made):
+                self._metastore.alter_partitions(name, batch)
+                if blueprint.statistics_of is not None:
+                    names = [partition_name(keys, p.values) for p in batch]
+                    self._metastore.copy_partition_statistics(blueprint.statistics_of, name, _columns(making), names)
+
+    def _add_statistics(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
+        """Adds what the original has; where nothing is to be added, the last call makes the table readable, too."""
+        source = blueprint.statistics_of
+        found = self._metastore.get_statistics(source, _columns(making)) if source is not None else ()
+        if not readable and (found or blueprint.constraints != NO_CONSTRAINTS):
+            self._metastore.finish_table(making)
+        self._metastore.put_statistics(making.table_name, found)
 
     def _is_outdated(self, found: Table, blueprint: Blueprint) -> bool:
         """Whether it is the same mirror, half-built, of another version than the one that is wanted by now."""
@@ -99,16 +130,6 @@ class TableBuilder:
             values = [p.values for p in self._metastore.iter_partitions(name, table.partition_keys)]
             self._metastore.drop_partitions(name, table.partition_keys, values)
         self._metastore.drop_table(name)
-
-    def _copy_statistics(self, blueprint: Blueprint, source: TableName) -> None:
-        table = blueprint.table
-        columns = [column.name for column in table.sd.cols]
-        if not table.partition_keys:
-            self._metastore.copy_statistics(source, table.table_name, columns, [])
-            return
-        for batch in _batches(blueprint.partitions()):
-            names = [partition_name(table.partition_keys, p.values) for p in batch]
-            self._metastore.copy_statistics(source, table.table_name, columns, names)
 
     def add_constraints(self, name: TableName, wanted: Constraints) -> None:
         """Adds the constraints that are not there yet."""
@@ -136,6 +157,5 @@ def _ours(found: Table, blueprint: Blueprint) -> bool:
     return all(found.parameters.get(key) == value for key, value in blueprint.marks.items())
 
 
-def _batches(partitions: Iterator[Partition]) -> Iterator[Sequence[Partition]]:
-    while batch := list(islice(partitions, _AT_ONCE)):
-        yield batch
+def _columns(table: Table) -> list[str]:
+    return [column.name for column in table.sd.cols]

@@ -23,6 +23,7 @@ from metasync.errors import (
     MetastoreUnavailable,
     NotFound,
 )
+from metasync.metastore.collector import held_off
 from metasync.metastore.connection import UNANSWERED, ConnectionPool
 
 T = TypeVar("T")
@@ -93,14 +94,17 @@ class Calls:
         finally:
             self._observe(call, time.perf_counter() - start, ok)
 
-    def batched(self, items: Sequence[T], do: Callable[[Sequence[T]], R]) -> Iterator[R]:
-        """Calls `do` on batches; one that the server fails is halved until a single item fails."""
-        pending = [items[start : start + self.batch] for start in range(0, len(items), self.batch)]
+    def batched(self, items: Sequence[T], do: Callable[[Sequence[T]], R], at_once: int = 0) -> Iterator[R]:
+        """Calls `do` on batches of `at_once`; one that the server fails is halved until a single item fails."""
+        size = at_once or self.batch
+        pending = [items[start : start + size] for start in range(0, len(items), size)]
         pending.reverse()
         while pending:
             batch = pending.pop()
             try:
-                yield do(batch)
+                with held_off():
+                    done = do(batch)
+                yield done
             except (NotFound, AlreadyExists, Incompatible):
                 raise
             except MetastoreError:

@@ -49,17 +49,17 @@ class InCatalog:
     def _placed(self, value: Any, named: bool) -> Any:
         if isinstance(value, str):
             return f"@{self.catalog}#{value}" if named else value
-        for struct in value if isinstance(value, list) else [value]:
-            self._place(struct)
+        for one in value if isinstance(value, list) else [value]:
+            self._place(one)
         return value
 
-    def _place(self, struct: Any) -> None:
-        own, below = _ways(struct.__class__)
+    def _place(self, sent: Any) -> None:
+        own, below = _ways(sent.__class__)
         for field in own:
-            if getattr(struct, field) is None:
-                setattr(struct, field, self.catalog)
+            if getattr(sent, field) is None:
+                setattr(sent, field, self.catalog)
         for field in below:
-            inner = getattr(struct, field) or ()
+            inner = getattr(sent, field) or ()
             for one in inner if isinstance(inner, list | tuple) else [inner]:
                 self._place(one)
 

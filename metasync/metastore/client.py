@@ -11,12 +11,13 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
+from metasync.metastore.ahead import ahead
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
     database_to,
     partition_from,
-    partition_to,
+    partitions_to,
     table_from,
     table_to,
 )
@@ -32,6 +33,8 @@ from metasync.model.hms import (
 from metasync.planning.partition_names import partition_name, values_of_name
 
 _TABLES_AT_ONCE = 200
+_READ_AT_ONCE = 1000
+"""Partitions in one read: in batches of 100, 4.x takes 4 to 6 times as long (seen on 4.0.1 to 4.2.1)."""
 _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TEST_CAPABILITY, 2])
 """Without capability 2, a 3.1 metastore fails a whole bulk read for one insert-only table."""
 
@@ -142,6 +145,15 @@ class Metastore(ConstraintCalls, StatisticsCalls):
             ),
         )
 
+    def finish_table(self, table: Table) -> None:
+        """Writes a table that this process is making: nobody else has put anything into it that could be lost."""
+        environment = ttypes.EnvironmentContext(properties={"DO_NOT_UPDATE_STATS": "true"})
+        self.write(
+            "alter_table",
+            str(table.table_name),
+            lambda c: c.alter_table_with_environment_context(table.database, table.name, table_to(table), environment),
+        )
+
     def drop_table(self, name: TableName) -> bool:
         """Drops a table's metadata, its data never. False where it was gone already."""
         try:
@@ -185,15 +197,15 @@ class Metastore(ConstraintCalls, StatisticsCalls):
             )
             return [partition_from(struct) for struct in structs]
 
-        return tuple(p for batch in self.batched(names, read) for p in batch)
+        return tuple(p for batch in self.batched(names, read, _READ_AT_ONCE) for p in batch)
 
     def iter_partitions(self, name: TableName, keys: Sequence[FieldSchema]) -> Iterator[Partition]:
         """All partitions sorted by their values, a batch in memory at a time."""
         if not keys:
             return
         names = sorted(self.get_partition_names(name), key=values_of_name)
-        for start in range(0, len(names), self.batch):
-            some = self.get_partitions(name, names[start : start + self.batch])
+        starts = range(0, len(names), _READ_AT_ONCE)
+        for some in ahead(self.get_partitions(name, names[start : start + _READ_AT_ONCE]) for start in starts):
             yield from sorted(some, key=lambda partition: partition.values)
 
     def add_partitions(self, name: TableName, partitions: Sequence[Partition]) -> None:
@@ -203,7 +215,7 @@ class Metastore(ConstraintCalls, StatisticsCalls):
             request = ttypes.AddPartitionsRequest(
                 dbName=name.database,
                 tblName=name.table,
-                parts=[partition_to(p, name.database, name.table) for p in batch],
+                parts=partitions_to(batch, name),
                 ifNotExists=True,
                 needResult=False,
             )
@@ -217,7 +229,7 @@ class Metastore(ConstraintCalls, StatisticsCalls):
         environment = ttypes.EnvironmentContext(properties={"DO_NOT_UPDATE_STATS": "true"})
 
         def alter(batch: Sequence[Partition]) -> None:
-            structs = [partition_to(p, name.database, name.table) for p in batch]
+            structs = partitions_to(batch, name)
             self.write(
                 "alter_partitions",
                 str(name),

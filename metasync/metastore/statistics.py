@@ -14,23 +14,26 @@ from metasync.model.hms import TableName
 class StatisticsCalls(Calls):
     """Reads and writes of column statistics."""
 
-    def copy_statistics(
+    def get_statistics(self, name: TableName, columns: Sequence[str]) -> Sequence[Any]:
+        """A table's column statistics, as they are; nothing where it has none."""
+        if not columns:
+            return ()
+        request = ttypes.TableStatsRequest(name.database, name.table, list(columns))
+        result = self.read("get_table_statistics_req", str(name), lambda c: c.get_table_statistics_req(request))
+        return _known_statistics(result.tableStats)
+
+    def put_statistics(self, name: TableName, statistics: Sequence[Any]) -> None:
+        """Writes column statistics of a table, as another table's were read."""
+        description = ttypes.ColumnStatisticsDesc(True, name.database, name.table)
+        whole = ttypes.ColumnStatistics(description, list(statistics))
+        if statistics:
+            self.write("update_table_column_statistics", str(name), lambda c: c.update_table_column_statistics(whole))
+
+    def copy_partition_statistics(
         self, source: TableName, target: TableName, columns: Sequence[str], partition_names: Sequence[str]
     ) -> None:
-        """Copies column statistics, of the table or of its partitions. They are never converted, shown or logged."""
+        """Copies column statistics of partitions. They are never converted, shown or logged."""
         if not columns:
-            return
-        if not partition_names:
-            request = ttypes.TableStatsRequest(source.database, source.table, list(columns))
-            result = self.read("get_table_statistics_req", str(source), lambda c: c.get_table_statistics_req(request))
-            if objects := _known_statistics(result.tableStats):
-                description = ttypes.ColumnStatisticsDesc(True, target.database, target.table)
-                statistics = ttypes.ColumnStatistics(description, objects)
-                self.write(
-                    "update_table_column_statistics",
-                    str(target),
-                    lambda c: c.update_table_column_statistics(statistics),
-                )
             return
 
         def copy(batch: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -70,7 +71,8 @@ class Home:
     ref: str
 
 
-def is_volatile(key: str, ignored: Sequence[str] = ()) -> bool:
+@lru_cache(10_000)
+def is_volatile(key: str, ignored: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is never compared, merged or stored."""
     return (
         key in IMPOSED
@@ -79,12 +81,12 @@ def is_volatile(key: str, ignored: Sequence[str] = ()) -> bool:
     )
 
 
-def _steady(parameters: Mapping[str, str], ignored: Sequence[str]) -> dict[str, str]:
+def _steady(parameters: Mapping[str, str], ignored: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, value in parameters.items() if not is_volatile(key, ignored)}
 
 
 def _columns(columns: Iterable[FieldSchema]) -> tuple[FieldSchema, ...]:
-    return tuple(replace(column, comment=column.comment or None) for column in columns)
+    return tuple(replace(column, comment=None) if column.comment == "" else column for column in columns)
 
 
 def _relative_storage(sd: StorageDescriptor, home: Home) -> StorageDescriptor:
@@ -119,7 +121,7 @@ def moved_storage(sd: StorageDescriptor, home: Home, ref: str) -> StorageDescrip
     return _absolute_storage(_relative_storage(sd, home), ref)
 
 
-def header_of(table: Table, home: Home, ignored: Sequence[str] = ()) -> Table:
+def header_of(table: Table, home: Home, ignored: tuple[str, ...] = ()) -> Table:
     """The header of a table as the metastore holds it."""
     parameters = spark.joined(_steady(table.parameters, ignored))
     kind = ANY_TABLE if table.table_type in (TableType.MANAGED, TableType.EXTERNAL) else table.table_type
@@ -136,23 +138,71 @@ def header_of(table: Table, home: Home, ignored: Sequence[str] = ()) -> Table:
     )
 
 
-def partition_of(partition: Partition, table: Table, home: Home, ignored: Sequence[str] = ()) -> PartitionDefinition:
-    """The definition of a partition of `table`, both as the metastore holds them."""
-    sd = _relative_storage(partition.sd, home)
-    columns = sd.cols
-    storage = replace(sd, cols=(), location=None)
-    same_storage = storage == replace(_relative_storage(table.sd, home), cols=(), location=None)
-    if not same_storage:
+class PartitionReader:
+    """Partitions of one table, as the metastore holds them, to definitions; what they share is worked out once."""
+
+    def __init__(self, table: Table, home: Home, ignored: tuple[str, ...] = ()) -> None:
+        self._home, self._ignored = home, ignored
+        self._columns = _columns(table.sd.cols)
+        self._storage = _bare(_relative_storage(table.sd, home))
+        self._last: tuple[Any, ...] = ()
+        self._shared: tuple[tuple[FieldSchema, ...] | None, StorageDescriptor | None] = (None, None)
+
+    def __call__(self, partition: Partition) -> PartitionDefinition:
+        sd = partition.sd
+        last = _all_but_location(sd)
+        if last != self._last:
+            self._last, self._shared = last, self._own(sd)
+        columns, storage = self._shared
+        return PartitionDefinition(
+            values=partition.values,
+            location=relative(sd.location, self._home.repository, self._home.ref) if sd.location else None,
+            parameters=_steady(partition.parameters, self._ignored),
+            columns=columns,
+            storage=storage,
+        )
+
+    def _own(self, sd: StorageDescriptor) -> tuple[tuple[FieldSchema, ...] | None, StorageDescriptor | None]:
+        """Columns and storage of a partition where they are not the table's."""
+        found = _relative_storage(sd, self._home)
+        storage = _bare(found)
         # Spark writes the table's own `path` into the table's SerDe only; that is no difference of the format.
-        bare = _without_path(storage)
-        same_storage = bare == _without_path(replace(_relative_storage(table.sd, home), cols=(), location=None))
-    return PartitionDefinition(
-        values=partition.values,
-        location=sd.location,
-        parameters=_steady(partition.parameters, ignored),
-        columns=None if columns == _columns(table.sd.cols) else columns,
-        storage=None if same_storage else storage,
-    )
+        same = storage == self._storage or _without_path(storage) == _without_path(self._storage)
+        return None if found.cols == self._columns else found.cols, None if same else storage
+
+
+def partition_of(partition: Partition, table: Table, home: Home, ignored: tuple[str, ...] = ()) -> PartitionDefinition:
+    """The definition of one partition of `table`, both as the metastore holds them."""
+    return PartitionReader(table, home, ignored)(partition)
+
+
+class PartitionMover:
+    """Live partitions from their home to another ref, volatile parameters and all."""
+
+    def __init__(self, home: Home, ref: str) -> None:
+        self._home, self._ref = home, ref
+        self._last: tuple[Any, ...] = ()
+        self._moved = StorageDescriptor()
+
+    def __call__(self, partition: Partition) -> Partition:
+        sd = partition.sd
+        last = _all_but_location(sd)
+        if last != self._last:
+            self._last, self._moved = last, moved_storage(replace(sd, location=None), self._home, self._ref)
+        where = relative(sd.location, self._home.repository, self._home.ref) if sd.location else None
+        return replace(partition, sd=replace(self._moved, location=absolute(where, self._ref) if where else None))
+
+
+def _all_but_location(sd: StorageDescriptor) -> tuple[Any, ...]:
+    return (
+        sd.cols, sd.serde_info, sd.parameters, sd.input_format, sd.output_format, sd.compressed, sd.num_buckets,
+        sd.bucket_cols, sd.sort_cols, sd.skewed_info, sd.stored_as_sub_directories,
+    )  # fmt: skip
+
+
+def _bare(sd: StorageDescriptor) -> StorageDescriptor:
+    """Formats and SerDe alone."""
+    return replace(sd, cols=(), location=None)
 
 
 def _without_path(sd: StorageDescriptor) -> StorageDescriptor:
@@ -171,15 +221,26 @@ def table_from(header: Table, database: str, name: str, ref: str) -> Table:
     )
 
 
+class PartitionMaker:
+    """Definitions to partitions of one table (absolute, at home on `ref`); what they share is worked out once."""
+
+    def __init__(self, table: Table, ref: str) -> None:
+        self._columns, self._ref = table.sd.cols, ref
+        self._storage = _absolute_storage(_bare(table.sd), ref)
+
+    def __call__(self, definition: PartitionDefinition) -> Partition:
+        own = definition.storage
+        sd = replace(
+            self._storage if own is None else _absolute_storage(own, self._ref),
+            cols=self._columns if definition.columns is None else definition.columns,
+            location=absolute(definition.location, self._ref) if definition.location else None,
+        )
+        return Partition(values=definition.values, sd=sd, parameters=dict(definition.parameters))
+
+
 def partition_from(definition: PartitionDefinition, table: Table, ref: str) -> Partition:
     """The partition of `table` (absolute, at home on `ref`) that a definition describes."""
-    storage = definition.storage or replace(table.sd, cols=(), location=None)
-    sd = replace(
-        _absolute_storage(storage, ref),
-        cols=table.sd.cols if definition.columns is None else definition.columns,
-        location=absolute(definition.location, ref) if definition.location else None,
-    )
-    return Partition(values=definition.values, sd=sd, parameters=dict(definition.parameters))
+    return PartitionMaker(table, ref)(definition)
 
 
 def as_external(table: Table, marks: Mapping[str, str]) -> Table:
@@ -234,14 +295,22 @@ def header_from_json(value: Any) -> Table:
 
 def partition_json(partition: PartitionDefinition) -> dict[str, Any]:
     """A partition definition as JSON values, without what is empty."""
-    value = _PARTITION.dump_python(partition, mode="json")
-    kept = {key: item for key, item in value.items() if item not in (None, {})}
-    return kept | {"values": value["values"]}
+    kept: dict[str, Any] = {"values": list(partition.values)}
+    if partition.location is not None:
+        kept["location"] = partition.location
+    if partition.parameters:
+        kept["parameters"] = dict(partition.parameters)
+    if partition.columns is not None or partition.storage is not None:
+        value = _PARTITION.dump_python(partition, mode="json")
+        kept |= {key: value[key] for key in ("columns", "storage") if value[key] is not None}
+    return kept
 
 
 def partition_from_json(value: Any) -> PartitionDefinition:
     """The inverse of `partition_json`."""
-    return _PARTITION.validate_python({"location": None, "parameters": {}, **value})
+    if "columns" in value or "storage" in value:
+        return _PARTITION.validate_python({"location": None, "parameters": {}, **value})
+    return PartitionDefinition(tuple(value["values"]), value.get("location"), value.get("parameters") or {})
 
 
 def _pruned(value: Any) -> Any:

@@ -48,9 +48,9 @@ class RuleSet:
             return False
         return ref.name in self.canonical_branches(repository) or bool(self.of_ref(repository.name, ref))
 
-    def ignored_parameters(self, repository: str) -> list[str]:
+    def ignored_parameters(self, repository: str) -> tuple[str, ...]:
         """Parameters that are compared on no ref of the repository: refs of two rules are merged with each other."""
-        return [pattern for rule in self.of_repository(repository) for pattern in rule.ignore_parameters]
+        return tuple(pattern for rule in self.of_repository(repository) for pattern in rule.ignore_parameters)
 
     def named(self, name: str) -> Rule | None:
         return next((rule for rule in self.rules if rule.name == name), None)

@@ -66,6 +66,7 @@ class Database:
         self.path = url.database if self.dialect == "sqlite" and url.database not in (None, "", ":memory:") else None
         self._writing = threading.Lock()
         self._current = False
+        self._store_id = ""
 
     def now(self) -> float:
         """Unix seconds by this machine's clock: for what people read, never for leases."""
@@ -97,17 +98,19 @@ class Database:
 
     def store_id(self) -> str:
         """The id that the ownership marks carry; made once, when the store is."""
+        if self._store_id:
+            return self._store_id
         wanted = select(schema.settings.c.value).where(schema.settings.c.key == "store_id")
         with self.reading() as connection:
             found = connection.execute(wanted).scalar_one_or_none()
-        if found is not None:
-            return str(found)
-        with self.transaction() as connection:
-            found = connection.execute(wanted).scalar_one_or_none()
-            if found is None:
-                found = uuid.uuid4().hex[:12]
-                connection.execute(insert(schema.settings).values(key="store_id", value=found))
-        return str(found)
+        if found is None:
+            with self.transaction() as connection:
+                found = connection.execute(wanted).scalar_one_or_none()
+                if found is None:
+                    found = uuid.uuid4().hex[:12]
+                    connection.execute(insert(schema.settings).values(key="store_id", value=found))
+        self._store_id = str(found)
+        return self._store_id
 
     def server_time(self) -> float:
         """The database's own clock, in Unix seconds."""

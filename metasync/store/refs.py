@@ -314,11 +314,7 @@ class RefStore:
 
     def made(self, ref_id: int, logical: TableName) -> None:
         with self._database.transaction() as connection:
-            connection.execute(
-                update(mirrors)
-                .where(mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical))
-                .values(made_at=self._database.now())
-            )
+            mark_made(connection, ref_id, logical, self._database.now())
 
     def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
         with self._database.reading() as connection:
@@ -359,6 +355,13 @@ def pin_again(connection: Connection, ref_id: int, logical: TableName, version: 
         connection.execute(delete(mirrors).where(*which))
     else:
         connection.execute(update(mirrors).where(*which).values(version=version, definition=definition, copy_of=None))
+
+
+def mark_made(connection: Connection, ref_id: int, logical: TableName, now: float) -> None:
+    """As `RefStore.made`, inside a transaction."""
+    connection.execute(
+        update(mirrors).where(mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical)).values(made_at=now)
+    )
 
 
 def note_head(

@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
@@ -29,6 +30,9 @@ from metasync.planning.tree import Definition, Partial
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, repositories, versions
+
+_KEPT = 1000
+"""Definitions that are kept in memory; one with a million partitions has some 4,000 chunks, a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class VersionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._kept = lru_cache(_KEPT)(self._read_definition)
 
     # Definitions
 
@@ -108,6 +113,10 @@ class VersionStore:
             connection.execute(insert_new(connection, table).values(hash=address, **content()))
 
     def definition(self, address: str) -> StoredDefinition:
+        """A definition by its address: what was read once is never another, so some are kept in memory."""
+        return self._kept(address)
+
+    def _read_definition(self, address: str) -> StoredDefinition:
         with self._database.reading() as connection:
             row = connection.execute(select(definitions).where(definitions.c.hash == address)).one()
         manifest = tuple(Chunk(h, tuple(first), tuple(last), n) for h, first, last, n in json.loads(row.manifest))

@@ -76,7 +76,7 @@ TABLE = Table(
 
 
 def test_a_header_is_a_table_without_what_does_not_count() -> None:
-    header = header_of(TABLE, MAIN, ["x"])
+    header = header_of(TABLE, MAIN, ("x",))
     assert (header.database, header.name, header.table_type) == ("", "", ANY_TABLE)
     assert (header.create_time, header.last_access_time) == (0, 0)
     assert (header.owner, header.owner_type, header.retention) == ("ana", 1, 30)
@@ -90,7 +90,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
     assert header.sd.skewed_info.locations == ((("1",), "s3a://lake/{ref}/wh/t/one"),)
     assert header_of(replace(TABLE, table_type=TableType.MANAGED), MAIN) == header_of(TABLE, MAIN)
     assert header_of(replace(TABLE, table_type=TableType.VIEW), MAIN).table_type == TableType.VIEW
-    assert "k" not in header_of(TABLE, MAIN, ["k*"]).parameters
+    assert "k" not in header_of(TABLE, MAIN, ("k*",)).parameters
     nowhere = replace(TABLE, sd=replace(SD, location=None))
     assert header_of(nowhere, MAIN).sd.location is None
     assert header_from_json(header_json(header)) == header
