@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
 from metasync.engine.apply_merge import MergeApplier
 from metasync.engine.partitions import PartitionWriter
@@ -72,6 +73,7 @@ from metasync.store.versions import VersionStore
 Stop = Callable[[], bool]
 Done = Callable[[Applied], None]
 _READ_AT_ONCE = 1000
+_TABLES_AT_ONCE = 50
 
 
 class Applier:
@@ -350,21 +352,24 @@ class _Ready:
 
 
 class _LiveTables:
-    """Tables that mirrors are copies of, read in bulk when the first of a database is asked for."""
+    """Tables that mirrors are copies of, read some at a time, just before the first of them is needed."""
 
     def __init__(self, metastore: Metastore, wanted: Sequence[TableName]) -> None:
         self._metastore = metastore
-        self._wanted = wanted
-        self._read: dict[str, dict[TableName, Table]] = {}
+        self._unread = dict.fromkeys(wanted)
+        self._read: dict[TableName, Table] = {}
         self._lock = threading.Lock()
 
     def get(self, name: TableName) -> Table | None:
         with self._lock:
-            if name.database not in self._read:
-                names = [one.table for one in self._wanted if one.database == name.database]
-                found = self._metastore.get_tables(name.database, names)
-                self._read[name.database] = {table.table_name: table for table in found}
-            return self._read[name.database].get(name)
+            if name in self._unread:
+                same = (one for one in self._unread if one.database == name.database and one != name)
+                some = [name, *islice(same, _TABLES_AT_ONCE - 1)]
+                found = self._metastore.get_tables(name.database, [one.table for one in some])
+                self._read |= {table.table_name: table for table in found}
+                for one in some:
+                    del self._unread[one]
+            return self._read.pop(name, None)
 
 
 def relative_table(table: Table, home: Home) -> Table:

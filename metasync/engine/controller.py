@@ -181,7 +181,10 @@ class Controller:
                 told(outcome)
 
         with self._tracer.span("apply", changes=len(plan.changes)):
-            outcomes = self._applier.apply(observed.repository, plan, done, stop)
+            try:
+                outcomes = self._applier.apply(observed.repository, plan, done, stop)
+            finally:
+                self._recorder.written()
         self._note_discovered(plan, outcomes)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:

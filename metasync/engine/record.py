@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -27,11 +28,48 @@ from metasync.planning.plan import (
 )
 from metasync.planning.words import describe
 from metasync.store.decisions import keep_plan, replace_conflicts
-from metasync.store.history import note
+from metasync.store.history import note, note_all
 from metasync.store.ledger import close_table
 from metasync.store.refs import mark_made, note_head, pin_again, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
+
+_MIRRORS_AT_ONCE = 50
+
+
+class MirrorBook:
+    """Mirrors that were made, written down some at a time: a ref can have thousands, and each would wait for the disk.
+
+    What a crash forgets, the next look finds standing and marked.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self._database = stores.database
+        self._made: list[tuple[Repository, CreateMirror]] = []
+        self._lock = threading.Lock()
+
+    def add(self, repository: Repository, change: CreateMirror) -> None:
+        with self._lock:
+            self._made.append((repository, change))
+        if len(self._made) >= _MIRRORS_AT_ONCE:
+            self.write()
+
+    def write(self) -> None:
+        with self._lock:
+            made, self._made = self._made, []
+        if not made:
+            return
+        now = self._database.now()
+        entries = [
+            (
+                repository.name, str(c.ref), str(c.logical), str(c.physical), "created",
+                f"{c.columns} columns, {c.partitions} partitions", f"birth of {c.ref}",
+            )
+            for repository, c in made
+        ]  # fmt: skip
+        with self._database.transaction() as connection:
+            mark_made(connection, [(change.ref_id, change.logical) for _, change in made], now)
+            note_all(connection, entries, now)
 
 
 class Recorder:
@@ -49,6 +87,11 @@ class Recorder:
         self._decisions = stores.decisions
         self._history = stores.history
         self._notices = stores.notices
+        self._mirrors = MirrorBook(stores)
+
+    def written(self) -> None:
+        """All that was done is in the store."""
+        self._mirrors.write()
 
     def said(self, plan: Plan, outcomes: Sequence[Applied] = ()) -> None:
         """What a person should know by now about a repository, in place of what the last look said."""
@@ -70,12 +113,7 @@ class Recorder:
             return
         match change:
             case CreateMirror():
-                detail = f"{change.columns} columns, {change.partitions} partitions"
-                told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
-                now = self._database.now()
-                with self._database.transaction() as connection:
-                    mark_made(connection, change.ref_id, change.logical, now)
-                    note(connection, *told, "created", detail, f"birth of {change.ref}", now)
+                self._mirrors.add(repository, change)
             case DropTable():
                 told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
                 self._history.note(*told, "dropped", "", f"end of {change.ref}")

@@ -169,7 +169,7 @@ class TableReader:
                 manifest, moved = self._read_manifest(view, home, ignored, address)
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
-            return view, self._versions.put_definition(replace(header, constraints=constraints), manifest)
+            return view, self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
 
         whole = [view for view in reading.tables if view.kind != "making"]
         for view, definition in parallel(self._metastore.parallel, define, whole):

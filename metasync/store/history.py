@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,10 @@ class History:
             return int(connection.execute(select(func.max(history.c.id))).scalar_one() or 0)
 
 
+Entry = tuple[str, str, str, str, str, str, str]
+_ENTRY = ("repository", "ref", "logical", "physical", "action", "detail", "cause")
+
+
 def note(
     connection: Connection,
     repository: str,
@@ -101,23 +105,18 @@ def note(
     now: float,
     merge_id: int | None = None,
 ) -> None:
-    """As `History.note`, inside a transaction. Entries are committed in the order of their numbers."""
+    """As `History.note`, inside a transaction."""
+    entry = (repository, ref, logical, physical, action, detail, cause)
+    note_all(connection, [entry], now, merge_id)
+
+
+def note_all(connection: Connection, entries: Sequence[Entry], now: float, merge_id: int | None = None) -> None:
+    """Several entries in a transaction. Entries are committed in the order of their numbers."""
     if connection.dialect.name == "postgresql":
         # Else a reader that follows the numbers would pass over one that is committed later than its successor.
         connection.execute(select(func.pg_advisory_xact_lock(_NUMBERING)))
-    connection.execute(
-        insert(history).values(
-            at=now,
-            repository=repository,
-            ref=ref,
-            logical=logical,
-            physical=physical,
-            action=action,
-            detail=detail,
-            cause=cause,
-            merge_id=merge_id,
-        )
-    )
+    rows = [dict(zip(_ENTRY, entry, strict=True)) | {"at": now, "merge_id": merge_id} for entry in entries]
+    connection.execute(insert(history), rows)
 
 
 def _row(row: Row[Any]) -> HistoryRow:

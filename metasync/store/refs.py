@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
@@ -267,32 +267,33 @@ class RefStore:
 
     def pin(self, changes: Iterable[CreateMirror]) -> None:
         """Pins the mirrors of births before the first of them is made."""
+        wanted = list(changes)
+        if not wanted:
+            return
+        of_refs = {change.ref_id for change in wanted}
+        pinned = select(mirrors.c.ref_id, mirrors.c.logical).where(mirrors.c.ref_id.in_(of_refs))
         with self._database.transaction() as connection:
-            for change in changes:
-                known = connection.execute(
-                    select(mirrors.c.ref_id).where(
-                        mirrors.c.ref_id == change.ref_id, mirrors.c.logical == str(change.logical)
-                    )
-                ).one_or_none()
-                if known is not None:
-                    continue
-                connection.execute(
-                    insert(mirrors).values(
-                        ref_id=change.ref_id,
-                        logical=str(change.logical),
-                        physical=str(change.physical),
-                        rule=change.rule,
-                        version=change.version,
-                        definition=change.definition,
-                        copy_of=str(change.copy_of) if change.copy_of else None,
-                        as_of=change.as_of,
-                        partitions=change.partitions,
-                        columns=change.columns,
-                    )
-                )
-                connection.execute(
-                    update(refs).where(refs.c.id == change.ref_id, refs.c.life == "new").values(life="making")
-                )
+            known = {(row.ref_id, row.logical) for row in connection.execute(pinned)}
+            rows = [
+                {
+                    "ref_id": change.ref_id,
+                    "logical": str(change.logical),
+                    "physical": str(change.physical),
+                    "rule": change.rule,
+                    "version": change.version,
+                    "definition": change.definition,
+                    "copy_of": str(change.copy_of) if change.copy_of else None,
+                    "as_of": change.as_of,
+                    "partitions": change.partitions,
+                    "columns": change.columns,
+                }
+                for change in wanted
+                if (change.ref_id, str(change.logical)) not in known
+            ]
+            if rows:
+                connection.execute(insert(mirrors), rows)
+                begun = refs.c.id.in_({row["ref_id"] for row in rows})
+                connection.execute(update(refs).where(begun, refs.c.life == "new").values(life="making"))
 
     def adopt(self, ref_id: int, logical: TableName, marks: Marks) -> None:
         """Takes over a mirror that stands, and that an earlier store knew of."""
@@ -314,7 +315,7 @@ class RefStore:
 
     def made(self, ref_id: int, logical: TableName) -> None:
         with self._database.transaction() as connection:
-            mark_made(connection, ref_id, logical, self._database.now())
+            mark_made(connection, [(ref_id, logical)], self._database.now())
 
     def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
         with self._database.reading() as connection:
@@ -357,11 +358,11 @@ def pin_again(connection: Connection, ref_id: int, logical: TableName, version: 
         connection.execute(update(mirrors).where(*which).values(version=version, definition=definition, copy_of=None))
 
 
-def mark_made(connection: Connection, ref_id: int, logical: TableName, now: float) -> None:
-    """As `RefStore.made`, inside a transaction."""
-    connection.execute(
-        update(mirrors).where(mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical)).values(made_at=now)
-    )
+def mark_made(connection: Connection, made: Iterable[tuple[int, TableName]], now: float) -> None:
+    """As `RefStore.made`, of several mirrors, inside a transaction."""
+    its_own = (mirrors.c.ref_id == bindparam("of_ref"), mirrors.c.logical == bindparam("of_table"))
+    rows = [{"of_ref": ref_id, "of_table": str(logical)} for ref_id, logical in made]
+    connection.execute(update(mirrors).where(*its_own).values(made_at=now), rows)
 
 
 def note_head(

@@ -86,12 +86,14 @@ class VersionStore:
         for chunk in manifest:
             yield from self.load_chunk(chunk)
 
-    def put_definition(self, header: Table, manifest: Manifest) -> str:
-        """Keeps a definition whose chunks are kept already; gives its address."""
+    def put_definition(self, header: Table, manifest: Manifest, known: str | None = None) -> str:
+        """Keeps a definition whose chunks are kept already; gives its address. `known` is kept already."""
         header_value = header_json(header)
+        address = definition_hash(content_hash(header_value), manifest)
+        if address == known:
+            return address
         # Headers are compared in bulk, and constraints never come in bulk.
         header_hash = content_hash(header_json(replace(header, constraints=NO_CONSTRAINTS)))
-        address = definition_hash(content_hash(header_value), manifest)
         self._keep(
             definitions,
             address,
