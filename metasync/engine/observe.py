@@ -10,6 +10,7 @@ from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.scope import Scope
+from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName
@@ -163,6 +164,7 @@ class Observer:
 
     def _read_what_moved(self, sight: Sight, scope: Scope) -> None:
         """The tables of refs whose head moved, of all where the scope is full, and of those that end."""
+        moved = []
         for row in list(sight.rows):
             if not self._rules.of_ref(sight.repository.name, row.ref) and not self._is_canonical(sight, row):
                 continue
@@ -171,7 +173,9 @@ class Observer:
                 # From here on its versions come from merges alone: its tables are only there to be dropped.
                 self._refs.update(row.id, looked_last=1)
             elif row.ref in sight.current and (scope.full or row.is_unborn or sight.current[row.ref] != row.head):
-                self._lineage.read(sight, row, partitions=False)
+                moved.append(row)
+        # No ref's tables are a question to another's: what a ref inherits is fixed by its watermark.
+        parallel(self._metastore.parallel, lambda row: self._lineage.read(sight, row, partitions=False), moved)
 
     def _is_canonical(self, sight: Sight, row: RefRow) -> bool:
         return row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(sight.repository)
