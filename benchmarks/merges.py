@@ -1,0 +1,76 @@
+"""A merge of one changed partition of a table that has many.
+
+    python benchmarks/merges.py [--partitions 10000] [--turns 5]
+
+The floor: the names and the partitions of both sides, read in batches as large as ours, and the one write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.lab import Calls, Lab, Line, Timed, lab, noted, timed
+from metasync.model.hms import TableName
+
+SOURCE, DESTINATION = TableName("sales__dev_0", "orders"), TableName("sales", "orders")
+_AT_ONCE = 1000
+
+
+def change(made: Lab, turn: int) -> None:
+    """What a person does on the branch: one partition's parameter, a file, a commit, a merge."""
+    found = made.metastore.get_partitions(SOURCE, [f"day=d{turn:07}"])[0]
+    made.metastore.alter_partitions(SOURCE, [replace(found, parameters={**found.parameters, "checked": str(turn)})])
+    made.lake.write("dev-0", f"sales/orders/day=d{turn:07}/more-{turn}")
+    made.lake.merge("dev-0")
+
+
+def floor(made: Lab, calls: Calls) -> float:
+    """Both sides read, then what was written."""
+    reads = []
+    for name in (SOURCE, DESTINATION):
+        names = made.metastore.get_partition_names(name)
+        reads.append((0, "get_partition_names", (name.database, name.table, -1)))
+        for start in range(0, len(names), _AT_ONCE):
+            some = list(names[start : start + _AT_ONCE])
+            reads.append((0, "get_partitions_by_names", (name.database, name.table, some)))
+    writes = [call for call in calls.made if not call[1].startswith("get_")]
+    assert [method for _, method, _ in writes] == ["alter_partitions_with_environment_context"], writes
+    return made.replay(Calls(reads)) + made.replay(Calls(writes))
+
+
+def one_of_many(partitions: int, count: int) -> Line:
+    times = Timed()
+    with lab() as made:
+        made.make_table("orders", 20, partitions)
+        made.sync(full=True)
+        made.branch("dev-0")
+        made.sync()
+        for turn in range(count + 1):
+            change(made, turn)
+            with noted(made.built) as calls:
+                ours = timed(made.sync)
+            merged = made.metastore.get_partitions(DESTINATION, [f"day=d{turn:07}"])[0]
+            assert merged.parameters["checked"] == str(turn)
+            least = floor(made, calls)
+            if turn:
+                times.ours.append(ours)
+                times.floor.append(least)
+            print(f"  turn {turn}: {ours:.2f} s, floor {least:.2f} s", flush=True)
+    return times.line(f"merge of 1 changed partition of {partitions:,}", "<= 1.15", calls)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--partitions", type=int, default=10_000)
+    parser.add_argument("--turns", type=int, default=5)
+    chosen = parser.parse_args()
+    print(one_of_many(chosen.partitions, chosen.turns))
+
+
+if __name__ == "__main__":
+    main()
