@@ -30,6 +30,7 @@ from metasync.engine.scope import Scope
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore import connection as connections
 from metasync.metastore.builder import Blueprint
+from metasync.metastore.collector import held_off
 from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescriptor, Table, TableName, TableType
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser
@@ -201,7 +202,7 @@ class Lab:
         steps = list(calls.steps())
         width = max(len(step) for step in steps)
         opened = [pool._open() for _ in range(width)]
-        with ThreadPoolExecutor(width) as workers:
+        with held_off(), ThreadPoolExecutor(width) as workers:
             start = time.perf_counter()
             for step in steps:
                 if len(step) == 1:

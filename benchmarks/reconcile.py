@@ -1,6 +1,6 @@
 """A full reconcile with nothing to do: as many tables on as many refs.
 
-    python benchmarks/reconcile.py [--tables 2000] [--refs 20] [--turns 5]
+python benchmarks/reconcile.py [--tables 2000] [--refs 20] [--turns 5]
 """
 
 from __future__ import annotations

@@ -116,7 +116,9 @@ def test_a_table_that_somebody_changed_is_not_written_over(store: Metastore) -> 
 def test_fields_that_the_old_idl_lacks_are_written_and_read(store: Metastore) -> None:
     """An owner that is a role, and what 3.1 added to a SerDe; the description comes back from 4.0 on."""
     made = table("fields")
-    serde = replace(made.sd.serde_info, description="ours", serializer_class="a.S", deserializer_class="a.D", serde_type=1)
+    serde = replace(
+        made.sd.serde_info, description="ours", serializer_class="a.S", deserializer_class="a.D", serde_type=1
+    )
     made = replace(made, owner="analysts", owner_type=2, sd=replace(made.sd, serde_info=serde))
     store.create_table(made)
     found = store.get_table(made.table_name)

