@@ -232,7 +232,7 @@ def _at(sd: StorageDescriptor, location: str) -> StorageDescriptor:
 
 
 @contextmanager
-def lab(*, extra: str = "", rule: str = "") -> Iterator[Lab]:
+def lab(*, tables: str = "sales.*", branches: str = "dev-*", extra: str = "") -> Iterator[Lab]:
     """A running lab; with METASYNC_TEST_SERVER, on that version of the metastore."""
     with tempfile.TemporaryDirectory(prefix="metasync-bench-") as name:
         folder = Path(name)
@@ -241,7 +241,7 @@ def lab(*, extra: str = "", rule: str = "") -> Iterator[Lab]:
             text = sandbox.configuration(store=f"sqlite:///{folder / 'metasync.db'}").partition("rules:")[0]
             text += (
                 f"{extra}rules:\n  - name: dev\n    repository: {REPOSITORY}\n"
-                f'    branches: ["dev-*"]\n    tables: ["sales.*"]\n{rule}'
+                f'    branches: ["{branches}"]\n    tables: ["{tables}"]\n'
             )
             with parts(parse_settings(text, "metasync.yaml", dict(os.environ))) as built:
                 made = Lab(sandbox, built, folder)

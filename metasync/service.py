@@ -17,6 +17,7 @@ from metasync.engine.controller import Controller
 from metasync.engine.discovery import Discoverer
 from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage
+from metasync.engine.manifests import ManifestReader
 from metasync.engine.merges import MergeBook
 from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
@@ -83,7 +84,8 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
         observe_call=partial(called, "metastore"),
         may_write=stores.leases.check,
     )
-    reader = TableReader(lakefs, metastore, refs, versions, rules, instance, database.store_id)
+    manifests = ManifestReader(metastore, versions, stores.readings, use_log=settings.metastore.notification_log)
+    reader = TableReader(lakefs, metastore, refs, versions, manifests, rules, instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     sources = SourceFinder(lakefs, refs, ledger)
     finder = MergeFinder(lakefs, refs, ledger, stores.history, sources)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from metasync.engine.manifests import ManifestReader
 from metasync.engine.threads import parallel
-from metasync.errors import NotFound, ObservationMoved
+from metasync.errors import ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Table, TableName
@@ -15,20 +16,14 @@ from metasync.model.marks import Marks
 from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
 from metasync.planning.definition import (
     Home,
-    PartitionDefinition,
-    PartitionReader,
     content_hash,
     header_json,
     header_of,
 )
 from metasync.planning.formats import why_skipped
 from metasync.planning.kinds.constraints import at_home
-from metasync.planning.kinds.partitions import partition_key
-from metasync.planning.locations import is_root
-from metasync.planning.manifest import Chunk, Manifest, cut
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, StrandedPartitions, TableView
-from metasync.planning.plan import PartitionChange
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
 from metasync.settings.models import Rule
 from metasync.store.refs import RefRow, RefStore
@@ -61,6 +56,7 @@ class TableReader:
         metastore: Metastore,
         refs: RefStore,
         versions: VersionStore,
+        manifests: ManifestReader,
         rules: RuleSet,
         instance: str,
         store_id: Callable[[], str],
@@ -70,6 +66,7 @@ class TableReader:
         self._metastore = metastore
         self._refs = refs
         self._versions = versions
+        self._manifests = manifests
         self._rules = rules
         self._instance = instance
 
@@ -163,13 +160,17 @@ class TableReader:
             copies = self._copies_partitions(repository.name, row, view.logical, pinned.get(view.logical))
             if same and not partitions:
                 return view, None
+            position: int | None = None
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
-                manifest, moved = self._read_manifest(view, home, ignored, address)
+                manifest, moved, position = self._manifests.read(row.id, view, home, ignored, address)
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
-            return view, self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
+            definition = self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
+            if position is not None:
+                self._manifests.note(row.id, view.logical, definition, position)
+            return view, definition
 
         whole = [view for view in reading.tables if view.kind != "making"]
         for view, definition in parallel(self._metastore.parallel, define, whole):
@@ -213,39 +214,6 @@ class TableReader:
     def _copies_partitions(self, repository: str, row: RefRow, logical: TableName, pin: Pinned | None) -> bool:
         rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
         return rule is None or rule.partitions != "none"
-
-    def _read_manifest(
-        self, view: TableView, home: Home, ignored: tuple[str, ...], known: str | None
-    ) -> tuple[Manifest, tuple[PartitionChange, ...]]:
-        """Reads a table's partitions, a chunk in memory at a time, into the store; gives those that are stranded.
-
-        One that lies at the ref's root is being added by a merge, or somebody's ALTER of the table wrote it back as it
-        was then: it counts as where the books have it, and where they have it nowhere it is not there yet.
-        """
-        chunks: list[Chunk] = []
-        stranded: list[PartitionChange] = []
-
-        def settled() -> Iterator[PartitionDefinition]:
-            read = PartitionReader(view.table, home, ignored)
-            for p in self._metastore.iter_partitions(view.physical, view.table.partition_keys):
-                partition = read(p)
-                if not is_root(partition.location):
-                    yield partition
-                    continue
-                before = self._versions.partial(known, {p.values})
-                was = before.partitions.get(partition_key(p.values)) if before is not None else None
-                if was is not None and not is_root(was.location):
-                    placed = replace(partition, location=was.location)
-                    stranded.append(PartitionChange(p.values, partition, placed))
-                    yield placed
-
-        try:
-            for chunk, content in cut(settled()):
-                self._versions.put_chunk(chunk, content)
-                chunks.append(chunk)
-        except NotFound as error:
-            raise ObservationMoved(f"{view.physical}: the table was dropped while it was read") from error
-        return tuple(chunks), tuple(stranded)
 
 
 def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:

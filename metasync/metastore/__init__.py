@@ -5,6 +5,7 @@ transport      sockets and HTTP, time-outs, TLS, Kerberos, tokens
 connection     the C codec; a pool with fail-over
 catalog        every call in the catalog that the settings name
 conversion     between Thrift structs and `metasync.model.hms`
+notifications  which partitions changed, by HMS's own log
 client         the calls that every metastore from 2.3 to 4.x has; foreign errors stop here
 builder        making a table with its partitions without a directory appearing on lakeFS
 

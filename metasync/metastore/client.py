@@ -6,6 +6,7 @@ Only calls that every version from 2.3 to 4.x has (reference: seen live on 2.3.9
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
@@ -21,6 +22,7 @@ from metasync.metastore.conversion import (
     table_from,
     table_to,
 )
+from metasync.metastore.notifications import NotificationCalls
 from metasync.metastore.statistics import StatisticsCalls
 from metasync.model.hms import (
     Database,
@@ -39,7 +41,7 @@ _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TE
 """Without capability 2, a 3.1 metastore fails a whole bulk read for one insert-only table."""
 
 
-class Metastore(ConstraintCalls, StatisticsCalls):
+class Metastore(ConstraintCalls, StatisticsCalls, NotificationCalls):
     """Reads and writes of one Hive Metastore."""
 
     # Databases
@@ -203,7 +205,10 @@ class Metastore(ConstraintCalls, StatisticsCalls):
         """All partitions sorted by their values, a batch in memory at a time."""
         if not keys:
             return
-        names = sorted(self.get_partition_names(name), key=values_of_name)
+        names: Sequence[str] = self.get_partition_names(name)
+        if any(values_of_name(one) > values_of_name(next_) for one, next_ in pairwise(names)):
+            # Servers sort by name, which is the same but for escaped characters: a copy of a million is spared.
+            names = sorted(names, key=values_of_name)
         starts = range(0, len(names), _READ_AT_ONCE)
         for some in ahead(self.get_partitions(name, names[start : start + _READ_AT_ONCE]) for start in starts):
             yield from sorted(some, key=lambda partition: partition.values)

@@ -90,6 +90,8 @@ class Metastore(Section):
     """The catalog whose databases are meant, where a metastore (3.1 or later) has several."""
     auth: MetastoreAuth = MetastoreAuth()
     """Who metasync is."""
+    notification_log: bool = False
+    """Whether merges read only the partitions that HMS's notification log names; its listener must never be off."""
     tls: MetastoreTLS = MetastoreTLS()
     """Transport security."""
     pool: Annotated[int, Field(ge=1, le=64)] = 4

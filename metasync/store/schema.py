@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -156,6 +157,16 @@ mirrors = Table(
     Index(None, "physical"),
 )
 """The mirrors of a ref's birth, pinned when it was first planned."""
+
+readings = Table(
+    "readings",
+    metadata,
+    Column("ref_id", ForeignKey("refs.id"), primary_key=True),
+    Column("logical", String(400), primary_key=True),
+    Column("definition", String(64), nullable=False),
+    Column("position", BigInteger, nullable=False),
+)
+"""What a table was, with all of its partitions, at a place in the metastore's notification log."""
 
 merges = Table(
     "merges",

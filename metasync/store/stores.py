@@ -16,6 +16,7 @@ from metasync.store.ledger import Ledger
 from metasync.store.notices import Notices
 from metasync.store.overview import Overview
 from metasync.store.pauses import Pauses
+from metasync.store.readings import Readings
 from metasync.store.refs import RefStore
 from metasync.store.told import Told
 from metasync.store.versions import VersionStore
@@ -30,6 +31,7 @@ class Stores:
     queue: EventQueue
     refs: RefStore
     versions: VersionStore
+    readings: Readings
     ledger: Ledger
     decisions: Decisions
     history: History
@@ -50,6 +52,7 @@ def open_stores(settings: Store) -> Iterator[Stores]:
             queue=EventQueue(database),
             refs=RefStore(database),
             versions=VersionStore(database),
+            readings=Readings(database),
             ledger=Ledger(database),
             decisions=Decisions(database),
             history=History(database),

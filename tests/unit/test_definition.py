@@ -102,7 +102,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
      ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
 )  # fmt: skip
 def test_what_is_volatile(key: str, volatile: bool) -> None:
-    assert is_volatile(key, ["etl.*"]) is volatile
+    assert is_volatile(key, ("etl.*",)) is volatile
 
 
 def test_a_table_of_a_header_lies_on_the_ref_that_it_is_made_for() -> None:
@@ -190,7 +190,7 @@ def test_a_partition_inherits_what_is_its_tables() -> None:
         "s3a://lake/{ref}/wh/t/dt=1",
         {"k": "v"},
     )
-    assert "k" not in partition_of(inherits, TABLE, MAIN, ["k"]).parameters
+    assert "k" not in partition_of(inherits, TABLE, MAIN, ("k",)).parameters
     own = replace(inherits, sd=replace(inherits.sd, cols=COLUMNS[:1], input_format="other"))
     other = partition_of(own, TABLE, MAIN)
     assert other.columns == (FieldSchema("id", "int"),) and other.storage is not None and other.storage.cols == ()

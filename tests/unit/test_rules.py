@@ -162,7 +162,7 @@ def test_which_rule_is_meant() -> None:
         and not rules.is_watched(lake, tag)
         and not rules.is_watched(lake, Ref(RefType.BRANCH, "x"))
     )
-    assert rules.ignored_parameters("lake") == ["etl.*"] and rules.ignored_parameters("x") == []
+    assert rules.ignored_parameters("lake") == ("etl.*",) and rules.ignored_parameters("x") == ()
     assert rules.named("all") is second and rules.named("x") is None
     assert takes_table(first, orders) and not takes_table(first, items)
     assert takes_table(rule(tables=["SALES.*", "re:sales[.]x"]), orders)

@@ -1,0 +1,111 @@
+"""From an accepted event to a visible mirror: a branch is made, its webhook is sent to a `metasync serve`.
+
+    python benchmarks/events.py [--turns 5]
+
+The floor: the calls of such a birth, made again by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.lab import REPOSITORY, Lab, Line, drop_all, lab, noted
+from benchmarks.webhook import wait_for
+from metasync.metastore import Metastore
+from metasync.model.hms import TableName
+from metasync.model.marks import MAKING
+from metasync.sandbox.metastore import free_port
+from metasync.sandbox.stack import TOKEN
+
+
+def send(port: int, branch: str, commit: str) -> float:
+    """The webhook of a new branch; gives the time at which it was accepted."""
+    event = {
+        "event_type": "post-create-branch", "event_time": "2026-11-22T17:10:43Z", "action_name": "metasync",
+        "hook_id": "notify", "repository_id": REPOSITORY, "branch_id": branch, "source_ref": "main",
+        "commit_id": commit,
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/hooks/lakefs", json.dumps(event).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 202
+    return time.perf_counter()
+
+
+def until_visible(metastore: Metastore, name: TableName) -> float:
+    while True:
+        found = metastore.get_table(name)
+        if found is not None and found.table_type == "EXTERNAL_TABLE" and MAKING not in found.parameters:
+            return time.perf_counter()
+
+
+def bare(made: Lab, count: int) -> list[float]:
+    """The calls of a birth of a like table, of a rule and an instance of the floor's own."""
+    times = []
+    for turn in range(count + 1):
+        made.branch(f"dev-floor-{turn}")
+        with noted(made.built) as calls:
+            made.sync()
+        mirrors = f"bare__dev_floor_{turn}"
+        drop_all(made.metastore, mirrors)
+        made.metastore.drop_empty_database(mirrors)
+        times.append(made.replay(calls.least()))
+        made.end(f"dev-floor-{turn}")
+    return times[1:]
+
+
+def accepted_to_visible(count: int) -> Line:
+    with lab(tables="bare.*", branches="dev-floor-*", extra="instance: floor\n") as made:
+        made.make_table("orders", 8, 0, "bare")
+        made.make_table("orders", 8, 0, "sales")
+        made.sync(full=True)
+        port = free_port()
+        config = made.folder / "serve.yaml"
+        text = made.sandbox.configuration(
+            store=f"sqlite:///{made.folder / 'serve.db'}", listen=f"127.0.0.1:{port}"
+        ).replace('["dev-*"]', '["dev-*", "!dev-floor-*"]')
+        config.write_text(f"logging: {{level: error}}\nevents: {{poll: {{interval: 1h}}}}\n{text}", encoding="utf-8")
+        with (made.folder / "serve.log").open("wb") as log:
+            command = [sys.executable, "-m", "metasync", "-c", str(config), "serve"]
+            service = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            wait_for(port, "/readyz")
+            head = made.lake.head("main")
+            ours = []
+            for turn in range(count + 1):
+                made.branch(f"dev-{turn}")
+                accepted = send(port, f"dev-{turn}", head)
+                ours.append(until_visible(made.metastore, TableName(f"sales__dev_{turn}", "orders")) - accepted)
+                print(f"  turn {turn}: visible after {ours[-1] * 1000:.0f} ms", flush=True)
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.wait(timeout=60)
+        floor = bare(made, count)
+    mine, least = statistics.median(ours[1:]), statistics.median(floor)
+    return Line(
+        "event accepted -> small mirror visible",
+        f"{mine * 1000:.0f} ms",
+        f"{least * 1000:.0f} ms",
+        f"+{(mine - least) * 1000:.0f} ms",
+        "<= floor + 50 ms",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=5)
+    print(accepted_to_visible(parser.parse_args().turns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Reading the partitions of a table into the store: all of them, or those that the metastore's log names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from metasync.errors import NotFound, ObservationMoved
+from metasync.metastore import Metastore
+from metasync.model.hms import PartitionValues, TableName
+from metasync.planning.definition import Home, PartitionDefinition, PartitionReader
+from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.locations import is_root
+from metasync.planning.manifest import Chunk, Manifest, cut, patch
+from metasync.planning.observed import TableView
+from metasync.planning.partition_names import partition_name
+from metasync.planning.plan import PartitionChange
+from metasync.store.readings import Readings
+from metasync.store.versions import VersionStore
+
+
+class ManifestReader:
+    """Reads manifests, a chunk in memory at a time. With `use_log`, only what changed since the last whole reading."""
+
+    def __init__(self, metastore: Metastore, versions: VersionStore, readings: Readings, *, use_log: bool) -> None:
+        self._metastore = metastore
+        self._versions = versions
+        self._readings = readings
+        self._use_log = use_log
+
+    def read(
+        self, ref_id: int, view: TableView, home: Home, ignored: tuple[str, ...], known: str | None
+    ) -> tuple[Manifest, tuple[PartitionChange, ...], int | None]:
+        """A table's partitions; those that are stranded; the log's position just before, None where it is not used.
+
+        `known` is the definition in force. Raises ObservationMoved where the table is dropped meanwhile.
+        """
+        position = self._metastore.log_position() if self._use_log and view.table.partition_keys else None
+        settling = _Settling(self._versions, PartitionReader(view.table, home, ignored), known)
+        manifest = self._patched(ref_id, view, position, settling) if position is not None else None
+        return manifest or self._whole(view, settling), tuple(settling.stranded), position
+
+    def note(self, ref_id: int, logical: TableName, definition: str, position: int) -> None:
+        """A table was wholly read as this definition, at the log's position just before."""
+        self._readings.note(ref_id, logical, definition, position)
+
+    def _whole(self, view: TableView, settling: _Settling) -> Manifest:
+        chunks: list[Chunk] = []
+
+        def settled() -> Iterator[PartitionDefinition]:
+            for partition in self._metastore.iter_partitions(view.physical, view.table.partition_keys):
+                definition = settling.of(settling.read(partition))
+                if definition is not None:
+                    yield definition
+
+        try:
+            for chunk, content in cut(settled()):
+                self._versions.put_chunk(chunk, content)
+                chunks.append(chunk)
+        except NotFound as error:
+            raise ObservationMoved(f"{view.physical}: the table was dropped while it was read") from error
+        return tuple(chunks)
+
+    def _patched(self, ref_id: int, view: TableView, position: int, settling: _Settling) -> Manifest | None:
+        """The last reading with what the log names read anew; None where the log does not tell."""
+        last = self._readings.last(ref_id, view.logical)
+        if last is None:
+            return None
+        definition, since = last
+        name, keys = view.physical, view.table.partition_keys
+        values = self._metastore.changed_partitions(name, keys, since, position)
+        if values is None:
+            return None
+        names = [partition_name(keys, one) for one in sorted(values)]
+        changes: dict[PartitionValues, PartitionDefinition | None] = dict.fromkeys(values)
+        for partition in self._metastore.get_partitions(name, names) if names else ():
+            changes[partition.values] = settling.of(settling.read(partition))
+        chunks: list[Chunk] = []
+        for chunk, content in patch(self._versions.definition(definition).manifest, changes, self._versions.load_chunk):
+            if content is not None:
+                self._versions.put_chunk(chunk, content)
+            chunks.append(chunk)
+        return tuple(chunks)
+
+
+class _Settling:
+    """Partitions as they count, and those found where a merge had them for a moment only.
+
+    One that lies at the ref's root is being added by a merge, or somebody's ALTER of the table wrote it back as it was
+    then: it counts as where the books have it, and where they have it nowhere it is not there yet.
+    """
+
+    def __init__(self, versions: VersionStore, read: PartitionReader, known: str | None) -> None:
+        self.read = read
+        self.stranded: list[PartitionChange] = []
+        self._versions = versions
+        self._known = known
+
+    def of(self, partition: PartitionDefinition) -> PartitionDefinition | None:
+        if not is_root(partition.location):
+            return partition
+        before = self._versions.partial(self._known, {partition.values})
+        was = before.partitions.get(partition_key(partition.values)) if before is not None else None
+        if was is None or is_root(was.location):
+            return None
+        placed = replace(partition, location=was.location)
+        self.stranded.append(PartitionChange(partition.values, partition, placed))
+        return placed
