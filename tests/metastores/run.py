@@ -23,6 +23,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 SUITE = {
     "test_metastore.py": "the adapter",
     "test_newer_metastore.py": "constraints of every kind, nested types, newer fields, compare and set",
+    "test_notification_log.py": "the notification log",
     "test_connections.py": "TLS, Kerberos, HTTP with tokens, catalogs",
     "test_life.py": "births, merges, ends",
     "test_merge_cases.py": "every case of merging in `tests/merge_cases/` that a server can play",

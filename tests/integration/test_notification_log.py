@@ -1,0 +1,145 @@
+"""Merges that read only what the metastore's notification log names, on a metastore that has one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from metasync.engine.scope import Scope
+from metasync.metastore import Metastore
+from metasync.model.hms import PartitionValues, TableName
+from metasync.model.lakefs import Ref, RefType
+from metasync.planning.definition import Home, PartitionReader
+from metasync.planning.manifest import cut
+from metasync.service import Parts, parts
+from metasync.settings import parse_settings
+from tests.conftest import World
+
+KEYS = "day:string hour:string"
+
+
+@pytest.fixture(autouse=True)
+def _has_a_log(world: World) -> None:
+    if not world.sandbox.metastore.server.version.startswith("3"):
+        pytest.skip("needs a notification log, which the tests' 3.1.3 has (make test-metastores)")
+
+
+@pytest.fixture
+def built(world: World) -> Iterator[Parts]:
+    uri = world.sandbox.metastore.uri
+    text = world.text().replace(f"{{uris: [{uri}]}}", f"{{uris: [{uri}], notification_log: true}}")
+    with parts(parse_settings(text, "metasync.yaml", {})) as made:
+        assert made.settings.metastore.notification_log
+        yield made
+
+
+def sync(built: Parts, world: World) -> None:
+    assert not built.controller.sync(Scope(world.repository)).failures
+
+
+def values(number: int) -> PartitionValues:
+    return (f"d{number:03}", "a/b" if number % 2 else "1")
+
+
+def test_the_log_names_the_partitions_that_changed(world: World) -> None:
+    world.create_table("t", keys=KEYS)
+    store, name = world.tables.metastore, TableName.parse(world.name("t"))
+    keys = world.tables.table(world.name("t")).partition_keys
+
+    def since(position: int | None) -> frozenset[PartitionValues] | None:
+        now = store.log_position()
+        assert position is not None and now is not None
+        return store.changed_partitions(name, keys, position, now)
+
+    start = store.log_position()
+    assert since(start) == frozenset()
+    world.tables.add_partitions(world.name("t"), values(1), values(2), values(3))
+    assert since(start) == {values(1), values(2), values(3)}
+    later = store.log_position()
+    world.create_table("other", keys=KEYS)
+    world.tables.add_partitions(world.name("other"), values(7))
+    assert since(later) == frozenset(), "another table's partitions are none of ours"
+    found = world.tables.partition(world.name("t"), *values(2))
+    store.alter_partitions(name, [replace(found, parameters={**found.parameters, "k": "v"})])
+    world.tables.drop_partitions(world.name("t"), values(3))
+    assert since(later) == {values(2), values(3)}
+    position = store.log_position()
+    world.tables.add_column(world.name("t"), "x", "int")
+    assert since(position) is None, "a change of the table may be one of every partition"
+    assert since(start) is None
+    now = store.log_position()
+    assert now is not None
+    assert store.changed_partitions(name, keys, now + 5, now) is None, "the log was begun anew"
+    assert store.changed_partitions(name, keys, now - 10_000_000, now) is None, "the log was cut off"
+
+
+def test_a_renamed_partition_counts_under_both_names(world: World) -> None:
+    world.create_table("t", keys=KEYS)
+    world.tables.add_partitions(world.name("t"), values(1))
+    store, name = world.tables.metastore, TableName.parse(world.name("t"))
+    keys = world.tables.table(world.name("t")).partition_keys
+    start = store.log_position()
+    with store._pool.connection() as one:
+        struct = one.client.get_partition(name.database, name.table, list(values(1)))
+        struct.values = list(values(5))
+        one.client.rename_partition(name.database, name.table, list(values(1)), struct)
+    now = store.log_position()
+    assert start is not None and now is not None
+    assert store.changed_partitions(name, keys, start, now) == {values(1), values(5)}
+
+
+def test_merges_read_what_the_log_names_and_know_as_much(
+    world: World, built: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random DDL on both sides, merge after merge: the books are what a full reading would make of them."""
+    world.create_table("t", keys=KEYS)
+    world.tables.add_partitions(world.name("t"), *map(values, range(300)))
+    sync(built, world)
+    world.branch("dev-1")
+    sync(built, world)
+    read: list[int] = []
+    real = Metastore.get_partitions
+
+    def counted(self: Metastore, name: TableName, names: list[str]) -> object:
+        if self is built.metastore:
+            read.append(len(names))
+        return real(self, name, names)
+
+    monkeypatch.setattr(Metastore, "get_partitions", counted)
+    dice, fresh = random.Random(1), 1000
+    for turn in range(5):
+        for ref, own in (("dev-1", "dev-1"), ("main", None)):
+            table = world.name("t", own)
+            fresh += 1
+            world.tables.add_partitions(table, values(fresh))
+            changed = world.tables.partition(table, *values(dice.randrange(100) + 100 * (ref == "main")))
+            altered = replace(changed, parameters={**changed.parameters, "turn": str(turn)})
+            world.tables.metastore.alter_partitions(TableName.parse(table), [altered])
+        world.lake.write("dev-1", f"wh/t/more-{turn}")
+        world.lake.merge("dev-1")
+        read.clear()
+        sync(built, world)
+        if turn:
+            assert sum(read) <= 20, f"merge {turn} read {read} partitions"
+        for ref, physical in (("main", world.name("t")), ("dev-1", world.name("t", "dev-1"))):
+            assert in_the_books(world, built, ref) == in_full(world, ref, physical)
+
+
+def in_the_books(world: World, built: Parts, ref: str) -> list[str]:
+    repository = built.lakefs.get_repository(world.repository)
+    assert repository is not None
+    row = built.refs.newest(built.refs.repository_id(repository), Ref(RefType.BRANCH, ref))
+    assert row is not None
+    version = built.versions.in_force(row)[TableName.parse(world.name("t"))]
+    assert version.definition is not None
+    return [chunk.hash for chunk in built.versions.definition(version.definition).manifest]
+
+
+def in_full(world: World, ref: str, physical: str) -> list[str]:
+    table = world.tables.table(physical)
+    reader = PartitionReader(table, Home(world.repository, ref))
+    found = world.tables.metastore.iter_partitions(table.table_name, table.partition_keys)
+    return [chunk.hash for chunk, _ in cut(map(reader, found))]
