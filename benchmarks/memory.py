@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import metasync.service as service
 from benchmarks.lab import Lab, Line, lab
+from metasync import service
 from metasync.metastore import Metastore
 from metasync.model.hms import FieldSchema, Partition, PartitionValues, TableName
 
@@ -122,7 +122,13 @@ def peaks(counts: Sequence[int], real: int) -> list[Line]:
         peak, took = done.stdout.split()[-2:]
         kind = "on a real metastore" if on_real else "generated"
         lines.append(
-            Line(f"peak memory, {count:,} partitions born and merged, {kind}", f"{peak} MB", "-", f"{took} s", "<= 300 MB")
+            Line(
+                f"peak memory, {count:,} partitions born and merged, {kind}",
+                f"{peak} MB",
+                "-",
+                f"{took} s",
+                "<= 300 MB",
+            )
         )
         print(f"  {lines[-1]}", flush=True)
     return lines

@@ -29,9 +29,9 @@ _BEGUN_AT_ONCE = 500
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed`, `column_check`, `pull_requests` and `generations` are what was asked once and holds for the look. `begun`
-    are the refs whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are the branches
-    whose logs are not read to their ends.
+    `changed`, `column_check`, `pull_requests`, `generations` and `databases` are what was asked once and holds for the
+    look. `begun` are the refs whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are
+    the branches whose logs are not read to their ends.
     """
 
     repository: Repository
@@ -49,6 +49,7 @@ class Sight:
     begun: set[int] = field(default_factory=set)
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
+    databases: tuple[str, ...] | None = None
 
     def has_ended(self, row: RefRow) -> bool:
         """Whether this life of the ref is over, for certain."""
@@ -118,7 +119,9 @@ class Lineage:
         if row.id in sight.readings and (not partitions or row.id in sight.partitions_read):
             return sight.readings[row.id]
         head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
-        reading, at = self._reader.read(sight.repository, row, head, partitions=partitions)
+        if sight.databases is None:
+            sight.databases = self._reader.databases()
+        reading, at = self._reader.read(sight.repository, row, head, sight.databases, partitions=partitions)
         if not row.replaced and row.ref in sight.current:
             sight.current[row.ref] = at
         sight.readings[row.id] = reading

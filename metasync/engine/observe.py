@@ -110,7 +110,7 @@ class Observer:
             store_id=self._database.store_id(),
             refs=tuple(views),
             merges=tuple(merges),
-            occupied=self._occupied(repository, views),
+            occupied=self._occupied(sight, views),
             claims=self._refs.claims(),
             canonical=frozenset(canonical),
             notices=(*sight.notices, *self._orphans(sight)),
@@ -300,8 +300,9 @@ class Observer:
             if self._rules.of_table(sight.repository.name, row.ref, logical) is not None
         ]
 
-    def _occupied(self, repository: Repository, views: Iterable[RefView]) -> dict[TableName, Occupant]:
+    def _occupied(self, sight: Sight, views: Iterable[RefView]) -> dict[TableName, Occupant]:
         """What stands at the names that new mirrors would take."""
+        repository, there = sight.repository, sight.databases
         names: set[TableName] = set()
         for view in views:
             names |= {pin.physical for pin in view.pinned if not pin.made}
@@ -313,7 +314,8 @@ class Observer:
         by_database: dict[str, list[str]] = {}
         for name in sorted(names):
             by_database.setdefault(name.database, []).append(name.table)
-        found = (t for database, some in by_database.items() for t in self._metastore.get_tables(database, some))
+        asked = ((database, some) for database, some in by_database.items() if there is None or database in there)
+        found = (t for database, some in asked for t in self._metastore.get_tables(database, some))
         return {t.table_name: Occupant(t, Marks.from_parameters(t.parameters, str(t.table_name))) for t in found}
 
     def _orphans(self, sight: Sight) -> list[Notice]:

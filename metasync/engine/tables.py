@@ -70,17 +70,23 @@ class TableReader:
         self._rules = rules
         self._instance = instance
 
-    def read(self, repository: Repository, row: RefRow, head: str, *, partitions: bool) -> tuple[Reading, str]:
-        """The tables of a ref, and the head at which they were read.
+    def databases(self) -> tuple[str, ...]:
+        """The metastore's databases, to be asked for once in a look at a repository."""
+        return self._metastore.get_all_databases()
+
+    def read(
+        self, repository: Repository, row: RefRow, head: str, databases: Sequence[str], *, partitions: bool
+    ) -> tuple[Reading, str]:
+        """The tables of a ref in those of the databases that may hold them, and the head at which they were read.
 
         With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
         was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving. What a
         ref was that has been looked at for the last time is in the books already.
         """
         if row.looked_last:
-            return self._look(repository, row), head
+            return self._look(repository, row, databases), head
         for _ in range(_READINGS):
-            reading = self._look(repository, row)
+            reading = self._look(repository, row, databases)
             stranded = self._note(repository, row, head, reading, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
@@ -98,15 +104,15 @@ class TableReader:
             return known
         return self._lakefs.generation(repository, head)
 
-    def _look(self, repository: Repository, row: RefRow) -> Reading:
+    def _look(self, repository: Repository, row: RefRow, databases: Sequence[str]) -> Reading:
         canonical = self._rules.canonical_branches(repository)
         if row.ref.type is RefType.BRANCH and row.ref.name in canonical:
-            return self._canonical(repository, row, canonical[row.ref.name])
+            return self._canonical(repository, row, canonical[row.ref.name], databases)
         pinned = {pin.physical: pin.logical for pin in self._refs.pinned(row.id)}
         asker = Asker(self._instance, repository.name, row.ref, row.incarnation, pinned)
         if not pinned and not self._rules.of_ref(repository.name, row.ref):
             return Reading((), {}, ())
-        names = [d for d in self._metastore.get_all_databases() if may_hold_tables(d, asker, self._rules)]
+        names = [d for d in databases if may_hold_tables(d, asker, self._rules)]
         found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names})
         views = [as_of_ref(table, asker, self._rules) for table in found]
         reading = _reading([view for view in views if view is not None], names)
@@ -116,9 +122,9 @@ class TableReader:
             reading, marks=tuple(m for m in marks if m is not None and (m.instance, m.repository, m.ref) == ours)
         )
 
-    def _canonical(self, repository: Repository, row: RefRow, own: Sequence[Rule]) -> Reading:
+    def _canonical(self, repository: Repository, row: RefRow, own: Sequence[Rule], databases: Sequence[str]) -> Reading:
         wanted: dict[str, list[str]] = {}
-        for database in self._metastore.get_all_databases():
+        for database in databases:
             takers = [rule for rule in own if may_take_database(rule, database)]
             if takers:
                 names = self._metastore.get_all_tables(database)

@@ -65,7 +65,7 @@ class Undoer:
             return self._controller.execute(Observed(repository, "", ""), plan, told)
 
     def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
-        row = self._decisions.plan(int(name)) if name.isdigit() and len(name) < 8 else None
+        row = self._decisions.plan(int(name)) if name.isdecimal() and len(name) < 8 else None
         if row is not None:
             if row.state != "applied" or not row.plan.merges:
                 raise UsageError(f"plan {name} is {row.state}; only an applied plan of a merge can be undone")

@@ -25,7 +25,7 @@ def is_schema(key: str) -> bool:
 def joined(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters with the schema whole, its JSON in compact form. What does not parse is left as it is."""
     text = parameters.get(SCHEMA)
-    if text is None and (count := parameters.get(_NUM_PARTS, "")).isdigit():
+    if text is None and (count := parameters.get(_NUM_PARTS, "")).isdecimal():
         pieces = [parameters.get(f"{_PART}{index}") for index in range(int(count))]
         text = None if None in pieces else "".join(piece or "" for piece in pieces)
     schema = parse(text)

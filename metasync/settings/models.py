@@ -182,7 +182,7 @@ class Server(Section):
     @classmethod
     def _host_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal():
             raise ValueError("needs host:port, for example 127.0.0.1:8765")
         return value
 

@@ -18,7 +18,7 @@ async def read_body(request: Request) -> bytes:
     """The body, never more than LARGEST_BODY of it in memory. Raises BadEvent."""
     declared = request.headers.get("content-length", "0")
     too_large = BadEvent(f"the body is larger than {LARGEST_BODY} bytes", 413)
-    if declared.isdigit() and int(declared) > LARGEST_BODY:
+    if declared.isdecimal() and int(declared) > LARGEST_BODY:
         raise too_large
     body = b""
     async for piece in request.stream():

@@ -43,7 +43,7 @@ class Sessions:
         cookie = request.cookies.get(COOKIE, "")
         body, _, signature = cookie.rpartition(".")
         until = body.partition(".")[0]
-        if not hmac.compare_digest(signature.encode(), self._sign("session", body).encode()) or not until.isdigit():
+        if not hmac.compare_digest(signature.encode(), self._sign("session", body).encode()) or not until.isdecimal():
             return None
         return cookie if int(until) > time.time() else None
 

@@ -10,7 +10,7 @@ import pytest
 from metasync.engine.scope import Scope
 from metasync.errors import ChangedMeanwhile, Incompatible, MetastoreUnavailable, UsageError
 from metasync.metastore.client import Metastore
-from metasync.model.hms import TableName
+from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.service import parts
 from metasync.store.refs import RefStore
@@ -250,7 +250,7 @@ def test_a_merge_in_the_middle_of_a_birth_is_in_what_is_made(world: World, monke
     assert not again.outcomes and not again.plans[0].pending
 
 
-@pytest.mark.parametrize("call", ["alter_table", "alter_partitions"])
+@pytest.mark.parametrize("call", ["finish_table", "alter_partitions"])
 def test_what_is_half_built_goes_with_its_ref(world: World, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     world.create_table("t", "id:bigint", "dt:string")
     world.tables.add_partitions(world.name("t"), ("1",))
@@ -413,17 +413,17 @@ def test_a_source_that_changes_during_a_birth_does_not_change_the_mirror(
     world.create_table("t", "id:bigint", "dt:string")
     world.tables.add_partitions(world.name("t"), ("1",), ("2",))
     world.branch("dev-1")
-    real = Metastore.alter_table
+    real = Metastore.finish_table
     touched: list[str] = []
 
-    def alter(self: Metastore, table: object, **options: bool) -> None:
-        real(self, table, **options)  # type: ignore[arg-type]
+    def finish(self: Metastore, table: Table) -> None:
+        real(self, table)
         if not touched:
             touched.append("once")
             world.tables.add_partitions(world.name("t"), ("3",))
             world.tables.drop_partitions(world.name("t"), ("1",))
 
-    monkeypatch.setattr(Metastore, "alter_table", alter)
+    monkeypatch.setattr(Metastore, "finish_table", finish)
     assert not world.sync().failures
     monkeypatch.undo()
     mirror = world.name("t", "dev-1")
