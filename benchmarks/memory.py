@@ -87,7 +87,7 @@ def born_and_merged(made: Lab) -> None:
 
 def one(count: int, real: bool) -> None:
     """In a process of its own: prints the peak, in megabytes, and the seconds."""
-    global COUNT
+    global COUNT  # noqa: PLW0603 - of this process
     start = time.perf_counter()
     if real:
         with lab() as made:

@@ -18,7 +18,7 @@ from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
 from metasync.service import parts
 from metasync.settings import Settings, parse_settings
-from tests.metastores.servers import chosen
+from tests.metastores.servers import running, wanted
 
 _numbers = itertools.count(1)
 REPOSITORIES = tuple(f"lake{number}-{time.time_ns() % 10**9}" for number in range(1, 161))
@@ -26,9 +26,9 @@ REPOSITORIES = tuple(f"lake{number}-{time.time_ns() % 10**9}" for number in rang
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    running = Sandbox(tmp_path_factory.mktemp("sandbox"), REPOSITORIES, create=False, server=chosen())
-    with running:
-        yield running
+    folder = tmp_path_factory.mktemp("sandbox")
+    with running(wanted()) as server, Sandbox(folder, REPOSITORIES, create=False, server=server) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from metasync.sandbox.metastore import SandboxMetastore, packaged_server
+from metasync.sandbox.metastore import SandboxMetastore
 from tests.metastores.probes import QUESTIONS, answers
-from tests.metastores.servers import PACKAGED, VARIABLE, VERSIONS, Missing, server
+from tests.metastores.servers import PACKAGED, VARIABLE, VERSIONS, Missing, running
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -102,8 +102,7 @@ def run(version: str) -> Outcome:
 
 
 def _asked(version: str) -> dict[str, str]:
-    one = packaged_server() if version == PACKAGED else server(version)
-    with tempfile.TemporaryDirectory(prefix="metasync-probe-") as folder:
+    with running(version) as one, tempfile.TemporaryDirectory(prefix="metasync-probe-") as folder:
         metastore = SandboxMetastore(Path(folder), ["lake"], server=one)
         metastore.start()
         try:
@@ -121,7 +120,8 @@ def page(outcomes: dict[str, Outcome]) -> str:
         "# Metastores",
         "",
         "Written by `make test-metastores`, which runs one behaviour suite on a real server of each version",
-        f"(embedded Derby; {PACKAGED} from PyPI, the others from Maven Central) and asks each what tells it apart.",
+        f"({PACKAGED} from PyPI, the others from Maven Central; on embedded Derby, but for one) and asks each what tells",
+        "it apart.",
         "",
         "## The suite: tests passed",
         "",

@@ -8,14 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from metasync.sandbox.metastore import Server
+from metasync.sandbox.metastore import Server, packaged_server
+from tests.metastores.postgresql import on_postgresql
 
 HERE = Path(__file__).parent
 JARS = HERE.parents[1] / ".metastores"
 PACKAGED = "2.3.9"
-VERSIONS = (PACKAGED, *sorted(path.name for path in HERE.iterdir() if (path / "pom.xml").exists()))
+POSTGRESQL = "4.0.1/PostgreSQL"
+VERSIONS = (PACKAGED, *sorted(path.name for path in HERE.iterdir() if (path / "pom.xml").exists()), POSTGRESQL)
 VARIABLE = "METASYNC_TEST_SERVER"
 """Names the version that the tests run on; without it, the one that PyPI ships."""
 
@@ -38,10 +43,27 @@ class Missing(Exception):
     """What a version needs and this machine lacks."""
 
 
+@contextmanager
+def running(version: str) -> Iterator[Server]:
+    """What a version needs to be started, its database running meanwhile where it is not its own. Raises Missing."""
+    number, _, database = version.partition("/")
+    if not database:
+        yield packaged_server() if version == PACKAGED else server(number)
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="metasync-postgresql-"))
+        yield stack.enter_context(on_postgresql(server(number), Path(folder)))
+
+
 def chosen() -> Server | None:
-    """The server that the tests are to run on; None for the packaged one."""
-    version = os.environ.get(VARIABLE, PACKAGED)
+    """The server that the tests are to run on; None for the packaged one. Of a database of its own nothing is said."""
+    version = wanted().partition("/")[0]
     return None if version == PACKAGED else server(version)
+
+
+def wanted() -> str:
+    """The version that the tests are to run on."""
+    return os.environ.get(VARIABLE, PACKAGED)
 
 
 def server(version: str) -> Server:
