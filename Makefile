@@ -35,7 +35,8 @@ unit: $(STAMP) ## Only the pure tests, in seconds
 soak: $(STAMP) ## People and accidents on two services for SECONDS (600), by a SEED (1); then every invariant is checked
 	$(BIN)/python -m tests.soak.run --seconds $(SECONDS) --seed $(SEED)
 
-bench: $(STAMP) ## Webhooks a second, beside a bare endpoint of the same run
+bench: $(STAMP) ## Every line of docs/performance.md's table, each beside a floor of the same run (25 minutes)
+	$(BIN)/python -m benchmarks.run
 	$(BIN)/python benchmarks/webhook.py
 
 mutation: $(STAMP) ## Change planning/ word by word and see which changes the pure tests notice (20 to 30 minutes)

@@ -32,6 +32,7 @@ from metasync.metastore import connection as connections
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.collector import held_off
 from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescriptor, Table, TableName, TableType
+from metasync.sandbox.metastore import Server
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser
 from metasync.service import Parts, parts
@@ -232,13 +233,23 @@ def _at(sd: StorageDescriptor, location: str) -> StorageDescriptor:
 
 
 @contextmanager
-def lab(*, tables: str = "sales.*", branches: str = "dev-*", extra: str = "") -> Iterator[Lab]:
+def lab(
+    *,
+    tables: str = "sales.*",
+    branches: str = "dev-*",
+    extra: str = "",
+    server: Server | None = None,
+    notification_log: bool = False,
+) -> Iterator[Lab]:
     """A running lab; with METASYNC_TEST_SERVER, on that version of the metastore."""
     with tempfile.TemporaryDirectory(prefix="metasync-bench-") as name:
         folder = Path(name)
-        with Sandbox(folder / "sandbox", [REPOSITORY], server=chosen()) as sandbox:
+        with Sandbox(folder / "sandbox", [REPOSITORY], server=server or chosen()) as sandbox:
             (sandbox.metastore.lake / REPOSITORY / "main").mkdir(parents=True, exist_ok=True)
             text = sandbox.configuration(store=f"sqlite:///{folder / 'metasync.db'}").partition("rules:")[0]
+            if notification_log:
+                uri = sandbox.metastore.uri
+                text = text.replace(f"{{uris: [{uri}]}}", f"{{uris: [{uri}], notification_log: true}}")
             text += (
                 f"{extra}rules:\n  - name: dev\n    repository: {REPOSITORY}\n"
                 f'    branches: ["{branches}"]\n    tables: ["{tables}"]\n'
