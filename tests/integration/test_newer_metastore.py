@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from metasync.errors import ChangedMeanwhile, Incompatible
+from metasync.errors import ChangedMeanwhile, Incompatible, MetastoreUnavailable
 from metasync.metastore import ConnectionPool, Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.model.hms import (
@@ -17,6 +17,7 @@ from metasync.model.hms import (
     DefaultConstraint,
     FieldSchema,
     NotNullConstraint,
+    Partition,
     PrimaryKeyColumn,
     SerDeInfo,
     StorageDescriptor,
@@ -25,11 +26,12 @@ from metasync.model.hms import (
     TableType,
     UniqueColumn,
 )
+from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import at_home
 from metasync.planning.types import metastore_accepts
 from metasync.sandbox.stack import Sandbox
 from metasync.settings.models import Metastore as MetastoreSettings
-from tests.conftest import REPOSITORIES
+from tests.conftest import REPOSITORIES, World
 
 WHERE = f"s3a://{REPOSITORIES[0]}/main/newer"
 
@@ -129,3 +131,54 @@ def test_fields_that_the_old_idl_lacks_are_written_and_read(store: Metastore) ->
     again = store.get_table(made.table_name)
     assert again is not None and again.owner_type == 2 and again.sd.serde_info == kept
     assert [one.owner_type for one in store.get_tables("newer", ["fields"])] == [2]
+
+
+def test_an_unchecked_error_costs_the_connection_and_nothing_else(store: Metastore) -> None:
+    """3.1 closes the connection on it, 4.x answers or even accepts (seen live): either way the next call works."""
+    made = table("root")
+    store.create_table(made)
+    answered = True
+    try:
+        store.alter_table(replace(made, sd=replace(made.sd, location=f"s3a://{REPOSITORIES[0]}")))
+    except MetastoreUnavailable:
+        answered = False
+    assert answered is store.ping().startswith("4")
+    assert store.get_table(made.table_name) is not None
+
+
+def test_a_half_built_table_of_many_partitions_can_be_removed(store: Metastore) -> None:
+    """4.x on Derby cannot drop 2,000 partitions without locations at once."""
+    made = replace(table("half"), partition_keys=(FieldSchema("p", "string"),))
+    view = replace(
+        made, sd=replace(made.sd, location=None), table_type=TableType.VIEW, parameters={MAKING: "test"},
+        view_original_text="x", view_expanded_text="x",
+    )  # fmt: skip
+    store.create_table(view)
+    bare = replace(made.sd, location=None)
+    store.add_partitions(made.table_name, [Partition((f"{n:05}",), bare) for n in range(2000)])
+    found = store.get_table(made.table_name)
+    assert found is not None
+    TableBuilder(store).remove(made.table_name, found)
+    assert store.get_table(made.table_name) is None
+
+
+def test_a_translated_table_is_mirrored_without_the_right_to_purge(world: World) -> None:
+    """4.x makes a managed table EXTERNAL with purge; whoever drops such a mirror with its data would delete data."""
+    if not world.sandbox.metastore.server.version.startswith("4"):
+        pytest.skip("only 4.x translates")
+    world.create_table("t")
+    original = world.tables.table(world.name("t"))
+    assert original.parameters["TRANSLATED_TO_EXTERNAL"] == original.parameters["external.table.purge"] == "TRUE"
+    world.branch("dev-1")
+    assert not world.sync().failures
+    mirror = world.tables.table(world.name("t", "dev-1"))
+    assert mirror.table_type == TableType.EXTERNAL and mirror.parameters["external.table.purge"] == "FALSE"
+    assert "TRANSLATED_TO_EXTERNAL" not in mirror.parameters
+
+
+def test_partition_keys_change_only_where_it_is_asked_for(store: Metastore) -> None:
+    """4.x takes it with `allow_partition_key_change`, which we never send: to us a changed key is a conflict."""
+    made = replace(table("keys"), partition_keys=(FieldSchema("p", "string"),))
+    store.create_table(made)
+    with pytest.raises(Incompatible):
+        store.alter_table(replace(made, partition_keys=(FieldSchema("q", "string"),)))

@@ -120,7 +120,8 @@ def page(outcomes: dict[str, Outcome]) -> str:
         "# Metastores",
         "",
         "Written by `make test-metastores`, which runs one behaviour suite on a real server of each version",
-        f"({PACKAGED} from PyPI, the others from Maven Central; on embedded Derby, but for one) and asks each what tells",
+        f"({PACKAGED} from PyPI, the others from Maven Central; on embedded Derby, but for one) "
+        "and asks each what tells",
         "it apart.",
         "",
         "## The suite: tests passed",
