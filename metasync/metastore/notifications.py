@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _partitions_of(entry: Any, name: TableName, keys: Sequence[FieldSchema]) -> 
     message = _message(entry)
     if entry.eventType not in _PARTITIONS:
         # A table of another name may have been renamed to ours, or our database dropped.
-        return None if about or f'"{name.table}"' in message or _is_database(entry, name) else set()
+        return None if about or _names(message, name.table) or _is_database(entry, name) else set()
     said = json.loads(message)
     named = said.get("partitions") or ([said["keyValues"]] if said.get("keyValues") else [])
     values = {tuple(str(one[key.name]) for key in keys) for one in named}
@@ -98,6 +99,11 @@ def _partitions_of(entry: Any, name: TableName, keys: Sequence[FieldSchema]) -> 
             # A renamed partition has other values afterwards; field 1 of the struct holds them: ["str", 1, "2024"].
             values.add(tuple(json.loads(said[key])["1"]["lst"][2:]))
     return values or None
+
+
+def _names(message: str, table: str) -> bool:
+    """Whether a message holds a table's name, also within JSON that stands as a string in JSON."""
+    return re.search(rf'"{re.escape(table)}\\*"', message) is not None
 
 
 def _is_database(entry: Any, name: TableName) -> bool:

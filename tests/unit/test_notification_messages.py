@@ -40,7 +40,7 @@ CASES: list[tuple[str, Any, set[tuple[str, str]] | None]] = [
     ("statistics", entry("UPDATE_PART_COL_STAT", "no JSON"), set()),
     ("rows", entry("INSERT", "no JSON"), set()),
     ("the table", entry("ALTER_TABLE", {}), None),
-    ("another one, renamed to ours", entry("ALTER_TABLE", {"tableObjAfterJson": '{"tableName": "orders"}', "x": ["orders"]}, table="others"), None),
+    ("another one, renamed to ours", entry("ALTER_TABLE", {"tableObjAfterJson": '{"1":{"str":"orders"}}'}, table="others"), None),
     ("another one", entry("ALTER_TABLE", {"x": ["others"]}, table="others"), set()),
     ("our database", entry("DROP_DATABASE", {}, table=None), None),
     ("a kind that nobody knows, of ours", entry("ALTER_PARTITIONS", {}), None),
