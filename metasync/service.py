@@ -84,7 +84,13 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
         observe_call=partial(called, "metastore"),
         may_write=stores.leases.check,
     )
-    manifests = ManifestReader(metastore, versions, stores.readings, use_log=settings.metastore.notification_log)
+    manifests = ManifestReader(
+        metastore,
+        versions,
+        stores.readings,
+        use_log=settings.metastore.notification_log,
+        servers=settings.metastore.uris,
+    )
     reader = TableReader(lakefs, metastore, refs, versions, manifests, rules, instance, database.store_id)
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     sources = SourceFinder(lakefs, refs, ledger)

@@ -369,7 +369,7 @@ class _LiveTables:
                 self._read |= {table.table_name: table for table in found}
                 for one in some:
                     del self._unread[one]
-            return self._read.pop(name, None)
+            return self._read.get(name)
 
 
 def relative_table(table: Table, home: Home) -> Table:

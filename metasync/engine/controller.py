@@ -184,7 +184,7 @@ class Controller:
             try:
                 outcomes = self._applier.apply(observed.repository, plan, done, stop)
             finally:
-                self._recorder.written()
+                self._recorder.written(plan.repository)
         self._note_discovered(plan, outcomes)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:

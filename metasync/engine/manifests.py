@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from metasync.errors import NotFound, ObservationMoved
 from metasync.metastore import Metastore
-from metasync.model.hms import PartitionValues, TableName
-from metasync.planning.definition import Home, PartitionDefinition, PartitionReader
+from metasync.metastore.notifications import LogPosition
+from metasync.model.hms import PartitionValues
+from metasync.planning.definition import (
+    IMPOSED,
+    VOLATILE,
+    Home,
+    PartitionDefinition,
+    PartitionReader,
+    content_hash,
+)
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import is_root
 from metasync.planning.manifest import Chunk, Manifest, cut, patch
 from metasync.planning.observed import TableView
 from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import PartitionChange
-from metasync.store.readings import Readings
+from metasync.store.readings import Readings, WholeReading
 from metasync.store.versions import VersionStore
+
+_SHAPE = 1
+"""Counted up when what a partition is read as changes: readings of before are none then."""
 
 
 class ManifestReader:
-    """Reads manifests, a chunk in memory at a time. With `use_log`, only what changed since the last whole reading."""
+    """Reads manifests, a chunk in memory at a time. With `use_log`, only what changed since the last whole reading.
 
-    def __init__(self, metastore: Metastore, versions: VersionStore, readings: Readings, *, use_log: bool) -> None:
+    `servers` are the metastore's addresses: another one's log says nothing about what was read from this.
+    """
+
+    def __init__(
+        self,
+        metastore: Metastore,
+        versions: VersionStore,
+        readings: Readings,
+        *,
+        use_log: bool,
+        servers: Sequence[str] = (),
+    ) -> None:
         self._metastore = metastore
         self._versions = versions
         self._readings = readings
         self._use_log = use_log
+        self._servers = list(servers)
+
+    def position(self) -> LogPosition | None:
+        """The log's newest entry, to be asked for before a table's header is read; None where the log is not used."""
+        return self._metastore.log_position() if self._use_log else None
 
     def read(
-        self, ref_id: int, view: TableView, home: Home, ignored: tuple[str, ...], known: str | None
-    ) -> tuple[Manifest, tuple[PartitionChange, ...], int | None]:
-        """A table's partitions; those that are stranded; the log's position just before, None where it is not used.
+        self,
+        ref_id: int,
+        view: TableView,
+        home: Home,
+        ignored: tuple[str, ...],
+        known: str | None,
+        position: LogPosition | None,
+    ) -> tuple[Manifest, tuple[PartitionChange, ...]]:
+        """A table's partitions, and those that are stranded. `known` is the definition in force.
 
-        `known` is the definition in force. Raises ObservationMoved where the table is dropped meanwhile.
+        Raises ObservationMoved where the table is dropped meanwhile.
         """
-        position = self._metastore.log_position() if self._use_log and view.table.partition_keys else None
         settling = _Settling(self._versions, PartitionReader(view.table, home, ignored), known)
-        manifest = self._patched(ref_id, view, position, settling) if position is not None else None
-        return manifest or self._whole(view, settling), tuple(settling.stranded), position
+        manifest = self._patched(ref_id, view, ignored, position, settling) if position is not None else None
+        return manifest or self._whole(view, settling), tuple(settling.stranded)
 
-    def note(self, ref_id: int, logical: TableName, definition: str, position: int) -> None:
-        """A table was wholly read as this definition, at the log's position just before."""
-        self._readings.note(ref_id, logical, definition, position)
+    def note(
+        self, ref_id: int, view: TableView, ignored: tuple[str, ...], definition: str, position: LogPosition
+    ) -> None:
+        """The table, and all of its partitions, was as this definition says when the log was there at the least."""
+        seen = WholeReading(definition, position.number, position.at, self._fingerprint(view, ignored))
+        self._readings.note(ref_id, view.logical, seen)
+
+    def _fingerprint(self, view: TableView, ignored: tuple[str, ...]) -> str:
+        """What a reading depends on beside the metastore's content."""
+        return content_hash([_SHAPE, str(view.physical), list(ignored), list(VOLATILE), list(IMPOSED), self._servers])
 
     def _whole(self, view: TableView, settling: _Settling) -> Manifest:
         chunks: list[Chunk] = []
@@ -61,22 +100,34 @@ class ManifestReader:
             raise ObservationMoved(f"{view.physical}: the table was dropped while it was read") from error
         return tuple(chunks)
 
-    def _patched(self, ref_id: int, view: TableView, position: int, settling: _Settling) -> Manifest | None:
+    def _patched(
+        self,
+        ref_id: int,
+        view: TableView,
+        ignored: tuple[str, ...],
+        position: LogPosition,
+        settling: _Settling,
+    ) -> Manifest | None:
         """The last reading with what the log names read anew; None where the log does not tell."""
         last = self._readings.last(ref_id, view.logical)
-        if last is None:
+        if last is None or last.fingerprint != self._fingerprint(view, ignored):
             return None
-        definition, since = last
         name, keys = view.physical, view.table.partition_keys
-        values = self._metastore.changed_partitions(name, keys, since, position)
+        since = LogPosition(last.position, last.logged_at)
+        values = self._metastore.changed_partitions(name, keys, since, position) if keys else None
         if values is None:
             return None
         names = [partition_name(keys, one) for one in sorted(values)]
         changes: dict[PartitionValues, PartitionDefinition | None] = dict.fromkeys(values)
-        for partition in self._metastore.get_partitions(name, names) if names else ():
-            changes[partition.values] = settling.of(settling.read(partition))
+        try:
+            for partition in self._metastore.get_partitions(name, names) if names else ():
+                changes[partition.values] = settling.of(settling.read(partition))
+        except NotFound:
+            return None
         chunks: list[Chunk] = []
-        for chunk, content in patch(self._versions.definition(definition).manifest, changes, self._versions.load_chunk):
+        for chunk, content in patch(
+            self._versions.definition(last.definition).manifest, changes, self._versions.load_chunk
+        ):
             if content is not None:
                 self._versions.put_chunk(chunk, content)
             chunks.append(chunk)

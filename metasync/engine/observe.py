@@ -27,6 +27,8 @@ from metasync.store.ledger import MergeRow
 from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
 
+_READ_AT_ONCE = 4
+"""Refs that are read side by side; the tables of each take turns at all of the connections."""
 _BORN_AT_ONCE = 50
 """Refs that get their mirrors in one pass; a plan of all, after weeks of silence, could be too large to hold."""
 
@@ -175,7 +177,8 @@ class Observer:
             elif row.ref in sight.current and (scope.full or row.is_unborn or sight.current[row.ref] != row.head):
                 moved.append(row)
         # No ref's tables are a question to another's: what a ref inherits is fixed by its watermark.
-        parallel(self._metastore.parallel, lambda row: self._lineage.read(sight, row, partitions=False), moved)
+        width = min(_READ_AT_ONCE, self._metastore.parallel)
+        parallel(width, lambda row: self._lineage.read(sight, row, partitions=False), moved)
 
     def _is_canonical(self, sight: Sight, row: RefRow) -> bool:
         return row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(sight.repository)

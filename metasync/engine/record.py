@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from metasync.errors import MetasyncError
 from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.planning.definition import PartitionDefinition
@@ -27,6 +28,7 @@ from metasync.planning.plan import (
     subject_of,
 )
 from metasync.planning.words import describe
+from metasync.store.database import Database
 from metasync.store.decisions import keep_plan, replace_conflicts
 from metasync.store.history import note, note_all
 from metasync.store.ledger import close_table
@@ -34,42 +36,50 @@ from metasync.store.refs import mark_made, note_head, pin_again, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
 
-_MIRRORS_AT_ONCE = 50
+_MIRRORS_AT_ONCE = 25
 
 
 class MirrorBook:
     """Mirrors that were made, written down some at a time: a ref can have thousands, and each would wait for the disk.
 
-    What a crash forgets, the next look finds standing and marked.
+    What a crash forgets, the next look finds standing and marked; only its line in the history is missing.
     """
 
-    def __init__(self, stores: Stores) -> None:
-        self._database = stores.database
-        self._made: list[tuple[Repository, CreateMirror]] = []
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._made: dict[str, list[CreateMirror]] = {}
         self._lock = threading.Lock()
 
-    def add(self, repository: Repository, change: CreateMirror) -> None:
+    def add(self, repository: str, change: CreateMirror) -> None:
         with self._lock:
-            self._made.append((repository, change))
-        if len(self._made) >= _MIRRORS_AT_ONCE:
-            self.write()
+            made = self._made.setdefault(repository, [])
+            made.append(change)
+            enough = len(made) >= _MIRRORS_AT_ONCE
+        if enough:
+            self.write(repository)
 
-    def write(self) -> None:
+    def write(self, repository: str) -> None:
+        """Writes what there is of one repository, behind the lease of whoever works on it."""
         with self._lock:
-            made, self._made = self._made, []
+            made = self._made.pop(repository, [])
         if not made:
             return
         now = self._database.now()
         entries = [
             (
-                repository.name, str(c.ref), str(c.logical), str(c.physical), "created",
+                repository, str(c.ref), str(c.logical), str(c.physical), "created",
                 f"{c.columns} columns, {c.partitions} partitions", f"birth of {c.ref}",
             )
-            for repository, c in made
+            for c in made
         ]  # fmt: skip
-        with self._database.transaction() as connection:
-            mark_made(connection, [(change.ref_id, change.logical) for _, change in made], now)
-            note_all(connection, entries, now)
+        try:
+            with self._database.transaction() as connection:
+                mark_made(connection, [(change.ref_id, change.logical) for change in made], now)
+                note_all(connection, entries, now)
+        except MetasyncError:
+            with self._lock:
+                self._made[repository] = made + self._made.get(repository, [])
+            raise
 
 
 class Recorder:
@@ -87,11 +97,11 @@ class Recorder:
         self._decisions = stores.decisions
         self._history = stores.history
         self._notices = stores.notices
-        self._mirrors = MirrorBook(stores)
+        self._mirrors = MirrorBook(stores.database)
 
-    def written(self) -> None:
-        """All that was done is in the store."""
-        self._mirrors.write()
+    def written(self, repository: str) -> None:
+        """All that was done in a repository is in the store."""
+        self._mirrors.write(repository)
 
     def said(self, plan: Plan, outcomes: Sequence[Applied] = ()) -> None:
         """What a person should know by now about a repository, in place of what the last look said."""
@@ -113,7 +123,7 @@ class Recorder:
             return
         match change:
             case CreateMirror():
-                self._mirrors.add(repository, change)
+                self._mirrors.add(repository.name, change)
             case DropTable():
                 told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
                 self._history.note(*told, "dropped", "", f"end of {change.ref}")

@@ -10,6 +10,7 @@ from metasync.engine.threads import parallel
 from metasync.errors import ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
+from metasync.metastore.notifications import LogPosition
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
@@ -86,8 +87,9 @@ class TableReader:
         if row.looked_last:
             return self._look(repository, row, databases), head
         for _ in range(_READINGS):
+            position = self._manifests.position()
             reading = self._look(repository, row, databases)
-            stranded = self._note(repository, row, head, reading, partitions=partitions)
+            stranded = self._note(repository, row, head, reading, position, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
@@ -95,7 +97,7 @@ class TableReader:
                 newest = self._versions.newest_id()
                 self._refs.note_head(row.id, head, newest, whole=partitions, generation=generation)
                 return replace(reading, stranded=stranded), head
-            head = now
+            head, databases = now, self.databases()
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
 
     def _generation(self, repository: str, row: RefRow, head: str) -> int:
@@ -144,7 +146,14 @@ class TableReader:
     # What was seen, into the store
 
     def _note(
-        self, repository: Repository, row: RefRow, head: str, reading: Reading, *, partitions: bool
+        self,
+        repository: Repository,
+        row: RefRow,
+        head: str,
+        reading: Reading,
+        position: LogPosition | None,
+        *,
+        partitions: bool,
     ) -> tuple[StrandedPartitions, ...]:
         """Notes what is new; gives the partitions that are not where they belong."""
         stranded: list[StrandedPartitions] = []
@@ -166,16 +175,17 @@ class TableReader:
             copies = self._copies_partitions(repository.name, row, view.logical, pinned.get(view.logical))
             if same and not partitions:
                 return view, None
-            position: int | None = None
+            whole = False
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
-                manifest, moved, position = self._manifests.read(row.id, view, home, ignored, address)
+                manifest, moved = self._manifests.read(row.id, view, home, ignored, address, position)
+                whole = not moved
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
             definition = self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
-            if position is not None:
-                self._manifests.note(row.id, view.logical, definition, position)
+            if whole and position is not None:
+                self._manifests.note(row.id, view, ignored, definition, position)
             return view, definition
 
         whole = [view for view in reading.tables if view.kind != "making"]

@@ -16,7 +16,7 @@ _IN_MEMORY = 16 * 1024 * 1024
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items; each next one is made, in a thread, while the one before is used. At most one is held."""
+    """The same items; each next one is made, in a thread, while the one before is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as worker:
         context = copy_context()
 

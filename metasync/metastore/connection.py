@@ -35,20 +35,28 @@ class Connection:
 
     def __init__(self, uri: str, settings: MetastoreSettings) -> None:
         user = settings.user or _system_user()
+        self.uri = uri
         self._transport = open_transport(uri, settings, user)
+        try:
+            self.client: Any = self._introduced(settings, user)
+        except BaseException:
+            self.close()
+            raise
+
+    def _introduced(self, settings: MetastoreSettings, user: str) -> Any:
+        """The bindings' client, once the metastore knows who we are and has our catalog."""
         protocol = TBinaryProtocolAccelerated(self._transport, string_length_limit=_LARGEST_STRING, fallback=False)
         if not hasattr(protocol, "_fast_decode"):
             raise ConfigurationError("thrift's C codec is missing: reinstall thrift where a wheel or a compiler is")
-        self.uri = uri
         client = ThriftHiveMetastore.Client(protocol)
         if settings.auth.type == "none":
             # With a ticket or a token the server knows who we are.
             with contextlib.suppress(TApplicationException):
                 client.set_ugi(user, [user])
-        self.client: Any = client
-        if settings.catalog != DEFAULT:
-            check(client, settings.catalog)
-            self.client = InCatalog(client, settings.catalog)
+        if settings.catalog == DEFAULT:
+            return client
+        check(client, settings.catalog)
+        return InCatalog(client, settings.catalog)
 
     def close(self) -> None:
         self._transport.close()

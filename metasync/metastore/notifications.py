@@ -11,7 +11,9 @@ import base64
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
@@ -30,37 +32,51 @@ _PARTITIONS = ("ADD_PARTITION", "DROP_PARTITION", "ALTER_PARTITION")
 _HARMLESS = ("INSERT", "UPDATE_TBL_COL_STAT", "DELETE_TBL_COL_STAT", "UPDATE_PART_COL_STAT", "DELETE_PART_COL_STAT")
 
 
+@dataclass(frozen=True)
+class LogPosition:
+    """An entry of the log: its number, and when it was made (Unix seconds), which tells it from another log's."""
+
+    number: int
+    at: int
+
+
 class NotificationCalls(Calls):
     """Reads the notification log."""
 
-    def log_position(self) -> int | None:
-        """The number of the log's newest entry; None where there is no log that could be trusted."""
+    def log_position(self) -> LogPosition | None:
+        """The log's newest entry; None where there is none, or no log that could be trusted."""
         try:
             listeners = self.read("get_config_value", "the listeners", lambda c: c.get_config_value(_LISTENERS, ""))
             if _LISTENER not in str(listeners):
                 return None
             call = "get_current_notificationEventId"
-            return int(self.read(call, "the log", lambda c: c.get_current_notificationEventId()).eventId)
+            number = int(self.read(call, "the log", lambda c: c.get_current_notificationEventId()).eventId)
+            newest = next(self._entries(number - 1, number), None)
         except MetastoreError:
             return None
+        return LogPosition(number, newest.eventTime) if newest is not None else None
 
     def changed_partitions(
-        self, name: TableName, keys: Sequence[FieldSchema], since: int, until: int
+        self, name: TableName, keys: Sequence[FieldSchema], since: LogPosition, until: LogPosition
     ) -> frozenset[PartitionValues] | None:
         """The partitions of a table that entries after `since`, up to `until` at least, are about.
 
         None where the log does not say for certain: it was cut off or begun anew, or the table itself was changed.
         """
         found: set[PartitionValues] = set()
-        if until < since:
+        if until.number < since.number:
             return None
         try:
-            for entry in self._entries(since, until):
+            entries = self._entries(since.number - 1, until.number)
+            first = next(entries, None)
+            if first is None or first.eventTime != since.at:
+                return None
+            for entry in entries:
                 values = _partitions_of(entry, name, keys) if entry is not None else None
                 if values is None:
                     return None
                 found |= values
-        except (MetastoreError, ValueError, KeyError, TypeError, EOFError, OSError):
+        except (MetastoreError, ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, zlib.error):
             return None
         return frozenset(found)
 

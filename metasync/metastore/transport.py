@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ _BUFFER = 64 * 1024
 
 
 def open_transport(uri: str, settings: MetastoreSettings, user: str) -> Any:
-    """An open thrift transport to one URI; `read_timeout` holds from then on.
+    """A thrift transport to one URI that answers; `read_timeout` holds from then on.
 
     Raises TTransportException or OSError where it does not answer or does not let us in, ConfigurationError where what
     the settings name cannot be used.
@@ -29,9 +30,10 @@ def open_transport(uri: str, settings: MetastoreSettings, user: str) -> Any:
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
         http = _Http(uri, settings, user)
-        transport = TTransport.TBufferedTransport(http, _BUFFER)
-        transport.open()
-        return transport
+        if not http.using_proxy():
+            # It connects anew for each call: whether anybody is there must be known now, for the next URI to be tried.
+            create_connection((parts.hostname, http.port), settings.connect_timeout).close()
+        return TTransport.TBufferedTransport(http, _BUFFER)
     host, port = parts.hostname or "", parts.port or 9083
     if settings.tls.enabled:
         socket: Any = TSSLSocket(host, port, ssl_context=_tls(settings))
@@ -75,6 +77,9 @@ def _with_ticket(socket: Any, host: str, principal: str) -> Any:
     try:
         transport = TTransport.TSaslClientTransport(socket, host if named == "_HOST" else named, service)
         transport.open()
+    except TTransport.TTransportException:
+        socket.close()
+        raise
     except (kerberos.KrbError, SASLError) as error:
         socket.close()
         raise TTransport.TTransportException(
@@ -87,7 +92,7 @@ class _Http(THttpClient):  # type: ignore[misc]
     """Hive 4's HTTP transport: a request a call. A token file is read anew each time, as tokens expire."""
 
     def __init__(self, uri: str, settings: MetastoreSettings, user: str) -> None:
-        super().__init__(uri, ssl_context=_tls(settings) if uri.startswith("https") else None)
+        super().__init__(uri, ssl_context=_tls(settings) if urlsplit(uri).scheme == "https" else None)
         self.setTimeout(settings.read_timeout * 1000)
         self._auth, self._user = settings.auth, user
 

@@ -171,11 +171,6 @@ class PartitionReader:
         return None if found.cols == self._columns else found.cols, None if same else storage
 
 
-def partition_of(partition: Partition, table: Table, home: Home, ignored: tuple[str, ...] = ()) -> PartitionDefinition:
-    """The definition of one partition of `table`, both as the metastore holds them."""
-    return PartitionReader(table, home, ignored)(partition)
-
-
 class PartitionMover:
     """Live partitions from their home to another ref, volatile parameters and all."""
 
@@ -236,11 +231,6 @@ class PartitionMaker:
             location=absolute(definition.location, self._ref) if definition.location else None,
         )
         return Partition(values=definition.values, sd=sd, parameters=dict(definition.parameters))
-
-
-def partition_from(definition: PartitionDefinition, table: Table, ref: str) -> Partition:
-    """The partition of `table` (absolute, at home on `ref`) that a definition describes."""
-    return PartitionMaker(table, ref)(definition)
 
 
 def as_external(table: Table, marks: Mapping[str, str]) -> Table:

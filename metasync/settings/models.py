@@ -101,7 +101,7 @@ class Metastore(Section):
     read_timeout: Duration = 120.0
     """For one call; a 3.1 metastore retries database errors for some 20 s before it answers."""
     partition_batch: Annotated[int, Field(ge=1, le=5000)] = 500
-    """Partitions in one call; a batch that the metastore finds too large is halved."""
+    """Partitions written in one call, half of what is read in one; a batch that is found too large is halved."""
 
     @field_validator("uris")
     @classmethod
@@ -110,6 +110,7 @@ class Metastore(Section):
             try:
                 parts = urlsplit(uri)
                 whole = bool(parts.hostname) and (parts.port is not None or parts.scheme == "https")
+                whole = whole and "@" not in parts.netloc
             except ValueError:
                 whole = False
             if not whole or parts.scheme not in ("thrift", "http", "https"):
@@ -118,7 +119,7 @@ class Metastore(Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        over_http = {uri.startswith("http") for uri in self.uris}
+        over_http = {urlsplit(uri).scheme != "thrift" for uri in self.uris}
         if self.auth.type == "jwt" and over_http != {True}:
             raise ValueError("auth.type jwt needs http:// or https:// in every one of uris")
         if self.auth.type == "kerberos" and True in over_http:

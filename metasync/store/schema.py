@@ -165,8 +165,10 @@ readings = Table(
     Column("logical", String(400), primary_key=True),
     Column("definition", String(64), nullable=False),
     Column("position", BigInteger, nullable=False),
+    Column("logged_at", BigInteger, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
 )
-"""What a table was, with all of its partitions, at a place in the metastore's notification log."""
+"""What a table was, with all of its partitions, at an entry of the notification log; and what it was read by."""
 
 merges = Table(
     "merges",

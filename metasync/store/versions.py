@@ -6,10 +6,10 @@ A fork writes no versions: a ref reads its parent's up to the watermark, and the
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select
@@ -31,8 +31,8 @@ from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, repositories, versions
 
-_KEPT = 1000
-"""Definitions that are kept in memory; one with a million partitions has some 4,000 chunks, a megabyte."""
+_KEPT, _SMALL = 1000, 50
+"""Definitions that are kept in memory, of at most as many chunks: one of a million partitions has some 4,000, 2 MB."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class VersionStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept = lru_cache(_KEPT)(self._read_definition)
+        self._kept: dict[str, StoredDefinition] = {}
+        self._lock = threading.Lock()
 
     # Definitions
 
@@ -115,8 +116,17 @@ class VersionStore:
             connection.execute(insert_new(connection, table).values(hash=address, **content()))
 
     def definition(self, address: str) -> StoredDefinition:
-        """A definition by its address: what was read once is never another, so some are kept in memory."""
-        return self._kept(address)
+        """A definition by its address: what was read once is never another, so the last small ones stay in memory."""
+        with self._lock:
+            found = self._kept.get(address)
+        if found is None:
+            found = self._read_definition(address)
+            if len(found.manifest) <= _SMALL:
+                with self._lock:
+                    self._kept[address] = found
+                    while len(self._kept) > _KEPT:
+                        del self._kept[next(iter(self._kept))]
+        return found
 
     def _read_definition(self, address: str) -> StoredDefinition:
         with self._database.reading() as connection:

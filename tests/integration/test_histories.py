@@ -18,12 +18,13 @@ from metasync.errors import Incompatible
 from metasync.metastore.calls import Calls
 from metasync.model.hms import TableName, TableType
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.definition import Home, changed_table, header_of, partition_from, partition_of, table_from
+from metasync.planning.definition import Home, changed_table, header_of, table_from
 from metasync.planning.words import describe_item, item_name
 from metasync.service import parts
 from metasync.settings import Settings, parse_settings
 from tests.case_files import Case, cases
 from tests.conftest import World
+from tests.definitions import partition_from, partition_of
 from tests.described import definition, fields
 
 HISTORIES = [case for case in cases() if "steps" in case.words]

@@ -10,21 +10,29 @@ import pytest
 
 from metasync.engine.scope import Scope
 from metasync.metastore import Metastore
+from metasync.metastore.notifications import LogPosition
 from metasync.model.hms import PartitionValues, TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.definition import Home, PartitionReader
 from metasync.planning.manifest import cut
+from metasync.sandbox.stack import Sandbox
 from metasync.service import Parts, parts
 from metasync.settings import parse_settings
-from tests.conftest import World
+from tests.conftest import REPOSITORIES, World
+from tests.metastores.servers import LOG, chosen
 
 KEYS = "day:string hour:string"
 
 
-@pytest.fixture(autouse=True)
-def _has_a_log(world: World) -> None:
-    if not world.sandbox.metastore.server.version.startswith("3"):
-        pytest.skip("needs a notification log, which the tests' 3.1.3 has (make test-metastores)")
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One of the module's own, with a log."""
+    server = chosen()
+    if server is None or not server.version.startswith("3"):
+        pytest.skip("needs a notification log, which the tests' 3.1.3 can have (make test-metastores)")
+    server = replace(server, settings={**server.settings, **LOG})
+    with Sandbox(tmp_path_factory.mktemp("log"), REPOSITORIES, create=False, server=server) as made:
+        yield made
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def test_the_log_names_the_partitions_that_changed(world: World) -> None:
     store, name = world.tables.metastore, TableName.parse(world.name("t"))
     keys = world.tables.table(world.name("t")).partition_keys
 
-    def since(position: int | None) -> frozenset[PartitionValues] | None:
+    def since(position: LogPosition | None) -> frozenset[PartitionValues] | None:
         now = store.log_position()
         assert position is not None and now is not None
         return store.changed_partitions(name, keys, position, now)
@@ -72,8 +80,11 @@ def test_the_log_names_the_partitions_that_changed(world: World) -> None:
     assert since(start) is None
     now = store.log_position()
     assert now is not None
-    assert store.changed_partitions(name, keys, now + 5, now) is None, "the log was begun anew"
-    assert store.changed_partitions(name, keys, now - 10_000_000, now) is None, "the log was cut off"
+    ahead, other = replace(now, number=now.number + 5), replace(now, at=now.at - 1)
+    assert store.changed_partitions(name, keys, ahead, now) is None, "the log was begun anew"
+    assert store.changed_partitions(name, keys, other, now) is None, "it is another metastore's"
+    gone = replace(now, number=now.number - 10_000_000)
+    assert store.changed_partitions(name, keys, gone, now) is None, "the log was cut off"
 
 
 def test_a_renamed_partition_counts_under_both_names(world: World) -> None:

@@ -30,10 +30,8 @@ from metasync.planning.definition import (
     header_of,
     is_volatile,
     moved_storage,
-    partition_from,
     partition_from_json,
     partition_json,
-    partition_of,
     table_from,
 )
 from metasync.planning.formats import real_location, why_header_off_ref, why_off_ref, why_skipped
@@ -48,6 +46,7 @@ from metasync.planning.locations import (
     relative,
     relative_parameters,
 )
+from tests.definitions import partition_from, partition_of
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev")
 COLUMNS = (FieldSchema("id", "int", ""), FieldSchema("b", "string", "text"))

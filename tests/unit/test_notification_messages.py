@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from metasync.metastore import Metastore
-from metasync.metastore.notifications import _partitions_of
+from metasync.metastore.notifications import LogPosition, _partitions_of
 from metasync.model.hms import FieldSchema, TableName
 
 NAME = TableName("sales", "orders")
@@ -21,7 +21,14 @@ KEYS = (FieldSchema("day", "string"), FieldSchema("hour", "string"))
 def entry(kind: str, message: Any = None, table: str | None = "orders", number: int = 1, **more: Any) -> Any:
     text = message if isinstance(message, str) else json.dumps(message or {})
     return SimpleNamespace(
-        eventId=number, eventType=kind, dbName="Sales", tableName=table, message=text, messageFormat="json-0.2", **more
+        eventId=number,
+        eventTime=100,
+        eventType=kind,
+        dbName="Sales",
+        tableName=table,
+        message=text,
+        messageFormat="json-0.2",
+        **more,
     )
 
 
@@ -69,14 +76,21 @@ class Log(Metastore):
         return SimpleNamespace(events=list(self.entries))
 
 
+def at(number: int, seconds: int = 100) -> LogPosition:
+    return LogPosition(number, seconds)
+
+
 def test_what_is_missing_or_not_understood_is_everything() -> None:
-    whole = Log(entry("ADD_PARTITION", {"partitions": [ONE]}, number=8), entry("INSERT", number=9))
-    assert whole.changed_partitions(NAME, KEYS, 7, 9) == {("d1", "a/b")}
-    assert whole.changed_partitions(NAME, KEYS, 6, 9) is None, "entry 7 was cleaned away"
-    assert whole.changed_partitions(NAME, KEYS, 9, 5) is None, "the log was begun anew"
-    assert Log().changed_partitions(NAME, KEYS, 7, 9) is None
-    assert Log(entry("ADD_PARTITION", "no JSON", number=8)).changed_partitions(NAME, KEYS, 7, 8) is None
-    assert (
-        Log(entry("ADD_PARTITION", {"partitions": [{"other": "1"}]}, number=8)).changed_partitions(NAME, KEYS, 7, 8)
-        is None
-    )
+    seen = entry("INSERT", number=7)
+    whole = Log(seen, entry("ADD_PARTITION", {"partitions": [ONE]}, number=8), entry("INSERT", number=9))
+    assert whole.changed_partitions(NAME, KEYS, at(7), at(9)) == {("d1", "a/b")}
+    assert whole.changed_partitions(NAME, KEYS, at(6), at(9)) is None, "entry 6 was cleaned away"
+    assert whole.changed_partitions(NAME, KEYS, at(7, 99), at(9)) is None, "another log's entry 7"
+    assert whole.changed_partitions(NAME, KEYS, at(9), at(5)) is None, "the log was begun anew"
+    assert Log().changed_partitions(NAME, KEYS, at(7), at(9)) is None
+    for odd in ("no JSON", "null", "[]", '{"partitions": [{"other": "1"}]}', '{"keyValues": 5}'):
+        log = Log(seen, entry("ADD_PARTITION", odd, number=8))
+        assert log.changed_partitions(NAME, KEYS, at(7), at(8)) is None, odd
+    damaged = entry("ADD_PARTITION", base64.b64encode(gzip.compress(b"{}")[:-9]).decode(), number=8)
+    damaged.messageFormat = "gzip(json-2.0)"
+    assert Log(seen, damaged).changed_partitions(NAME, KEYS, at(7), at(8)) is None

@@ -9,11 +9,12 @@ import pytest
 from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescriptor, Table, TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.belonging import Asker, as_of_ref
-from metasync.planning.definition import Home, header_of, partition_from, partition_of, table_from
+from metasync.planning.definition import Home, header_of, table_from
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import absolute, relative
 from metasync.planning.rules import RuleSet
 from metasync.settings import parse_settings
+from tests.definitions import partition_from, partition_of
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev-1")
 SD = StorageDescriptor((FieldSchema("id", "int"),), "s3a://lake/main/wh/t", serde_info=SerDeInfo(serialization_lib="x"))

@@ -16,6 +16,8 @@ def upgrade() -> None:
         sa.Column("logical", sa.String(length=400), nullable=False),
         sa.Column("definition", sa.String(length=64), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("logged_at", sa.BigInteger(), nullable=False),
+        sa.Column("fingerprint", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["ref_id"], ["refs.id"], name=op.f("fk_readings_ref_id_refs")),
         sa.PrimaryKeyConstraint("ref_id", "logical", name=op.f("pk_readings")),
     )
