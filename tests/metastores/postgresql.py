@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +17,12 @@ from metasync.sandbox.metastore import Server
 @contextmanager
 def on_postgresql(server: Server, folder: Path) -> Iterator[Server]:
     """The server as it is to be started, its PostgreSQL running meanwhile. Needs the driver among its jars."""
-    import pgserver
+    with warnings.catch_warnings():
+        # It warns of a runtime directory that nobody set, and uses another.
+        warnings.simplefilter("ignore")
+        import pgserver
 
-    running = pgserver.get_server(folder)
+        running = pgserver.get_server(folder)
     try:
         with _port_to(folder / ".s.PGSQL.5432") as port:
             yield replace(
