@@ -68,7 +68,7 @@ def one_of_many(partitions: int, count: int) -> Line:
 
 
 def by_the_log(counts: Sequence[int], count: int) -> list[Line]:
-    """The same where a notification log says what changed: on 3.1.3, whose listener Maven Central has. Raises Missing."""
+    """The same where a log says what changed: on 3.1.3, whose listener Maven Central has. Raises Missing."""
     lines = []
     for partitions in counts:
         times: list[float] = []
