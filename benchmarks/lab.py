@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,16 @@ from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore import connection as connections
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.collector import held_off
-from metasync.model.hms import FieldSchema, Partition, SerDeInfo, StorageDescriptor, Table, TableName, TableType
+from metasync.model.hms import (
+    Database,
+    FieldSchema,
+    Partition,
+    SerDeInfo,
+    StorageDescriptor,
+    Table,
+    TableName,
+    TableType,
+)
 from metasync.sandbox.metastore import Server
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser
@@ -59,9 +68,6 @@ Call = tuple[int, str, tuple[Any, ...]]
 """Thread, method, arguments."""
 
 
-_REMEMBERED = 5000
-
-
 @dataclass
 class Calls:
     """The calls that a pass made, in the order in which they began."""
@@ -75,12 +81,12 @@ class Calls:
     def least(self) -> Calls:
         """Without reads that ask what was asked before."""
         kept: list[Call] = []
-        asked: list[tuple[str, tuple[Any, ...]]] = []
+        asked: set[tuple[str, str]] = set()
         for thread, method, arguments in self.made:
             if method.startswith("get_"):
-                if (method, arguments) in asked[-_REMEMBERED:]:
+                if (method, repr(arguments)) in asked:
                     continue
-                asked.append((method, arguments))
+                asked.add((method, repr(arguments)))
             kept.append((thread, method, arguments))
         return Calls(kept)
 
@@ -162,6 +168,13 @@ class Lab:
         self.lake.create_branch(name, source)
         (self.sandbox.metastore.lake / REPOSITORY / name).mkdir(parents=True, exist_ok=True)
 
+    def make_mirrored(self, partitions: int) -> None:
+        """`sales.orders` of 20 columns on main, and its mirror on `dev-0`."""
+        self.make_table("orders", 20, partitions)
+        self.sync(full=True)
+        self.branch("dev-0")
+        self.sync()
+
     def end(self, *names: str) -> None:
         """Deletes branches and lets metasync drop their mirrors."""
         for name in names:
@@ -172,8 +185,6 @@ class Lab:
         """A table of main: parquet, as many columns, partitioned by day, with the parameters that engines write."""
         where = f"s3a://{REPOSITORY}/main/{database}/{name}"
         if self.metastore.get_database(database) is None:
-            from metasync.model.hms import Database
-
             self.metastore.create_database(
                 Database(database, f"s3a://{REPOSITORY}/main/{database}"), f"s3a://{REPOSITORY}/main"
             )
@@ -227,8 +238,6 @@ def _again(client: Any, calls: Sequence[Call]) -> None:
 
 
 def _at(sd: StorageDescriptor, location: str) -> StorageDescriptor:
-    from dataclasses import replace
-
     return replace(sd, location=location)
 
 
@@ -250,6 +259,8 @@ def lab(
             if notification_log:
                 uri = sandbox.metastore.uri
                 text = text.replace(f"{{uris: [{uri}]}}", f"{{uris: [{uri}], notification_log: true}}")
+                # Its tables are made when somebody asks for it, and nothing can be changed before.
+                sandbox.table_user().metastore.log_position()
             text += (
                 f"{extra}rules:\n  - name: dev\n    repository: {REPOSITORY}\n"
                 f'    branches: ["{branches}"]\n    tables: ["{tables}"]\n'

@@ -49,10 +49,7 @@ def floor(made: Lab, calls: Calls) -> float:
 def one_of_many(partitions: int, count: int) -> Line:
     times = Timed()
     with lab() as made:
-        made.make_table("orders", 20, partitions)
-        made.sync(full=True)
-        made.branch("dev-0")
-        made.sync()
+        made.make_mirrored(partitions)
         for turn in range(count + 1):
             change(made, turn)
             with noted(made.built) as calls:
@@ -75,10 +72,7 @@ def by_the_log(counts: Sequence[int], count: int) -> list[Line]:
     for partitions in counts:
         times: list[float] = []
         with lab(server=with_log, notification_log=True) as made:
-            made.make_table("orders", 20, partitions)
-            made.sync(full=True)
-            made.branch("dev-0")
-            made.sync()
+            made.make_mirrored(partitions)
             for turn in range(count + 1):
                 # The first merge from a mirror reads it in full; it is the warm-up.
                 change(made, turn)

@@ -72,7 +72,6 @@ from metasync.store.versions import VersionStore
 
 Stop = Callable[[], bool]
 Done = Callable[[Applied], None]
-_READ_AT_ONCE = 1000
 _TABLES_AT_ONCE = 50
 
 
@@ -243,7 +242,7 @@ class Applier:
         home = Home(repository.name, _ref_of(source, repository))
         read = PartitionReader(source, home, self._rules.ignored_parameters(repository.name))
         move = PartitionMover(home, ref)
-        for planned in batches(self._versions.partitions(manifest), _READ_AT_ONCE):
+        for planned in batches(self._versions.partitions(manifest), self._metastore.read_batch):
             names = [partition_name(source.partition_keys, p.values) for p in planned]
             live = {p.values: p for p in self._metastore.get_partitions(source.table_name, names)}
             for definition in planned:

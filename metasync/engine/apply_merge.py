@@ -37,7 +37,6 @@ from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
 from metasync.planning.tree import normalised
 
-_PARTITIONS_AT_ONCE = 500
 STAMP = "transient_lastDdlTime"
 
 
@@ -162,7 +161,7 @@ class MergeApplier:
         for p in self._metastore.iter_partitions(name, live.partition_keys):
             if p.sd.cols == old and p.values not in explicit:
                 batch.append(replace(p, sd=replace(p.sd, cols=new)))
-            if len(batch) == _PARTITIONS_AT_ONCE:
+            if len(batch) == self._metastore.batch:
                 self._metastore.alter_partitions(name, batch)
                 batch = []
         if batch:

@@ -43,7 +43,7 @@ class ManifestReader:
         readings: Readings,
         *,
         use_log: bool,
-        servers: Sequence[str] = (),
+        servers: Sequence[str],
     ) -> None:
         self._metastore = metastore
         self._versions = versions
@@ -70,7 +70,10 @@ class ManifestReader:
         """
         settling = _Settling(self._versions, PartitionReader(view.table, home, ignored), known)
         manifest = self._patched(ref_id, view, ignored, position, settling) if position is not None else None
-        return manifest or self._whole(view, settling), tuple(settling.stranded)
+        if manifest is None:
+            settling.stranded.clear()
+            manifest = self._whole(view, settling)
+        return manifest, tuple(settling.stranded)
 
     def note(
         self, ref_id: int, view: TableView, ignored: tuple[str, ...], definition: str, position: LogPosition

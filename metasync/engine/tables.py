@@ -175,16 +175,16 @@ class TableReader:
             copies = self._copies_partitions(repository.name, row, view.logical, pinned.get(view.logical))
             if same and not partitions:
                 return view, None
-            whole = False
+            settled = False
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
                 manifest, moved = self._manifests.read(row.id, view, home, ignored, address, position)
-                whole = not moved
+                settled = not moved
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
             definition = self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
-            if whole and position is not None:
+            if settled and position is not None:
                 self._manifests.note(row.id, view, ignored, definition, position)
             return view, definition
 

@@ -21,13 +21,12 @@ from metasync.planning.kinds.constraints import foreign_keys, unique_keys
 from metasync.planning.partition_names import partition_name
 
 _UNREADABLE = "metasync is building this table"
-_AT_ONCE = 1000
 _WHOSE = tuple(f"metasync.{key}" for key in ("instance", "store", "repository", "ref", "incarnation", "name", "table"))
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A table to make: EXTERNAL, with its final marks; its partitions, as often as they are asked for, by values.
+    """A table to make: EXTERNAL, with its final marks; its partitions by values, made as they are written.
 
     `statistics_of` is a table to copy column statistics from.
     """
@@ -91,7 +90,7 @@ class TableBuilder:
     def _add_partitions(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
         """Adds the partitions, bare; makes the table readable; points them at their places."""
         name, keys = making.table_name, making.partition_keys
-        made: Iterator[Sequence[Partition]] = batches(blueprint.partitions(), _AT_ONCE)
+        made: Iterator[Sequence[Partition]] = batches(blueprint.partitions(), self._metastore.read_batch)
         with Spool() as spool:
             if not readable:
                 # What the partitions are made from is read once, though they are written twice.

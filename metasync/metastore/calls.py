@@ -29,6 +29,9 @@ from metasync.metastore.connection import UNANSWERED, ConnectionPool
 T = TypeVar("T")
 R = TypeVar("R")
 _READ_ATTEMPTS = 3
+_READ_FACTOR = 2
+"""Partitions in one read, for each in one write. In batches of 100, 4.x takes 4 to 6 times as long as in batches of
+1,000 (seen on 4.0.1 to 4.2.1)."""
 
 
 class CallObserver(Protocol):
@@ -50,6 +53,7 @@ class Calls:
     ) -> None:
         self._pool = pool
         self.batch = partition_batch
+        self.read_batch = _READ_FACTOR * partition_batch
         self._may_write = may_write
         self._observe = observe_call or (lambda call, seconds, ok: None)
         self.parallel = pool.size
@@ -94,9 +98,9 @@ class Calls:
         finally:
             self._observe(call, time.perf_counter() - start, ok)
 
-    def batched(self, items: Sequence[T], do: Callable[[Sequence[T]], R], at_once: int = 0) -> Iterator[R]:
-        """Calls `do` on batches of `at_once`; one that the server fails is halved until a single item fails."""
-        size = at_once or self.batch
+    def batched(self, items: Sequence[T], do: Callable[[Sequence[T]], R], size: int | None = None) -> Iterator[R]:
+        """Calls `do` on batches; one that the server fails is halved until a single item fails."""
+        size = size or self.batch
         pending = [items[start : start + size] for start in range(0, len(items), size)]
         pending.reverse()
         while pending:

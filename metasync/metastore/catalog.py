@@ -41,10 +41,10 @@ class InCatalog:
         if not arguments:
             return found
 
-        def call(*given: Any) -> Any:
+        def in_catalog(*given: Any) -> Any:
             return found(*(self._placed(value, named) for value, named in zip(given, arguments, strict=False)))
 
-        return call
+        return in_catalog
 
     def _placed(self, value: Any, named: bool) -> Any:
         if isinstance(value, str):

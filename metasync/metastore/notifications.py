@@ -1,7 +1,7 @@
 """HMS's notification log: which partitions changed since a place in it, so that no others have to be read.
 
 The metastore's DbNotificationListener writes an entry with every change, in the change's own transaction, numbered
-without gaps (seen live on 3.1.3; messages of 2.3 and 3.1 are plain JSON, those of 4.x may be gzip in base64). What is
+without gaps. Seen live on 3.1.3 alone, whose messages are plain JSON; Hive 4 can write them as gzip in base64. What is
 not understood, or could mean more than some partitions, is answered with None: read everything.
 """
 
@@ -26,7 +26,7 @@ _LISTENERS = "hive.metastore.transactional.event.listeners"
 _LISTENER = "DbNotificationListener"
 _AT_ONCE = 500
 _MOST = 5000
-"""Entries that are read at most: past that, reading the partitions themselves is no dearer."""
+"""Entries that are read at most; where there are more, every partition is read instead."""
 
 _PARTITIONS = ("ADD_PARTITION", "DROP_PARTITION", "ALTER_PARTITION")
 _HARMLESS = ("INSERT", "UPDATE_TBL_COL_STAT", "DELETE_TBL_COL_STAT", "UPDATE_PART_COL_STAT", "DELETE_PART_COL_STAT")

@@ -39,18 +39,6 @@ _FIELDS: dict[str, list[tuple[int, int, str, Any]]] = {
         (12, TType.STRING, "connector_name", _TEXT),
         (13, TType.STRING, "remote_dbname", _TEXT),
     ],
-    "GetTableRequest": [(4, TType.STRING, "catName", _TEXT)],
-    "GetTablesRequest": [(4, TType.STRING, "catName", _TEXT)],
-    "AddPartitionsRequest": [(6, TType.STRING, "catName", _TEXT)],
-    "DropPartitionsRequest": [(9, TType.STRING, "catName", _TEXT)],
-    "TableStatsRequest": [(4, TType.STRING, "catName", _TEXT)],
-    "PartitionsStatsRequest": [(5, TType.STRING, "catName", _TEXT)],
-    "ColumnStatisticsDesc": [(6, TType.STRING, "catName", _TEXT)],
-    "PrimaryKeysRequest": [(3, TType.STRING, "catName", _TEXT)],
-    "ForeignKeysRequest": [(5, TType.STRING, "catName", _TEXT)],
-    "DropConstraintRequest": [(4, TType.STRING, "catName", _TEXT)],
-    "SQLPrimaryKey": [(9, TType.STRING, "catName", _TEXT)],
-    "SQLForeignKey": [(15, TType.STRING, "catName", _TEXT)],
     "SerDeInfo": [
         (4, TType.STRING, "description", _TEXT),
         (5, TType.STRING, "serializerClass", _TEXT),
@@ -58,6 +46,13 @@ _FIELDS: dict[str, list[tuple[int, int, str, Any]]] = {
         (7, TType.I32, "serdeType", _I32),
     ],
 }
+_CATALOG = {
+    "GetTableRequest": 4, "GetTablesRequest": 4, "AddPartitionsRequest": 6, "DropPartitionsRequest": 9,
+    "TableStatsRequest": 4, "PartitionsStatsRequest": 5, "ColumnStatisticsDesc": 6, "PrimaryKeysRequest": 3,
+    "ForeignKeysRequest": 5, "DropConstraintRequest": 4, "SQLPrimaryKey": 9, "SQLForeignKey": 15,
+}  # fmt: skip
+"""The structs of requests that a catalog can be named in, and the number of the field."""
+_FIELDS |= {struct: [(number, TType.STRING, "catName", _TEXT)] for struct, number in _CATALOG.items()}
 
 
 def apply() -> None:

@@ -1,6 +1,7 @@
 """How a metastore is reached: a socket or HTTP, plain or TLS, with a Kerberos ticket or a token.
 
-Seen live: TLS and Kerberos (SASL, all three qualities of protection) on 2.3.9, HTTP with and without JWT on 4.2.1.
+Seen live: TLS on 2.3.9 to 4.2.1; Kerberos (authentication alone, and privacy) on 2.3.9 to 4.1.0; HTTP and HTTPS with
+tokens on 4.0.1 to 4.2.1.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def open_transport(uri: str, settings: MetastoreSettings, user: str) -> Any:
             # It connects anew for each call: whether anybody is there must be known now, for the next URI to be tried.
             create_connection((parts.hostname, http.port), settings.connect_timeout).close()
         return TTransport.TBufferedTransport(http, _BUFFER)
-    host, port = parts.hostname or "", parts.port or 9083
+    host, port = parts.hostname or "", parts.port
     if settings.tls.enabled:
         socket: Any = TSSLSocket(host, port, ssl_context=_tls(settings))
     else:
@@ -88,7 +89,7 @@ def _with_ticket(socket: Any, host: str, principal: str) -> Any:
     return transport
 
 
-class _Http(THttpClient):  # type: ignore[misc]
+class _Http(THttpClient):  # type: ignore[misc] # thrift has no types
     """Hive 4's HTTP transport: a request a call. A token file is read anew each time, as tokens expire."""
 
     def __init__(self, uri: str, settings: MetastoreSettings, user: str) -> None:

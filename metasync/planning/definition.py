@@ -11,8 +11,9 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -188,11 +189,7 @@ class PartitionMover:
         return replace(partition, sd=replace(self._moved, location=absolute(where, self._ref) if where else None))
 
 
-def _all_but_location(sd: StorageDescriptor) -> tuple[Any, ...]:
-    return (
-        sd.cols, sd.serde_info, sd.parameters, sd.input_format, sd.output_format, sd.compressed, sd.num_buckets,
-        sd.bucket_cols, sd.sort_cols, sd.skewed_info, sd.stored_as_sub_directories,
-    )  # fmt: skip
+_all_but_location = attrgetter(*(field.name for field in fields(StorageDescriptor) if field.name != "location"))
 
 
 def _bare(sd: StorageDescriptor) -> StorageDescriptor:

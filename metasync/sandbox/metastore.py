@@ -94,8 +94,6 @@ class SandboxMetastore:
             while True:
                 try:
                     client.get_all_databases()
-                    # Where there is a notification log, its tables are made when somebody asks for it, and not before.
-                    client.log_position()
                     return
                 except MetastoreUnavailable as error:
                     dead = self._process is None or self._process.poll() is not None

@@ -14,7 +14,7 @@ from metasync.model.marks import Marks
 from metasync.planning.observed import Pinned, RefLife
 from metasync.planning.plan import CreateMirror
 from metasync.store.database import Database, insert_new, new_id
-from metasync.store.schema import heads, mirrors, refs, repositories
+from metasync.store.schema import heads, mirrors, readings, refs, repositories
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ class RefStore:
             connection.execute(
                 update(refs).where(refs.c.id == ref_id).values(life="gone", ended_at=self._database.now())
             )
+            connection.execute(delete(readings).where(readings.c.ref_id == ref_id))
             if not kept:
                 connection.execute(delete(mirrors).where(mirrors.c.ref_id == ref_id))
 

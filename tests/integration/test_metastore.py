@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from hmsclient.genthrift.hive_metastore import ttypes
+from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore, ttypes
+from thrift.Thrift import TType
 
 from metasync.errors import AlreadyExists, Incompatible, MetastoreError, MetastoreUnavailable, NotFound
 from metasync.metastore import ConnectionPool, Metastore, overlay
@@ -136,6 +137,10 @@ def test_the_overlay_is_on_and_doing_it_again_changes_nothing() -> None:
     before = ttypes.Table.thrift_spec
     overlay.apply()
     assert ttypes.Table.thrift_spec == before and before[18][2] == "ownerType"
+    for call in ("create_table", "alter_table_with_environment_context", "get_table_req", "add_partitions_req"):
+        for field in getattr(ThriftHiveMetastore, f"{call}_args").thrift_spec:
+            if field and field[1] == TType.STRUCT:
+                assert field[3][1] is field[3][0].thrift_spec, f"{call} would not send what {field[3][0]} got"
 
 
 def test_the_next_uri_is_tried_and_a_dead_connection_replaced(world: World) -> None:
