@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.lab import Calls, Lab, Line, Timed, lab, noted, seconds, timed
 from metasync.model.hms import TableName
+from tests.metastores.postgresql import on_postgresql
 from tests.metastores.servers import LOG, server
 
 SOURCE, DESTINATION = TableName("sales__dev_0", "orders"), TableName("sales", "orders")
@@ -65,13 +67,20 @@ def one_of_many(partitions: int, count: int) -> Line:
 
 
 def by_the_log(counts: Sequence[int], count: int) -> list[Line]:
-    """The same where a log says what changed: on 3.1.3, whose listener Maven Central has. Raises Missing."""
+    """The same where a log says what changed: on 3.1.3, whose listener Maven Central has, and on PostgreSQL.
+
+    On Derby each entry of the log takes longer than the one before. Raises Missing.
+    """
     with_log = server("3.1.3")
     with_log = replace(with_log, settings={**with_log.settings, **LOG})
     lines = []
     for partitions in counts:
         times: list[float] = []
-        with lab(server=with_log, notification_log=True) as made:
+        with (
+            tempfile.TemporaryDirectory(prefix="metasync-log-") as folder,
+            on_postgresql(with_log, Path(folder)) as started,
+            lab(server=started, notification_log=True) as made,
+        ):
             made.make_mirrored(partitions)
             for turn in range(count + 1):
                 # The first merge from a mirror reads it in full; it is the warm-up.
