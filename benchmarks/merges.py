@@ -2,7 +2,8 @@
 
     python benchmarks/merges.py [--partitions 10000] [--turns 5]
 
-The floor: the names and the partitions of both sides, read in batches as large as ours, and the one write.
+The floor: the names and the partitions of both sides, read in batches as large as ours and as many at a time, and the
+one write.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.lab import Calls, Lab, Line, Timed, lab, noted, seconds, timed
+from benchmarks.lab import Call, Calls, Lab, Line, Timed, lab, noted, seconds, timed
 from metasync.model.hms import TableName
 from tests.metastores.postgresql import on_postgresql
 from tests.metastores.servers import LOG, server
@@ -35,17 +36,18 @@ def change(made: Lab, turn: int) -> None:
 
 
 def floor(made: Lab, calls: Calls) -> float:
-    """Both sides read, then what was written."""
-    reads = []
-    for name in (SOURCE, DESTINATION):
+    """Both sides read side by side, two batches of each at a time, as metasync does; then what was written."""
+    asked: list[Call] = []
+    reads: list[Call] = []
+    for side, name in enumerate((SOURCE, DESTINATION)):
         names = made.metastore.get_partition_names(name)
-        reads.append((0, "get_partition_names", (name.database, name.table, -1)))
-        for start in range(0, len(names), _AT_ONCE):
+        asked.append((2 * side, "get_partition_names", (name.database, name.table, -1)))
+        for number, start in enumerate(range(0, len(names), _AT_ONCE)):
             some = list(names[start : start + _AT_ONCE])
-            reads.append((0, "get_partitions_by_names", (name.database, name.table, some)))
+            reads.append((2 * side + number % 2, "get_partitions_by_names", (name.database, name.table, some)))
     writes = [call for call in calls.made if not call[1].startswith("get_")]
     assert [method for _, method, _ in writes] == ["alter_partitions_with_environment_context"], writes
-    return made.replay(Calls(reads)) + made.replay(Calls(writes))
+    return made.replay(Calls(asked)) + made.replay(Calls(reads)) + made.replay(Calls(writes))
 
 
 def one_of_many(partitions: int, count: int) -> Line:

@@ -117,6 +117,8 @@ class MergeBook:
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
+        sides = [row for row in (source, destination) if self._is_alive(sight, row)]
+        parallel(self._metastore.parallel, lambda row: self._lineage.read(sight, row, partitions=True), sides)
         theirs, note = self.source_versions(sight, merge, source)
         reading = Reading((), {}, ()) if view.ended else self._lineage.read(sight, destination, partitions=True)
         ours = self._versions.in_force(destination)
@@ -134,9 +136,12 @@ class MergeBook:
         statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading)
         return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
 
+    def _is_alive(self, sight: Sight, row: RefRow) -> bool:
+        return row.ref in sight.current and not row.replaced and row.life != "gone"
+
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
         """The source's tables as they were at the merge; a note where that had to be guessed."""
-        alive = source.ref in sight.current and not source.replaced and source.life != "gone"
+        alive = self._is_alive(sight, source)
         at = merge.source_commit
         if alive and (not at or sight.current[source.ref] == at):
             self._lineage.read(sight, source, partitions=True)

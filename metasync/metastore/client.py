@@ -12,7 +12,7 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
-from metasync.metastore.ahead import ahead, batches
+from metasync.metastore.ahead import batches, each_ahead
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
@@ -196,14 +196,15 @@ class Metastore(ConstraintCalls, StatisticsCalls, NotificationCalls):
         return tuple(p for batch in self.batched(names, read, self.read_batch) for p in batch)
 
     def iter_partitions(self, name: TableName, keys: Sequence[FieldSchema]) -> Iterator[Partition]:
-        """All partitions sorted by their values, two batches in memory at a time."""
+        """All partitions sorted by their values, three batches in memory at a time."""
         if not keys:
             return
         names: Sequence[str] = self.get_partition_names(name)
         if any(values_of_name(one) > values_of_name(next_) for one, next_ in pairwise(names)):
             # Servers sort by name, which is the same but for escaped characters: a copy of a million is spared.
             names = sorted(names, key=values_of_name)
-        for some in ahead(self.get_partitions(name, part) for part in batches(iter(names), self.read_batch)):
+        parts = batches(iter(names), self.read_batch)
+        for some in each_ahead(lambda part: self.get_partitions(name, part), parts):
             yield from sorted(some, key=lambda partition: partition.values)
 
     def add_partitions(self, name: TableName, partitions: Sequence[Partition]) -> None:
