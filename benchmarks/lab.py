@@ -63,6 +63,10 @@ class Line:
     wanted: str
     calls: str = ""
 
+    def __str__(self) -> str:
+        beside = f", floor {self.floor}" if self.floor != "-" else ""
+        return f"{self.what}: {self.ours}{beside}; reached {self.reached}, to reach {self.wanted} ({self.calls})"
+
 
 Call = tuple[int, str, tuple[Any, ...]]
 """Thread, method, arguments."""
@@ -269,6 +273,23 @@ def lab(
                 made = Lab(sandbox, built, folder)
                 made.lake.write("main", "first")
                 yield made
+
+
+@contextmanager
+def apart(made: Lab) -> Iterator[None]:
+    """The metastore on half of the cores and this process on the others, as if each had a machine. Linux only."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    process = made.sandbox.metastore._process
+    assert half and process is not None
+    for pid, some in ((process.pid, cores[:half]), (os.getpid(), cores[half:])):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), some)
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 @dataclass

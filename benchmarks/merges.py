@@ -1,9 +1,9 @@
 """A merge of one changed partition of a table that has many.
 
-    python benchmarks/merges.py [--partitions 10000] [--turns 5]
+    python benchmarks/merges.py [--partitions 10000] [--turns 5] [--apart] [--log]
 
-The floor: the names and the partitions of both sides, read in batches as large as ours and as many at a time, and the
-one write.
+The floor: the names and the partitions of both sides, read side by side in batches as large as ours, and the one
+write.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.lab import Call, Calls, Lab, Line, Timed, lab, noted, seconds, timed
+from benchmarks.lab import Call, Calls, Lab, Line, Timed, apart, lab, noted, seconds, timed
 from metasync.model.hms import TableName
 from tests.metastores.postgresql import on_postgresql
 from tests.metastores.servers import LOG, server
@@ -36,23 +37,24 @@ def change(made: Lab, turn: int) -> None:
 
 
 def floor(made: Lab, calls: Calls) -> float:
-    """Both sides read side by side, two batches of each at a time, as metasync does; then what was written."""
+    """Both sides read, side by side as metasync does; then what was written."""
     asked: list[Call] = []
     reads: list[Call] = []
     for side, name in enumerate((SOURCE, DESTINATION)):
         names = made.metastore.get_partition_names(name)
-        asked.append((2 * side, "get_partition_names", (name.database, name.table, -1)))
-        for number, start in enumerate(range(0, len(names), _AT_ONCE)):
+        asked.append((side, "get_partition_names", (name.database, name.table, -1)))
+        for start in range(0, len(names), _AT_ONCE):
             some = list(names[start : start + _AT_ONCE])
-            reads.append((2 * side + number % 2, "get_partitions_by_names", (name.database, name.table, some)))
+            reads.append((side, "get_partitions_by_names", (name.database, name.table, some)))
     writes = [call for call in calls.made if not call[1].startswith("get_")]
     assert [method for _, method, _ in writes] == ["alter_partitions_with_environment_context"], writes
     return made.replay(Calls(asked)) + made.replay(Calls(reads)) + made.replay(Calls(writes))
 
 
-def one_of_many(partitions: int, count: int) -> Line:
+def one_of_many(partitions: int, count: int, *, cores_apart: bool = False) -> Line:
+    """With `cores_apart`, neither takes the other's CPU, as on this one machine they do."""
     times = Timed()
-    with lab() as made:
+    with lab() as made, apart(made) if cores_apart else nullcontext():
         made.make_mirrored(partitions)
         for turn in range(count + 1):
             change(made, turn)
@@ -65,7 +67,8 @@ def one_of_many(partitions: int, count: int) -> Line:
                 times.ours.append(ours)
                 times.floor.append(least)
             print(f"  turn {turn}: {ours:.2f} s, floor {least:.2f} s", flush=True)
-    return times.line(f"merge of 1 changed partition of {partitions:,}", "<= 1.15", calls)
+    where = ", the metastore on cores of its own" if cores_apart else ""
+    return times.line(f"merge of 1 changed partition of {partitions:,}{where}", "<= 1.15", calls)
 
 
 def by_the_log(counts: Sequence[int], count: int) -> list[Line]:
@@ -101,12 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--partitions", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--apart", action="store_true")
     parser.add_argument("--log", action="store_true")
     chosen = parser.parse_args()
     if chosen.log:
         print(*by_the_log([chosen.partitions // 10, chosen.partitions], chosen.turns), sep="\n")
     else:
-        print(one_of_many(chosen.partitions, chosen.turns))
+        print(one_of_many(chosen.partitions, chosen.turns, cores_apart=chosen.apart))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def _reconcile(quick: bool) -> Sequence[Line]:
 
 
 def _merges(quick: bool) -> Sequence[Line]:
-    return (merges.one_of_many(*((2_000, 2) if quick else (10_000, 5))),)
+    partitions, turns = (2_000, 2) if quick else (10_000, 5)
+    can_part = hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
+    return [merges.one_of_many(partitions, turns, cores_apart=a) for a in ((False, True) if can_part else (False,))]
 
 
 def _log(quick: bool) -> Sequence[Line]:

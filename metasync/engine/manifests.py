@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from metasync.errors import NotFound, ObservationMoved
@@ -28,6 +30,8 @@ from metasync.store.versions import VersionStore
 
 _SHAPE = 1
 """Counted up when what a partition is read as changes: readings of before are none then."""
+_LARGE = 100_000
+"""Partitions from which on tables are read one at a time: a million's names, which HMS gives at once, take 60 MB."""
 
 
 class ManifestReader:
@@ -50,6 +54,7 @@ class ManifestReader:
         self._readings = readings
         self._use_log = use_log
         self._servers = list(servers)
+        self._large = threading.Lock()
 
     def position(self) -> LogPosition | None:
         """The log's newest entry, to be asked for before a table's header is read; None where the log is not used."""
@@ -72,7 +77,9 @@ class ManifestReader:
         manifest = self._patched(ref_id, view, ignored, position, settling) if position is not None else None
         if manifest is None:
             settling.stranded.clear()
-            manifest = self._whole(view, settling)
+            count = sum(chunk.count for chunk in self._versions.definition(known).manifest) if known else 0
+            with self._large if count >= _LARGE else nullcontext():
+                manifest = self._whole(view, settling)
         return manifest, tuple(settling.stranded)
 
     def note(

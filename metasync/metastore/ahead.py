@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-R = TypeVar("R")
 _END: Any = object()
 _IN_MEMORY = 16 * 1024 * 1024
 
@@ -31,18 +29,6 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def each_ahead(do: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The function over all items, in their order; two are at work, so that one is answered while one is decoded."""
-    started: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(2, thread_name_prefix="ahead") as workers:
-        for item in items:
-            started.append(workers.submit(copy_context().run, do, item))
-            if len(started) > 2:
-                yield started.popleft().result()
-        while started:
-            yield started.popleft().result()
-
-
 def batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
     """The items, `size` at a time."""
     while batch := list(islice(items, size)):
@@ -50,7 +36,7 @@ def batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
 
 
 class Spool:
-    """Batches that are needed twice, and are too many to hold: in memory at first, then in a file without a name."""
+    """Batches that are needed again, and are too many to hold: in memory at first, then in a file without a name."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed by __exit__
