@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from threading import Lock
 
 from metasync.engine.changed import ChangedPaths
 from metasync.engine.scope import Scope
-from metasync.engine.tables import Reading, TableReader
+from metasync.engine.tables import Moment, Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
@@ -29,7 +30,7 @@ _BEGUN_AT_ONCE = 500
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed`, `column_check`, `pull_requests`, `generations` and `databases` are what was asked once and holds for the
+    `changed`, `column_check`, `pull_requests`, `generations` and `moment` are what was asked once and holds for the
     look. `begun` are the refs whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are
     the branches whose logs are not read to their ends.
     """
@@ -49,7 +50,8 @@ class Sight:
     begun: set[int] = field(default_factory=set)
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
-    databases: tuple[str, ...] | None = None
+    moment: Moment | None = None
+    asking: Lock = field(default_factory=Lock)
 
     def has_ended(self, row: RefRow) -> bool:
         """Whether this life of the ref is over, for certain."""
@@ -119,9 +121,9 @@ class Lineage:
         if row.id in sight.readings and (not partitions or row.id in sight.partitions_read):
             return sight.readings[row.id]
         head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
-        if sight.databases is None:
-            sight.databases = self._reader.databases()
-        reading, at = self._reader.read(sight.repository, row, head, sight.databases, partitions=partitions)
+        with sight.asking:
+            sight.moment = sight.moment or self._reader.moment()
+        reading, at = self._reader.read(sight.repository, row, head, sight.moment, partitions=partitions)
         if not row.replaced and row.ref in sight.current:
             sight.current[row.ref] = at
         sight.readings[row.id] = reading

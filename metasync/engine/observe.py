@@ -305,7 +305,7 @@ class Observer:
 
     def _occupied(self, sight: Sight, views: Iterable[RefView]) -> dict[TableName, Occupant]:
         """What stands at the names that new mirrors would take."""
-        repository, there = sight.repository, sight.databases
+        repository, there = sight.repository, sight.moment.databases if sight.moment else None
         names: set[TableName] = set()
         for view in views:
             names |= {pin.physical for pin in view.pinned if not pin.made}

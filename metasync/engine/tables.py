@@ -48,6 +48,14 @@ class Reading:
     stranded: tuple[StrandedPartitions, ...] = ()
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What is asked for once, before anything is read: the metastore's databases, and its log's newest entry."""
+
+    databases: tuple[str, ...]
+    position: LogPosition | None
+
+
 class TableReader:
     """Reads a ref's tables from the metastore and notes in the store what it saw; writes nothing else."""
 
@@ -71,25 +79,24 @@ class TableReader:
         self._rules = rules
         self._instance = instance
 
-    def databases(self) -> tuple[str, ...]:
-        """The metastore's databases, to be asked for once in a look at a repository."""
-        return self._metastore.get_all_databases()
+    def moment(self) -> Moment:
+        """The metastore as it is now."""
+        return Moment(self._metastore.get_all_databases(), self._manifests.position())
 
     def read(
-        self, repository: Repository, row: RefRow, head: str, databases: Sequence[str], *, partitions: bool
+        self, repository: Repository, row: RefRow, head: str, moment: Moment, *, partitions: bool
     ) -> tuple[Reading, str]:
-        """The tables of a ref in those of the databases that may hold them, and the head at which they were read.
+        """The tables of a ref, and the head at which they were read; `moment` is one since which the head is known.
 
         With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
         was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving. What a
         ref was that has been looked at for the last time is in the books already.
         """
         if row.looked_last:
-            return self._look(repository, row, databases), head
+            return self._look(repository, row, moment.databases), head
         for _ in range(_READINGS):
-            position = self._manifests.position()
-            reading = self._look(repository, row, databases)
-            stranded = self._note(repository, row, head, reading, position, partitions=partitions)
+            reading = self._look(repository, row, moment.databases)
+            stranded = self._note(repository, row, head, reading, moment.position, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
@@ -97,7 +104,7 @@ class TableReader:
                 newest = self._versions.newest_id()
                 self._refs.note_head(row.id, head, newest, whole=partitions, generation=generation)
                 return replace(reading, stranded=stranded), head
-            head, databases = now, self.databases()
+            head, moment = now, self.moment()
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
 
     def _generation(self, repository: str, row: RefRow, head: str) -> int:
