@@ -23,6 +23,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 SUITE = {
     "test_metastore.py": "the adapter",
     "test_newer_metastore.py": "constraints of every kind, nested types, newer fields, compare and set",
+    "test_rewritten_locations.py": "database locations that a server rewrites",
     "test_notification_log.py": "the notification log",
     "test_connections.py": "TLS, Kerberos, HTTP with tokens, catalogs",
     "test_life.py": "births, merges, ends",
