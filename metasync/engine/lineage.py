@@ -122,8 +122,12 @@ class Lineage:
             return sight.readings[row.id]
         head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
         with sight.asking:
-            sight.moment = sight.moment or self._reader.moment()
-        reading, at = self._reader.read(sight.repository, row, head, sight.moment, partitions=partitions)
+            moment = sight.moment = sight.moment or self._reader.moment()
+        reading, at = self._reader.read(sight.repository, row, head, moment, partitions=partitions)
+        if at != head:
+            # What led to the newer head, a merge of others too, may have come after the moment.
+            with sight.asking:
+                sight.moment = None
         if not row.replaced and row.ref in sight.current:
             sight.current[row.ref] = at
         sight.readings[row.id] = reading

@@ -117,8 +117,9 @@ class MergeBook:
             return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
-        sides = [row for row in (source, destination) if self._is_alive(sight, row)]
-        parallel(self._metastore.parallel, lambda row: self._lineage.read(sight, row, partitions=True), sides)
+        # A branch can be merged into itself, as it was before a reset.
+        sides = {row.id: row for row in (source, destination) if self._is_alive(sight, row)}
+        parallel(2, lambda row: self._lineage.read(sight, row, partitions=True), list(sides.values()))
         theirs, note = self.source_versions(sight, merge, source)
         reading = Reading((), {}, ()) if view.ended else self._lineage.read(sight, destination, partitions=True)
         ours = self._versions.in_force(destination)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from metasync.engine.scope import Scope
-from metasync.metastore import Metastore
+from metasync.metastore import Metastore, notifications
 from metasync.metastore.notifications import LogPosition
 from metasync.model.hms import PartitionValues, TableName
 from metasync.model.lakefs import Ref, RefType
@@ -139,6 +139,40 @@ def test_merges_read_what_the_log_names_and_know_as_much(
             assert sum(read) <= 20, f"merge {turn} read {read} partitions"
         for ref, physical in (("main", world.name("t")), ("dev-1", world.name("t", "dev-1"))):
             assert in_the_books(world, built, ref) == in_full(world, ref, physical)
+
+
+def test_what_came_after_the_logs_position_was_asked_for_is_merged(
+    world: World, built: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition and its merge come while main is read for the first time in a pass, which finds the merge at once."""
+    monkeypatch.setattr(notifications, "_AT_ONCE", 1)
+    world.create_table("t", keys=KEYS)
+    world.tables.add_partitions(world.name("t"), values(1))
+    sync(built, world)
+    world.branch("dev-1")
+    sync(built, world)
+    for number in (2, 3):
+        # From the second merge on, the log is read.
+        world.tables.add_partitions(world.name("t", "dev-1"), values(number))
+        world.lake.write("dev-1", f"wh/t/{number}")
+        world.lake.merge("dev-1")
+        sync(built, world)
+    world.lake.write("dev-1", "wh/t/4")
+    world.lake.write("main", "wh/elsewhere")
+    real = Metastore.get_all_tables
+    meanwhile = iter([lambda: world.tables.add_partitions(world.name("t", "dev-1"), values(4))])
+
+    def read_while_somebody_merges(self: Metastore, database: str) -> object:
+        if self is built.metastore and (act := next(meanwhile, None)) is not None:
+            act()
+            world.lake.merge("dev-1")
+        return real(self, database)
+
+    monkeypatch.setattr(Metastore, "get_all_tables", read_while_somebody_merges)
+    sync(built, world)
+    sync(built, world)
+    for table in (world.name("t"), world.name("t", "dev-1")):
+        assert len(world.tables.metastore.get_partition_names(TableName.parse(table))) == 4, table
 
 
 def in_the_books(world: World, built: Parts, ref: str) -> list[str]:
