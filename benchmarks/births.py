@@ -1,6 +1,8 @@
 """Births: one table of many partitions, and many small tables.
 
-python benchmarks/births.py [--partitions 10000] [--tables 500] [--turns 5]
+python benchmarks/births.py [--partitions 10000] [--tables 500] [--turns 5] [--apart]
+
+`--apart` gives the metastore cores of its own while the small tables are born.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.lab import Calls, Lab, Line, Timed, drop_all, lab, noted, timed
+from benchmarks.lab import APART, Calls, Lab, Line, Timed, drop_all, lab, noted, timed
 
 
 def turns(made: Lab, count: int) -> tuple[Timed, Calls]:
@@ -44,13 +46,14 @@ def one_large(partitions: int, count: int) -> Line:
     return times.line(f"birth of one table, {partitions:,} partitions x 20 columns", "<= 1.10", calls)
 
 
-def many_small(tables: int, count: int) -> Line:
-    with lab() as made:
+def many_small(tables: int, count: int, *, cores_apart: bool = False) -> Line:
+    with lab(cores_apart=cores_apart) as made:
         for number in range(tables):
             made.make_table(f"t{number:04}", 8, 0)
         made.sync(full=True)
         times, calls = turns(made, count)
-    return times.line(f"birth of {tables} small tables on one ref", "<= 1.15", calls)
+    where = APART if cores_apart else ""
+    return times.line(f"birth of {tables} small tables on one ref{where}", "<= 1.15", calls)
 
 
 def main() -> None:
@@ -58,10 +61,11 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=10_000)
     parser.add_argument("--tables", type=int, default=500)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--apart", action="store_true")
     chosen = parser.parse_args()
     for line in (
         *([one_large(chosen.partitions, chosen.turns)] if chosen.partitions else []),
-        *([many_small(chosen.tables, chosen.turns)] if chosen.tables else []),
+        *([many_small(chosen.tables, chosen.turns, cores_apart=chosen.apart)] if chosen.tables else []),
     ):
         print(line)
 

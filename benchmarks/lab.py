@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -253,8 +253,12 @@ def lab(
     extra: str = "",
     server: Server | None = None,
     notification_log: bool = False,
+    cores_apart: bool = False,
 ) -> Iterator[Lab]:
-    """A running lab; with METASYNC_TEST_SERVER, on that version of the metastore."""
+    """A running lab; with METASYNC_TEST_SERVER, on that version of the metastore.
+
+    With `cores_apart`, neither metastore nor metasync takes the other's CPU, as they do on the cores of one machine.
+    """
     with tempfile.TemporaryDirectory(prefix="metasync-bench-") as name:
         folder = Path(name)
         with Sandbox(folder / "sandbox", [REPOSITORY], server=server or chosen()) as sandbox:
@@ -272,11 +276,16 @@ def lab(
             with parts(parse_settings(text, "metasync.yaml", dict(os.environ))) as built:
                 made = Lab(sandbox, built, folder)
                 made.lake.write("main", "first")
-                yield made
+                with _apart(made) if cores_apart else nullcontext():
+                    yield made
+
+
+CAN_BE_APART = hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
+APART = ", the metastore on cores of its own"
 
 
 @contextmanager
-def apart(made: Lab) -> Iterator[None]:
+def _apart(made: Lab) -> Iterator[None]:
     """The metastore on half of the cores and this process on the others, as if each had a machine. Linux only."""
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2

@@ -13,13 +13,12 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.lab import Call, Calls, Lab, Line, Timed, apart, lab, noted, seconds, timed
+from benchmarks.lab import APART, Call, Calls, Lab, Line, Timed, lab, noted, seconds, timed
 from metasync.model.hms import TableName
 from tests.metastores.postgresql import on_postgresql
 from tests.metastores.servers import LOG, server
@@ -52,9 +51,8 @@ def floor(made: Lab, calls: Calls) -> float:
 
 
 def one_of_many(partitions: int, count: int, *, cores_apart: bool = False) -> Line:
-    """With `cores_apart`, neither takes the other's CPU, as on this one machine they do."""
     times = Timed()
-    with lab() as made, apart(made) if cores_apart else nullcontext():
+    with lab(cores_apart=cores_apart) as made:
         made.make_mirrored(partitions)
         for turn in range(count + 1):
             change(made, turn)
@@ -67,7 +65,7 @@ def one_of_many(partitions: int, count: int, *, cores_apart: bool = False) -> Li
                 times.ours.append(ours)
                 times.floor.append(least)
             print(f"  turn {turn}: {ours:.2f} s, floor {least:.2f} s", flush=True)
-    where = ", the metastore on cores of its own" if cores_apart else ""
+    where = APART if cores_apart else ""
     return times.line(f"merge of 1 changed partition of {partitions:,}{where}", "<= 1.15", calls)
 
 

@@ -16,15 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import births, events, memory, merges, reconcile
-from benchmarks.lab import Line
+from benchmarks.lab import CAN_BE_APART, Line
 from tests.metastores.servers import Missing
 
+_APART = (False, True) if CAN_BE_APART else (False,)
 Measure = Callable[[bool], Sequence[Line]]
 
 
 def _births(quick: bool) -> Sequence[Line]:
     large, small, turns = (2_000, 100, 2) if quick else (10_000, 500, 5)
-    return births.one_large(large, turns), births.many_small(small, turns)
+    return births.one_large(large, turns), *(births.many_small(small, turns, cores_apart=a) for a in _APART)
 
 
 def _reconcile(quick: bool) -> Sequence[Line]:
@@ -33,8 +34,7 @@ def _reconcile(quick: bool) -> Sequence[Line]:
 
 def _merges(quick: bool) -> Sequence[Line]:
     partitions, turns = (2_000, 2) if quick else (10_000, 5)
-    can_part = hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
-    return [merges.one_of_many(partitions, turns, cores_apart=a) for a in ((False, True) if can_part else (False,))]
+    return [merges.one_of_many(partitions, turns, cores_apart=a) for a in _APART]
 
 
 def _log(quick: bool) -> Sequence[Line]:
