@@ -35,7 +35,7 @@ unit: $(STAMP) ## Only the pure tests, in seconds
 soak: $(STAMP) ## People and accidents on two services for SECONDS (600), by a SEED (1); then every invariant is checked
 	$(BIN)/python -m tests.soak.run --seconds $(SECONDS) --seed $(SEED)
 
-bench: $(STAMP) ## Every line of docs/performance.md's table, each beside a floor of the same run (half an hour)
+bench: $(STAMP) ## Every line of docs/performance.md's table, each beside a floor of the same run (over half an hour)
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python benchmarks/webhook.py
 

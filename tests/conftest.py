@@ -98,6 +98,11 @@ class World:
         with parts(self.settings()) as built:
             return built.controller.sync(Scope(self.repository, full=full), **options)
 
+    def lose_store(self) -> None:
+        """Deletes the store's files."""
+        for file in self.folder.glob("metasync.db*"):
+            file.unlink()
+
     def location(self, path: str, ref: str = "main") -> str:
         return f"s3a://{self.repository}/{ref}/{path}"
 

@@ -30,9 +30,10 @@ _BEGUN_AT_ONCE = 500
 class Sight:
     """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
 
-    `changed`, `column_check`, `pull_requests`, `generations` and `moment` are what was asked once and holds for the
-    look. `begun` are the refs whose lives began in it, `unbegun` counts those that begin in a later one; `walking` are
-    the branches whose logs are not read to their ends.
+    `changed`, `column_check`, `pull_requests` and `generations` are what was asked once and holds for the look;
+    `moment` holds until a head moves, and is asked for by one thread at a time. `begun` are the refs whose lives began
+    in it, `unbegun` counts those that begin in a later one; `walking` are the branches whose logs are not read to their
+    ends.
     """
 
     repository: Repository
@@ -56,6 +57,10 @@ class Sight:
     def has_ended(self, row: RefRow) -> bool:
         """Whether this life of the ref is over, for certain."""
         return row.replaced or row.life == "gone" or row.id in self.confirmed_gone
+
+    def is_alive(self, row: RefRow) -> bool:
+        """Whether lakeFS shows this life of the ref."""
+        return row.ref in self.current and not row.replaced and row.life != "gone"
 
     def row(self, ref: Ref) -> RefRow | None:
         """The ref's present life."""

@@ -118,7 +118,7 @@ class MergeBook:
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
         # A branch can be merged into itself, as it was before a reset.
-        sides = {row.id: row for row in (source, destination) if self._is_alive(sight, row)}
+        sides = {row.id: row for row in (source, destination) if sight.is_alive(row)}
         parallel(2, lambda row: self._lineage.read(sight, row, partitions=True), list(sides.values()))
         theirs, note = self.source_versions(sight, merge, source)
         reading = Reading((), {}, ()) if view.ended else self._lineage.read(sight, destination, partitions=True)
@@ -137,19 +137,14 @@ class MergeBook:
         statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading)
         return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
 
-    def _is_alive(self, sight: Sight, row: RefRow) -> bool:
-        return row.ref in sight.current and not row.replaced and row.life != "gone"
-
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
         """The source's tables as they were at the merge; a note where that had to be guessed."""
-        alive = self._is_alive(sight, source)
+        alive = sight.is_alive(source)
         at = merge.source_commit
-        if alive and (not at or sight.current[source.ref] == at):
+        if alive:
             self._lineage.read(sight, source, partitions=True)
             if not at or sight.current[source.ref] == at:
                 return self._versions.in_force(source), ""
-        if alive:
-            self._lineage.read(sight, source, partitions=True)
         now = self._versions.in_force(source)
         for ref_id, watermark in self._refs.at_commit(sight.repository_id, [at]).get(at, []) if at else []:
             if ref_id == source.id:

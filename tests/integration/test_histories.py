@@ -132,8 +132,7 @@ class Play:
         self.tables = f"{self.world.database}.{step['tables']}"
 
     def do_lose(self, step: Mapping[str, Any]) -> None:
-        for file in self.world.folder.glob("metasync.db*"):
-            file.unlink()
+        self.world.lose_store()
 
     def do_adopt(self, step: Mapping[str, Any]) -> None:
         with parts(self.settings()) as built:

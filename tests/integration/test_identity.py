@@ -18,11 +18,6 @@ from metasync.settings import parse_settings
 from tests.conftest import World
 
 
-def lose(world: World) -> None:
-    for file in world.folder.glob("metasync.db*"):
-        file.unlink()
-
-
 def back_up(world: World) -> Callable[[], None]:
     """Copies the store; gives what restores it."""
     with parts(world.settings()) as built, built.database.transaction() as connection:
@@ -32,7 +27,7 @@ def back_up(world: World) -> Callable[[], None]:
             shutil.copy(file, copy)
 
     def restore() -> None:
-        lose(world)
+        world.lose_store()
         for file, copy in copies.items():
             shutil.copy(copy, file)
 
@@ -61,7 +56,7 @@ def test_a_new_store_writes_nothing_before_it_adopts_what_it_finds(world: World)
     world.tables.set_parameter(world.name("t"), "comment", "new on main")
     world.tables.add_column(world.name("t", "dev-1"), "a", "int")
     world.lake.write("dev-1", "wh/t/f")
-    lose(world)
+    world.lose_store()
     world.branch("dev-2")
     world.lake.delete_branch("dev-1")
     result = world.sync()
@@ -91,7 +86,7 @@ def test_after_adopting_what_both_sides_have_alike_becomes_the_base(world: World
     world.create_table("t")
     world.branch("dev-1")
     world.sync()
-    lose(world)
+    world.lose_store()
     world.sync()
     adopt(world)
     world.sync()
@@ -120,7 +115,7 @@ def test_a_mirror_that_was_half_built_when_the_store_was_lost_is_made_anew(
     assert world.sync().failures
     monkeypatch.undo()
     assert "metasync.making" in world.tables.table(world.name("t", "dev-1")).parameters
-    lose(world)
+    world.lose_store()
     assert world.sync().refused
     adopt(world)
     assert not world.sync().failures
@@ -133,7 +128,7 @@ def test_a_mirror_whose_ref_went_with_the_store_ends_after_adopting(world: World
     world.create_table("t")
     world.branch("dev-1")
     world.sync()
-    lose(world)
+    world.lose_store()
     world.lake.delete_branch("dev-1")
     world.sync()
     adopt(world)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from metasync.model.hms import Table, TableType
+from metasync.model.hms import Table, TableName, TableType
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.sandbox.user import LakeUser, TableUser
@@ -139,16 +139,30 @@ class Checks:
     def made(self, lake: Lake) -> Iterator[str]:
         """What people made and merged is there, and nothing that came from nowhere."""
         must = lake.must(self.lost(), self.held())
+        missing: dict[Life, set[str]] = {}
+        written_over: set[str] = set()
         for life in lake.branches.values():
             if life.name == "main":
-                yield from self._made_on(lake, life, lake.database, must[life])
+                database = lake.database
             elif life.mirror_life is not None:
                 database = f"{lake.database}__{life.name.replace('-', '_')}"
                 there = {table.name: table for table in self._every if table.database == database}
-                if self._life_of(there) == life.mirror_life:
-                    yield from self._made_on(lake, life, database, must[life])
+                if self._life_of(there) != life.mirror_life:
+                    continue
+            else:
+                continue
+            there_now = self._things(database)
+            gone = {thing for thing in must[life] - there_now if self._was_written_over(lake, database, thing)}
+            written_over |= gone & set(life.own)
+            missing[life] = must[life] - there_now - gone
+            if invented := there_now - lake.may(life):
+                yield f"{lake.repository} {life.name}: came from nowhere {sorted(invented)}"
+        for life, things in missing.items():
+            # What was written over where it was made, before metasync ever saw it, was never there to be merged.
+            if lost := {thing for thing in things if thing not in written_over or self._was_seen(lake, thing)}:
+                yield f"{lake.repository} {life.name}: lost {sorted(lost)}"
 
-    def _made_on(self, lake: Lake, life: Life, database: str, must: set[str]) -> Iterator[str]:
+    def _things(self, database: str) -> set[str]:
         there = set()
         for table in self._every:
             if table.database != database:
@@ -158,11 +172,19 @@ class Checks:
             there |= {f"{table.name}.{c.name}" for c in table.sd.cols if c.name != "id"}
             values = (p.values[0] for p in self._partitions(table))
             there |= {f"{table.name}/{value}" for value in values if value != "first"}
-        missing = {thing for thing in must - there if not self._was_written_over(lake, database, thing)}
-        if missing:
-            yield f"{lake.repository} {life.name}: lost {sorted(missing)}"
-        if invented := there - lake.may(life):
-            yield f"{lake.repository} {life.name}: came from nowhere {sorted(invented)}"
+        return there
+
+    def _was_seen(self, lake: Lake, column: str) -> bool:
+        """Whether the store has a version of the table, on any ref, with the column."""
+        table, _, name = column.partition(".")
+        versions = self._built.versions
+        seen = (
+            version.definition
+            for repository in self._ids(lake)
+            for version in versions.log(repository, TableName(lake.database, table), limit=100_000)
+            if version.definition is not None
+        )
+        return any(name in {c.name for c in versions.definition(address).header.sd.cols} for address in seen)
 
     def _was_written_over(self, lake: Lake, database: str, thing: str) -> bool:
         """Whether a column went because a person and metasync wrote one table at the same moment.
