@@ -18,6 +18,7 @@
         │   ├── AlreadyExists
         │   ├── NotFound
         │   └── Incompatible         the metastore would refuse this change of a table
+        ├── StoreRefused             metasync's database will not take a value: its length, its characters
         ├── ForeignTable             a table that is not ours stands where we would write
         ├── ChangedMeanwhile         what is there now is not what the plan was made for
         └── BadEvent                 a webhook that cannot be used, `status` is the HTTP answer
@@ -107,6 +108,10 @@ class NotFound(MetastoreError):
 
 class Incompatible(MetastoreError):
     """The metastore refuses this change of an existing table."""
+
+
+class StoreRefused(PermanentError):
+    """metasync's own database refused a statement for what it holds."""
 
 
 class ForeignTable(PermanentError):

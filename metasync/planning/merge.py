@@ -13,7 +13,7 @@ from typing import Any, Literal
 from metasync.model.hms import Table
 from metasync.planning.graph import Parents, entry, merge_bases
 from metasync.planning.kinds import kind_of
-from metasync.planning.kinds.columns import refused_positions
+from metasync.planning.kinds.columns import ALL, refused_positions
 from metasync.planning.kinds.partitions import keeps_former_storage
 from metasync.planning.kinds.storage import off_ref
 from metasync.planning.layout import Layout, layout_of
@@ -286,7 +286,7 @@ def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> 
     match change.path:
         case ("partitions", _, "columns") if change.before is None and change.after is not None:
             old, now = column_names(base), column_names(destination)
-            if old == now or not now or "*" in change.after:
+            if old == now or not now or ALL in change.after:
                 return change
             kept = {name: item for name, item in change.after.items() if name in now or name not in old}
             gained = {name: destination["columns"][name] for name in now if name not in old and name not in kept}

@@ -9,6 +9,7 @@ from typing import Any
 from metasync.model.hms import StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.kinds import KINDS, constraints
+from metasync.planning.kinds import columns as columns_kind
 from metasync.planning.kinds.bucketing import columns_used as bucketing_columns
 from metasync.planning.kinds.kind import Tree
 from metasync.planning.kinds.partitions import partition_from_items, partition_items
@@ -73,7 +74,7 @@ def merged_view(tree: Any) -> Any:
 def column_names(tree: Any) -> list[str]:
     """The names of columns that are merged by name, in order; none for what is absent."""
     columns = tree.get("columns", {}) if isinstance(tree, Mapping) else {}
-    return [name for name in columns if name != "*"]
+    return [name for name in columns if name != columns_kind.ALL]
 
 
 def order_of(tree: Any) -> Any:
@@ -147,7 +148,7 @@ def dangling(tree: Any) -> list[tuple[Path, str]]:
     if not isinstance(tree, Mapping) or "columns" not in tree:
         return []
     columns = tree["columns"]
-    names = {c["name"].lower() for c in columns["*"]} if "*" in columns else set(columns)
+    names = {c["name"].lower() for c in columns[columns_kind.ALL]} if columns_kind.ALL in columns else set(columns)
     names |= {key["name"].lower() for key in tree.get("partition_keys", ())}
     found: list[tuple[Path, set[str]]] = [((item,), used) for item, used in bucketing_columns(tree).items()]
     found += [(("constraints", *item.split("/", 1)), used) for item, used in constraints.columns_used(tree).items()]

@@ -27,8 +27,10 @@ def item_name(path: Path) -> str:
     match path:
         case ():
             return "table"
-        case ("columns", "*"):
+        case ("columns", "ALL"):
             return "columns"
+        case ("spark_schema", "ALL"):
+            return "spark columns"
         case ("column_order",):
             return "order of columns"
         case ("columns", name, *rest):

@@ -26,10 +26,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.pool import QueuePool
 
-from metasync.errors import ConfigurationError, StoreUnavailable
+from metasync.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from metasync.store import schema
 
 _PATIENCE = 30.0
@@ -80,7 +90,10 @@ class Database:
 
     @contextmanager
     def transaction(self, *, urgent: bool = False) -> Iterator[Connection]:
-        """A transaction that commits at the end and is durable then. Raises StoreUnavailable where the database fails.
+        """A transaction that commits at the end and is durable then.
+
+        Raises StoreUnavailable where the database cannot be reached or is locked, StoreRefused where it will not take a
+        value.
 
         Behind a fence, raises LeaseLost before anything is written. With `urgent`, gives up after some seconds.
         """
@@ -143,19 +156,24 @@ class Database:
         from alembic.util.exc import CommandError
 
         config = _alembic(self._engine)
+        # SQLite rebuilds a table to change a column, which foreign keys would forbid where it has rows.
+        engine = _engine(self._engine.url, _PATIENCE, foreign_keys=False)
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 if self.dialect == "postgresql":
                     # Replicas that start together migrate one after the other.
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                _check_foreign_keys(connection)
         except CommandError as error:
             raise ConfigurationError(
                 f"the store was migrated by a newer metasync ({error}): install that one, or restore a backup"
             ) from error
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the store could not be migrated: {_short(error)}") from error
+        finally:
+            engine.dispose()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -231,16 +249,32 @@ def insert_new(connection: Connection, table: Table) -> Any:
 
 @contextmanager
 def _failures() -> Iterator[None]:
+    """Turns the database's errors into ours: what cannot be reached or is locked is an outage, all else a refusal."""
     try:
         yield
+    except (DataError, IntegrityError, ProgrammingError, NotSupportedError, UnicodeError) as error:
+        raise StoreRefused(f"the store refused a statement: {_short(error)}") from error
+    except DBAPIError as error:
+        raise StoreUnavailable(f"the store did not take a statement: {_short(error)}") from error
+    except StatementError as error:
+        # A value that the driver cannot send.
+        raise StoreRefused(f"the store refused a statement: {_short(error)}") from error
     except SQLAlchemyError as error:
         raise StoreUnavailable(f"the store did not take a statement: {_short(error)}") from error
 
 
-def _engine(url: URL, patience: float) -> Engine:
+def _check_foreign_keys(connection: Connection) -> None:
+    """Raises StoreUnavailable where a migration left a row of SQLite without the one that it refers to."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone()
+        if broken is not None:
+            raise StoreUnavailable(f"the store could not be migrated: table {broken[0]} has rows that refer to nothing")
+
+
+def _engine(url: URL, patience: float, *, foreign_keys: bool = True) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": patience}, poolclass=QueuePool, pool_timeout=patience)
-        _prepare_sqlite(engine)
+        _prepare_sqlite(engine, foreign_keys)
         return engine
     connect_args = {"connect_timeout": int(patience)}
     engine = create_engine(url, pool_pre_ping=True, pool_timeout=patience, connect_args=connect_args)
@@ -248,7 +282,7 @@ def _engine(url: URL, patience: float) -> Engine:
     return engine
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, foreign_keys: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         # pysqlite begins late and as a reader; a writer that begins as a reader can fail without waiting for its turn.
@@ -256,7 +290,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -290,7 +324,7 @@ def _alembic(engine: Engine) -> Any:
     return config
 
 
-def _short(error: SQLAlchemyError) -> str:
+def _short(error: Exception) -> str:
     """The database's own words, without the statement: its parameters may be anybody's data."""
     original = error.orig if isinstance(error, DBAPIError) else error
     return str(original).splitlines()[0] if str(original) else type(original).__name__

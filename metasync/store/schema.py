@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Column,
+    Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
+
+from metasync.model.text import storable
+
+
+
+class String(sqlalchemy.types.TypeDecorator[str]):
+    """Text that every database holds, whoever wrote it: people, lakeFS, the metastore, a query of the API."""
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        return sqlalchemy.String(self.length) if self.length else sqlalchemy.Text()
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return storable(value) if isinstance(value, str) else value
+
+
+Text = String()
 
 metadata = MetaData(
     naming_convention={
@@ -52,7 +77,7 @@ repositories = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", String(64), nullable=False),
-    Column("creation_date", Integer, nullable=False),
+    Column("creation_date", BigInteger, nullable=False),
     Column("storage_namespace", Text, nullable=False),
     Column("default_branch", Text, nullable=False),
     Column("blocked", Text, nullable=False, default=""),
@@ -87,8 +112,13 @@ refs = Table(
     Column("waited", Integer, nullable=False, default=0),
     Column("looked_last", Integer, nullable=False, default=0),
     Column("discovered_head", String(64)),
+    Column("listed_at", Float),
+    Column("suspected_at", Float),
     UniqueConstraint("repository_id", "type", "name", "incarnation"),
 )
+"""`listed_at`: when lakeFS first listed this incarnation, by lakeFS's own clock. `suspected_at`: since when events say,
+and lakeFS does not confirm, that it was deleted and created again.
+"""
 
 heads = Table(
     "heads",
@@ -182,7 +212,7 @@ merges = Table(
     Column("source", Text, nullable=False, default=""),
     Column("source_ref_id", ForeignKey("refs.id")),
     Column("source_commit", String(64), nullable=False, default=""),
-    Column("strategy", String(32), nullable=False, default=""),
+    Column("strategy", Text, nullable=False, default=""),
     Column("committer", Text, nullable=False, default=""),
     Column("message", Text, nullable=False, default=""),
     Column("committed_at", Float, nullable=False),
@@ -190,9 +220,13 @@ merges = Table(
     Column("note", Text, nullable=False, default=""),
     Column("seen_at", Float, nullable=False),
     Column("done_at", Float),
+    Column("confirmed", Integer, nullable=False, default=1),
     UniqueConstraint("repository_id", "commit"),
 )
-"""The ledger. state: pending, source-unknown, started, done."""
+"""The ledger. state: pending, source-unknown, started, partial (open for the tables that failed), done.
+
+`confirmed`: lakeFS itself says what it was made from, or a person does; an event alone does not.
+"""
 
 merge_tables = Table(
     "merge_tables",
@@ -202,8 +236,12 @@ merge_tables = Table(
     Column("change", Text, nullable=False),
     Column("state", String(12), nullable=False),
     Column("done_at", Float),
+    Column("error", Text),
 )
-"""The plan of one table of a merge, stored before anything is written. state: planned, done, conflict."""
+"""The plan of one table of a merge, stored before anything is written. state: planned, done, conflict, failed.
+
+One that failed may have no plan: `change` is empty then, and `error` says why.
+"""
 
 conflicts = Table(
     "conflicts",
@@ -312,3 +350,11 @@ cursors = Table(
     Column("history_id", Integer, nullable=False),
 )
 """How far in the history a channel is."""
+
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("session", String(64), primary_key=True),
+    Column("until", Float, nullable=False),
+)
+"""Sessions of the status page that were logged out: the hash of each one's cookie, and when it would have ended."""

@@ -235,12 +235,12 @@ LONG_A, NARROW_A = {**A, "type": "bigint"}, {**A, "type": "smallint"}
         ("columns/a/type/map/value", "bigint", "int", True, "type-not-widened", "~column a type map value bigint -> int"),
         ("parameters/skip.header.line.count", None, "1", True, None, "+parameter skip.header.line.count"),
         ("columns/a/type/array/struct/x", None, "int", False, None, "+column a type array struct x int"),
-        ("columns/*", [A], [A, B], False, None, "~columns"),
-        ("columns/*", [A, B], [A], True, None, "~columns"),
-        ("columns/*", [A], [B], True, None, "~columns"),
-        ("columns/*", [A], [LONG_A], False, None, "~columns"),
-        ("columns/*", [A], [NARROW_A], True, "type-not-widened", "~columns"),
-        ("columns/*", None, [A], False, None, "+columns"),
+        ("columns/ALL", [A], [A, B], False, None, "~columns"),
+        ("columns/ALL", [A, B], [A], True, None, "~columns"),
+        ("columns/ALL", [A], [B], True, None, "~columns"),
+        ("columns/ALL", [A], [LONG_A], False, None, "~columns"),
+        ("columns/ALL", [A], [NARROW_A], True, "type-not-widened", "~columns"),
+        ("columns/ALL", None, [A], False, None, "+columns"),
         ("column_order", ["a", "b"], ["b", "a"], False, None, "~order of columns"),
         ("partition_keys", [A], [{**A, "comment": "x"}], False, None, "~partition keys"),
         ("partition_keys", [A], [LONG_A], True, "partition-keys-changed", "~partition keys"),
@@ -288,10 +288,10 @@ LONG_A, NARROW_A = {**A, "type": "bigint"}, {**A, "type": "smallint"}
         ("spark_schema/a/type/array/elementType", "integer", "string", True, "type-not-widened", "~spark column a type array elementType"),
         ("spark_schema/a/type/map/valueType", "integer", "long", False, None, "~spark column a type map valueType"),
         ("spark_schema/a/nullable", True, False, False, None, "~spark column a nullable"),
-        ("spark_schema/*", [A, B], [A, {**A, "name": "c"}, B], False, None, "~spark column *"),
-        ("spark_schema/*", [A, B], [B, A], True, None, "~spark column *"),
-        ("spark_schema/*", [A, B], [A], True, None, "~spark column *"),
-        ("spark_schema/*", [LONG_A], [A], True, None, "~spark column *"),
+        ("spark_schema/ALL", [A, B], [A, {**A, "name": "c"}, B], False, None, "~spark columns"),
+        ("spark_schema/ALL", [A, B], [B, A], True, None, "~spark columns"),
+        ("spark_schema/ALL", [A, B], [A], True, None, "~spark columns"),
+        ("spark_schema/ALL", [LONG_A], [A], True, None, "~spark columns"),
         ("spark_layout/buckets", "x", "y", True, None, "~spark layout buckets"),
         ('partitions/["1"]', None, {"location": HERE}, False, None, "+partition (1)"),
         ('partitions/["1"]', None, {"location": "s3a://else/x"}, False, "location-off-ref", "+partition (1)"),
@@ -341,7 +341,7 @@ def test_whole_tables_and_lists_of_changes_are_told() -> None:
 
 
 def test_positions_are_read_with_the_familys_widening() -> None:
-    change = ItemChange(("columns", "*"), [A], [{**A, "type": "string"}])
+    change = ItemChange(("columns", "ALL"), [A], [{**A, "type": "string"}])
     assert not is_destructive(change, Layout("text", by_position=True))
     assert is_destructive(change, Layout("parquet", by_position=True))
 
@@ -363,7 +363,7 @@ def test_what_refers_to_a_column_that_is_not_there() -> None:
     }  # fmt: skip
     listed = to_tree(EVERYTHING, Layout(by_position=True))
     assert dangling(listed) == []
-    assert dangling({**listed, "columns": {"*": []}})
+    assert dangling({**listed, "columns": {"ALL": []}})
 
 
 # Differences of two definitions

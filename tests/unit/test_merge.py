@@ -173,7 +173,7 @@ def test_columns(base: str, source: str, destination: str, policy: str, after: s
 
 def test_columns_of_a_text_table_are_one_item() -> None:
     sides = [partial(header(text, serde=TEXT)) for text in ("id:int", "id:int b:int", "id:int a:int")]
-    assert [c.path for c in merge(*sides).conflicts] == [("columns", "*")]
+    assert [c.path for c in merge(*sides).conflicts] == [("columns", "ALL")]
 
 
 def test_two_branches_that_add_columns_by_spark_do_not_conflict() -> None:
@@ -237,8 +237,8 @@ def test_criss_cross_bases_are_merged_first() -> None:
         (ItemChange(("columns", "a", "type"), "int", "bigint"), False),
         (ItemChange(("columns", "a", "type"), "bigint", "int"), True),
         (ItemChange(("columns", "a", "comment"), "x", None), False),
-        (ItemChange(("columns", "*"), [A], [A, B]), False),
-        (ItemChange(("columns", "*"), [A, B], [A]), True),
+        (ItemChange(("columns", "ALL"), [A], [A, B]), False),
+        (ItemChange(("columns", "ALL"), [A, B], [A]), True),
         (ItemChange(("parameters", "k"), "x", None), False),
         (ItemChange(("partitions", '["1"]'), None, {}), False),
         (ItemChange(("partitions", '["1"]'), {}, None), True),

@@ -1,6 +1,6 @@
 """Columns: by name, with nested types field by field; all of them one item where the SerDe reads by position.
 
-`columns/NAME/{type, comment}`, a nested type below `type` (see `planning.types`); or `columns/*`, a list. Names are
+`columns/NAME/{type, comment}`, a nested type below `type` (see `planning.types`); or `columns/ALL`, a list. Names are
 lower-case, as HMS stores them. Delta and Hudi keep the schema in the data: their columns ride along in `~columns`,
 which no merge looks at.
 """
@@ -17,7 +17,8 @@ from metasync.planning.layout import Layout
 from metasync.planning.matrix import ItemChange
 from metasync.planning.types import ColumnCheck, is_widening, metastore_accepts, type_text, type_tree
 
-ALL = "*"
+ALL = "ALL"
+"""Stands in the place of a name. No column has it: HMS lower-cases names, and takes nearly any character in them."""
 
 
 def column_items(columns: Sequence[FieldSchema], layout: Layout) -> Tree:
@@ -50,7 +51,7 @@ def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
 def columns_shrink(change: ItemChange, path: Sequence[str], layout: Layout) -> bool:
     """Whether a change below `columns` loses a column, a field or values; `path` is what follows `columns`."""
     match path:
-        case ("*",):
+        case ("ALL",):
             return not _grows(change.before or [], change.after or [], layout)
         case (_, "comment"):
             return False
@@ -70,7 +71,7 @@ def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any
 def columns_refusal(change: ItemChange, path: Sequence[str], layout: Layout) -> str | None:
     """`type-not-widened` where values of a column, a field or a position could not be read any more."""
     match path:
-        case ("*",) if change.before and change.after:
+        case ("ALL",) if change.before and change.after:
             pairs = zip(change.before, change.after, strict=False)
             fits = all(is_widening(was["type"], now["type"], layout.family) for was, now in pairs)
             return None if fits else "type-not-widened"

@@ -1,6 +1,6 @@
 """Spark's own schema of a table, merged field by field beside the columns; its buckets and partition keys.
 
-`spark_schema/NAME/{name, type, nullable, metadata}`, nested types below `type`; `spark_schema/*`, a list, where the
+`spark_schema/NAME/{name, type, nullable, metadata}`, nested types below `type`; `spark_schema/ALL`, a list, where the
 SerDe reads by position; `spark_layout/{buckets, partitions}`, one item each. What Spark keeps in several parameters is
 one thing here.
 """
@@ -24,7 +24,7 @@ _LAYOUT = {
     "buckets": ("numBuckets", "numBucketCols", "bucketCol.", "numSortCols", "sortCol."),
 }
 _HIVE_NAMES = {"byte": "tinyint", "short": "smallint", "integer": "int", "long": "bigint"}
-ALL = "*"
+ALL = "ALL"
 
 
 def keys_taken(header: Table, layout: Layout) -> set[str]:
