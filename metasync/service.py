@@ -22,6 +22,7 @@ from metasync.engine.merges import MergeBook
 from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
+from metasync.engine.recreate import Recreator
 from metasync.engine.resolve import Resolver
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
@@ -104,6 +105,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
     resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
     undoer = Undoer(stores, controller, lineage, metastore)
     comparer = Comparer(settings, stores, rules, controller, observer, lineage, merges)
+    recreator = Recreator(settings, stores, rules, controller, observer, lineage)
     metrics.mode(settings.mode)
     return Parts(
         **vars(stores),
@@ -126,6 +128,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
             resolver=resolver,
             undoer=undoer,
             comparer=comparer,
+            recreator=recreator,
         ),
         metrics=metrics,
     )

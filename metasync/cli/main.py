@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 import click
 
 from metasync import __version__
-from metasync.errors import MetasyncError
+from metasync.errors import MetasyncError, code_of
 
 _MODULES = {
-    "running": ("serve", "plan", "reconcile", "apply"),
+    "running": ("serve", "plan", "show", "reconcile", "apply"),
     "pausing": ("pause", "resume", "wait"),
-    "merging": ("diff", "merge", "resolve", "undo"),
+    "merging": ("diff", "merge", "resolve", "undo", "recreate"),
     "books": ("status", "refs", "conflicts", "history", "search", "events"),
     "rules": ("explain",),
     "operations": ("prune", "adopt", "doctor", "db"),
@@ -55,11 +56,30 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except MetasyncError as error:
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+            _tell(ctx, code_of(type(error)), str(error))
+            ctx.exit(error.exit_code)
+        except click.UsageError as error:
+            if not _in_json(ctx):
+                raise
+            _tell(ctx, "usage-error", error.format_message())
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def _in_json(ctx: click.Context) -> bool:
+    return ctx.obj is not None and bool(ctx.obj.output.is_json)
+
+
+def _tell(ctx: click.Context, code: str, message: str) -> None:
+    """An error, on stderr: a line for people each, or the document that the API answers with."""
+    if _in_json(ctx):
+        click.echo(
+            json.dumps({"kind": "metasync.error/v1", "code": code, "error": message}, ensure_ascii=False), err=True
+        )
+        return
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -44,39 +44,51 @@ def diff(context: Context, repository: str, ref1: str, ref2: str, merge: bool) -
 @click.argument("destination", required=False)
 @click.option("--commit", help="A merge commit that waits as `source unknown`, or its beginning; needs --source.")
 @click.option("--source", "told", help="The branch or tag that the merge commit was made from.")
+@click.option("--no-source", is_flag=True, help="The merge commit was made from nothing that has tables here.")
 @output_option
 @pass_context
 def merge(
-    context: Context, repository: str, source: str | None, destination: str | None, commit: str | None, told: str | None
+    context: Context,
+    repository: str,
+    source: str | None,
+    destination: str | None,
+    commit: str | None,
+    told: str | None,
+    no_source: bool,
 ) -> None:
     """Merge the metadata of SOURCE into DESTINATION alone, where lakeFS has no data to merge.
 
-    With --commit and --source instead: tell what a merge commit was made from that waits as `source unknown`. See first
-    what would happen: metasync diff REPOSITORY SOURCE DESTINATION --merge
+    With --commit and --source instead: tell what a merge commit was made from that waits as `source unknown`; with
+    --no-source, that there is nothing to merge. See first what would happen: metasync diff REPOSITORY SOURCE
+    DESTINATION --merge
     """
     with context.orders() as orders, ChangesTold(context) as telling:
-        if commit and told and not source:
+        if commit and no_source and not (source or told):
+            orders.no_source(repository, commit, person())
+            context.output.say("noted; nothing is merged for this commit")
+            return
+        if commit and told and not (source or no_source):
             orders.tell_source(repository, commit, told)
             context.output.say(f"noted; the next reconcile merges it: metasync reconcile {repository}")
             return
-        if not source or not destination or commit or told:
-            raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT --source REF")
+        if not source or not destination or commit or told or no_source:
+            raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT with --source REF or --no-source")
         results = orders.merge(repository, source, destination, by=person(), told=telling)
     sys.exit(report(context, results))
 
 
 @click.command()
 @click.argument("conflict_id", metavar="CONFLICT", type=int)
-@click.option("--ours", "side", flag_value="ours", help="Keep the destination's items.")
-@click.option("--theirs", "side", flag_value="theirs", help="Take the source's items.")
+@click.option("--ours", is_flag=True, help="Keep the destination's items.")
+@click.option("--theirs", is_flag=True, help="Take the source's items.")
 @click.option("--item", "items", multiple=True, help="Only this item, as `metasync conflicts` names it; repeatable.")
 @output_option
 @pass_context
-def resolve(context: Context, conflict_id: int, side: str | None, items: tuple[str, ...]) -> None:
+def resolve(context: Context, conflict_id: int, ours: bool, theirs: bool, items: tuple[str, ...]) -> None:
     """Settle a table's conflicts for one side; once all of them are, everything else of its merge is applied too."""
-    if side not in ("ours", "theirs"):
-        raise UsageError("say --ours (keep the destination) or --theirs (take the source)")
-    chosen: Side = "ours" if side == "ours" else "theirs"
+    if ours is theirs:
+        raise UsageError("say one of --ours (keep the destination) and --theirs (take the source)")
+    chosen: Side = "ours" if ours else "theirs"
     with context.orders() as orders, ChangesTold(context) as told:
         results = orders.resolve(conflict_id, chosen, items, told)
     if results.undecided and not context.output.is_json:
@@ -101,6 +113,38 @@ def undo(context: Context, name: str, dry_run: bool) -> None:
     if dry_run:
         _show(context, results)
         return
+    sys.exit(report(context, results, conflicts_are_stored=False))
+
+
+@click.command()
+@click.argument("repository")
+@click.argument("ref")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--keep", is_flag=True, help="It is the same branch: everything stays as it is, and nothing is said any more."
+)
+@output_option
+@pass_context
+def recreate(context: Context, repository: str, ref: str, yes: bool, keep: bool) -> None:
+    """Say that the branch REF was deleted and created again: its tables are dropped, and its mirrors created anew.
+
+    For a branch that an event says so of, and of which lakeFS has no record. Metadata only; shows its plan and asks.
+    """
+    with context.orders() as orders:
+        if keep:
+            orders.keep(repository, ref, person())
+            context.output.say(f"noted: {ref} is the branch that it was")
+            return
+        if not yes:
+            for plan in orders.preview_recreate(repository, ref).items:
+                context.output.plan(plan)
+            if not context.output.confirm("Drop these, and create the mirrors anew?"):
+                context.output.say(
+                    f"nothing is changed; without a question: metasync recreate {repository} {ref} --yes"
+                )
+                return
+        with ChangesTold(context) as told:
+            results = orders.recreate(repository, ref, person(), told)
     sys.exit(report(context, results))
 
 
@@ -112,4 +156,4 @@ def _show(context: Context, found: Plans | Results) -> None:
         context.output.plan(plan)
 
 
-COMMANDS = (diff, merge, resolve, undo)
+COMMANDS = (diff, merge, resolve, undo, recreate)

@@ -23,7 +23,10 @@ def prune(context: Context, yes: bool) -> None:
     """Drop orphans: mirrors that no rule wants any more. Metadata only."""
     with parts(context.settings) as built, ChangesTold(context) as told:
         if yes:
-            sys.exit(report(context, built.orders.prune(told)))
+            results = built.orders.prune(told)
+            if not results.items:
+                context.output.say("no orphans")
+            sys.exit(report(context, results))
         found = built.resolver.orphans()
     rows = [
         {"repository": name, "orphan": str(change.physical)}
@@ -39,25 +42,28 @@ def prune(context: Context, yes: bool) -> None:
 @click.command()
 @click.argument("repository")
 @click.option("--yes", is_flag=True, help="Take them over; without it they are only listed.")
+@click.option("--force", is_flag=True, help="Forget the merge bases of a healthy store, too.")
 @output_option
 @pass_context
-def adopt(context: Context, repository: str, yes: bool) -> None:
+def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
     """Take over the mirrors of a lost store, or of the time after a backup that was restored.
 
     Say so only where no other metasync of this instance's name runs. What the old store knew is forgotten: merges of
-    tables that differ on both sides are conflicts until somebody resolves them.
+    tables that differ on both sides are conflicts until somebody resolves them. On a healthy store nothing is changed.
     """
     with parts(context.settings) as built:
-        found = built.adopter.adopt(repository) if yes else built.adopter.found(repository)
+        found = built.adopter.adopt(repository, force=force) if yes else built.adopter.found(repository)
     rows = [
         {"name": m.marks.name, "of": m.marks.table, "ref": m.marks.ref, "store": m.marks.store, "rule": m.marks.rule}
         for m in found
     ]
-    _list(context, "adopted" if yes else "adoptable", rows, empty="nothing bears our marks")
-    if not context.output.is_json:
-        context.output.say(
-            f"{len(rows)} taken over" if yes else f"to take them over: metasync adopt {repository} --yes"
-        )
+    _list(context, "adopted" if yes else "adoptable", rows, empty="" if yes else "nothing bears our marks")
+    if context.output.is_json:
+        return
+    if yes and not rows:
+        context.output.say("nothing is changed: all that bears our marks is this store's; to forget its bases: --force")
+        return
+    context.output.say(f"{len(rows)} taken over" if yes else f"to take them over: metasync adopt {repository} --yes")
 
 
 @click.command()

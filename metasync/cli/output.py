@@ -51,7 +51,8 @@ class Output:
     def rows(self, rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
         """Rows of the same keys, as a table."""
         if not rows:
-            self.say(empty)
+            if empty:
+                self.say(empty)
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for key in rows[0]:
@@ -66,6 +67,15 @@ class Output:
     def say(self, text: str) -> None:
         """A word to the person, on stderr."""
         self._err.print(Text(text))
+
+    def confirm(self, question: str) -> bool:
+        """Whether the person at the terminal says yes; False where nobody sits at one."""
+        return sys.stdin.isatty() and self._person and click.confirm(question, default=False, err=True)
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody sits at a terminal who can be asked."""
+        return sys.stdin.isatty() and self._person
 
     def hint(self, text: str) -> None:
         """What to type next; only where a person sits at a terminal."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections import Counter
+from collections.abc import Container
 
 import click
 from rich.console import Console
@@ -43,10 +45,39 @@ def plan(context: Context, repository: str | None, check: bool) -> None:
                 context.output.say("more follows once this is done")
             if one.pending:
                 context.output.hint(f"to do it: metasync reconcile {one.repository}")
+        _waiting(context, {one.repository for one in found.items})
     if any(p.refusal for p in found.items):
         sys.exit(5)
     if check and any(p.pending for p in found.items):
         sys.exit(3)
+
+
+def _waiting(context: Context, repositories: Container[str]) -> None:
+    """Lists what a reconcile would not do by itself: plans and conflicts that wait for a person."""
+    with context.books() as books:
+        plans = [one for one in books.plans().items if one.repository in repositories]
+        conflicts = [one for one in books.conflicts().items if one.repository in repositories]
+    for one in plans:
+        context.output.line("!", f"plan {one.id} waits: {one.subject}: {one.reason}; see: metasync show {one.id}")
+    tables = Counter(f"{one.repository} {one.table}" for one in conflicts)
+    for table, number in tables.items():
+        context.output.line("x", f"{table}: {number} in conflict; see: metasync conflicts")
+
+
+@click.command()
+@click.argument("plan_id", metavar="PLAN", type=int)
+@output_option
+@pass_context
+def show(context: Context, plan_id: int) -> None:
+    """Print a stored plan: what `metasync apply` would do."""
+    with context.books() as books:
+        found = books.stored_plan(plan_id)
+    if context.output.answer(found):
+        return
+    context.output.print(f"plan {found.about.id}, {found.about.state}: {found.about.reason}")
+    context.output.plan(found.plan)
+    if found.about.state == "waiting":
+        context.output.hint(f"to do it: metasync apply {plan_id}")
 
 
 @click.command()
@@ -64,16 +95,26 @@ def reconcile(context: Context, repository: str | None) -> None:
 
 @click.command()
 @click.argument("plan_id", metavar="PLAN", type=int)
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @output_option
 @pass_context
-def apply(context: Context, plan_id: int) -> None:
-    """Execute a stored plan exactly as it was shown, or refuse because the state moved."""
+def apply(context: Context, plan_id: int, yes: bool) -> None:
+    """Execute a stored plan exactly as it was shown, or refuse because the state moved.
+
+    Prints what it will do, and asks on a terminal: a stored plan drops, narrows or repoints something.
+    """
+    if not context.output.is_json:
+        with context.books() as books:
+            context.output.plan(books.stored_plan(plan_id).plan)
+        if not yes and context.output.asks and not context.output.confirm("Apply this?"):
+            context.output.say("nothing is changed")
+            return
     with context.orders() as orders, ChangesTold(context) as told:
         results = orders.apply(plan_id, told)
     sys.exit(report(context, results))
 
 
-def report(context: Context, results: Results) -> int:
+def report(context: Context, results: Results, *, conflicts_are_stored: bool = True) -> int:
     """Prints what was done; gives the exit code."""
     output = context.output
     if not output.answer(results):
@@ -83,14 +124,18 @@ def report(context: Context, results: Results) -> int:
                     output.line("!", notice_text(notice))
             done = sum(o.state == "done" and o.change not in ("end-ref", "finish-merge") for o in result.outcomes)
             failed = [o for o in result.outcomes if o.state in ("failed", "waiting")]
-            conflicts = sum(o.state == "conflict" for o in result.outcomes)
+            in_conflict = [o for o in result.outcomes if o.state == "conflict"]
+            conflicts = len(in_conflict)
             for outcome in failed:
-                output.line("!", outcome.message)
-            if result.refused:
-                purpose = f"; on purpose: metasync apply {result.plan_id}" if result.plan_id else ""
-                output.line("!", f"refused: {result.refused}{purpose}")
+                output.line("!", f"{outcome.subject}: {outcome.message}")
+            for outcome in in_conflict:
+                output.line("x", f"{outcome.subject}: {outcome.message}")
+            if result.plan_id:
+                output.line("!", f"held back: {result.refused}; to do it: metasync apply {result.plan_id}")
+            elif result.refused:
+                output.line("!", f"refused: {result.refused}")
             output.print(f"{result.repository}: {done} done, {conflicts} in conflict, {len(failed)} failed", "bold")
-            if conflicts:
+            if conflicts and conflicts_are_stored:
                 output.say("see: metasync conflicts")
     outcomes = [o for result in results.items for o in result.outcomes]
     if any(result.refused for result in results.items):
@@ -141,4 +186,4 @@ class ChangesTold:
             self._output.say(f"{self._done} changes made" + (f" of {total:.0f}" if total else ", still looking"))
 
 
-COMMANDS = (serve_command, plan, reconcile, apply)
+COMMANDS = (serve_command, plan, show, reconcile, apply)

@@ -164,7 +164,7 @@ class Books:
         """The plans that wait for a person."""
         return answers.WaitingPlans(items=tuple(_waiting(row) for row in self._stores.decisions.waiting_plans()))
 
-    def plan(self, number: int) -> answers.StoredPlan:
+    def stored_plan(self, number: int) -> answers.StoredPlan:
         """A plan that waits or waited. Raises UsageError where there is none."""
         row = self._stores.decisions.plan(number)
         if row is None:

@@ -23,6 +23,7 @@ from metasync.planning.plan import (
     Notice,
     PlacePartitions,
     Plan,
+    subject_of,
 )
 from metasync.planning.words import describe_item, item_name
 
@@ -34,6 +35,8 @@ _COUNTS = {
     "withheld": "waiting for apply",
     "conflict": "in conflict",
     "refused": "refused",
+    "held": "held back",
+    "failed": "failed",
 }
 
 
@@ -47,24 +50,50 @@ class Line:
 
 
 def plan_lines(plan: Plan) -> Iterator[Line]:
-    """Every change in its group, then what is refused, then what is said."""
+    """Every change in its group, then what is held back, then what failed, is refused, or is to be known."""
     title = ""
     for change in plan.changes:
-        lines = list(change_lines(change))
+        lines = _readable(change)
         if lines and (group := _group(change)) != title:
             title = group
             yield Line(" ", title, 0)
         yield from lines
     told = [notice for notice in plan.notices if notice.help]
     said = [notice for notice in plan.notices if not notice.help]
-    if plan.refusals or told or said or plan.refusal:
+    yield from _held_lines(plan)
+    if plan.failures:
+        yield Line(" ", "tables that failed, which everything else does not wait for", 0)
+    for failure in plan.failures:
+        yield Line("x", f"{failure.subject}: {failure.message}")
+    if plan.refusals or told or said:
         yield Line(" ", "to know", 0)
     for notice in (*plan.refusals, *told):
         yield Line("!", notice_text(notice))
     for notice in said:
         yield Line(" ", notice_text(notice))
-    if plan.refusal:
-        yield Line("!", f"refused as a whole: {plan.refusal}")
+    if plan.refusal and not plan.held:
+        yield Line("!", f"nothing is written: {plan.refusal}")
+
+
+def _held_lines(plan: Plan) -> Iterator[Line]:
+    """What the safety limits hold back; the reason first, and no more of it than a person reads."""
+    drops = [change for change in plan.held if isinstance(change, DropTable)]
+    if not drops:
+        return
+    yield Line(" ", "held back by the safety limits until somebody applies it", 0)
+    yield Line("!", plan.refusal)
+    for change in drops[:_MOST]:
+        yield Line("!", f"drop {'mirror' if change.ours else 'table'} {change.physical}")
+    if len(drops) > _MOST:
+        yield Line("!", f"and {len(drops) - _MOST} more")
+
+
+def _readable(change: Change) -> list[Line]:
+    """The lines of a change; one that cannot be put into words does not hide the others."""
+    try:
+        return list(change_lines(change))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return [Line("!", f"{subject_of(change)}: {change.kind}, which cannot be shown ({type(error).__name__})")]
 
 
 def notice_text(notice: Notice) -> str:

@@ -8,6 +8,7 @@ from metasync.desk import answers
 from metasync.desk.books import Books, described_pauses
 from metasync.engine.compare import Comparer
 from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.recreate import Recreator
 from metasync.engine.resolve import Resolver
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
@@ -114,8 +115,10 @@ class Orders:
         resolver: Resolver,
         undoer: Undoer,
         comparer: Comparer,
+        recreator: Recreator,
     ) -> None:
         self._decisions = stores.decisions
+        self._recreator = recreator
         self._rules = rules
         self._lakefs = lakefs
         self._controller = controller
@@ -151,9 +154,8 @@ class Orders:
     ) -> answers.Results:
         """Settles a table's conflicts for a side; `undecided` are those that still have no choice."""
         result = self._resolver.resolve(conflict_id, side, items, told)
-        still = self._decisions.conflicts()
-        table = next(((c.merge_id, c.logical) for c in still if c.id == conflict_id), None)
-        left = [item_name(c.path) for c in still if (c.merge_id, c.logical) == table and c.choice is None]
+        still = [row for row in self._decisions.of_same_table(conflict_id) if row.state == "open"]
+        left = [item_name(row.path) for row in still if row.choice is None]
         return _results([result], undecided=left if not result.plans else ())
 
     def preview_resolve(self, conflict_id: int, side: Side, items: Sequence[str] = ()) -> answers.Plans:
@@ -169,6 +171,22 @@ class Orders:
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits for it. Raises UsageError."""
         self._resolver.tell_source(repository, commit, source)
+
+    def no_source(self, repository: str, commit: str, by: str = "") -> None:
+        """Closes a merge of which there is nothing to carry. Raises UsageError."""
+        self._resolver.no_source(repository, commit, by)
+
+    def preview_recreate(self, repository: str, ref: str) -> answers.Plans:
+        """What would be dropped if a branch were taken for a new one. Raises UsageError."""
+        return answers.Plans(items=(self._recreator.plan(repository, ref),))
+
+    def recreate(self, repository: str, ref: str, by: str = "", told: Told | None = None) -> answers.Results:
+        """Takes a branch for a new one: its mirrors and tables are dropped, and created anew. Raises UsageError."""
+        return _results([self._recreator.recreate(repository, ref, by, told)])
+
+    def keep(self, repository: str, ref: str, by: str = "") -> None:
+        """Takes a branch that may have been created again for the one that is known. Raises UsageError."""
+        self._recreator.keep(repository, ref, by)
 
     def undo(self, name: str, dry_run: bool = False, told: Told | None = None) -> answers.Results:
         """Takes a merge or an applied plan back."""
@@ -217,5 +235,9 @@ def _result(result: Result) -> answers.Result:
         outcomes=tuple(
             answers.Outcome(change=o.change.kind, subject=subject_of(o.change), state=o.state, message=o.message)
             for o in result.outcomes
+        )
+        + tuple(
+            answers.Outcome(change="table", subject=failure.subject, state="failed", message=failure.message)
+            for failure in result.failed_tables
         ),
     )

@@ -63,6 +63,9 @@ class RemoteDesk:
     def plans(self) -> answers.WaitingPlans:
         return self._get(answers.WaitingPlans, "/plans")
 
+    def stored_plan(self, number: int) -> answers.StoredPlan:
+        return self._get(answers.StoredPlan, f"/plans/{number}")
+
     def history(self, repository: str | None = None, table: str | None = None, limit: int = 50) -> answers.History:
         return self._get(answers.History, "/history", repository=repository, table=table, limit=limit)
 
@@ -152,6 +155,19 @@ class RemoteDesk:
     ) -> answers.Results:
         body = {"source": source, "destination": destination, "by": by}
         return self._post(answers.Results, f"/repositories/{repository}/merge", body)
+
+    def no_source(self, repository: str, commit: str, by: str = "") -> None:
+        body = {"commit": commit, "no_source": True, "by": by}
+        self._post(answers.Queued, f"/repositories/{repository}/merge-source", body)
+
+    def preview_recreate(self, repository: str, ref: str) -> answers.Plans:
+        return self._get(answers.Plans, f"/repositories/{repository}/recreate", ref=ref)
+
+    def recreate(self, repository: str, ref: str, by: str = "", told: Told | None = None) -> answers.Results:
+        return self._post(answers.Results, f"/repositories/{repository}/recreate", {"ref": ref, "by": by})
+
+    def keep(self, repository: str, ref: str, by: str = "") -> None:
+        self._post(answers.Queued, f"/repositories/{repository}/keep", {"ref": ref, "by": by})
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         self._post(answers.Queued, f"/repositories/{repository}/merge-source", {"commit": commit, "source": source})

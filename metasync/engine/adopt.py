@@ -60,13 +60,19 @@ class Adopter:
             one for one in self._marked() if (one.marks.instance, one.marks.repository) == self._ours(repository)
         )
 
-    def adopt(self, repository: str) -> tuple[Marked, ...]:
-        """Takes them over; gives what was found. Raises NotAllowed in the mode that writes nothing."""
+    def adopt(self, repository: str, *, force: bool = False) -> tuple[Marked, ...]:
+        """Takes over what is another store's, or came after this one's backup; gives what was taken over.
+
+        On a healthy store nothing is changed, and nothing given, but with `force`: merge bases would be forgotten.
+        Raises NotAllowed in the mode that writes nothing.
+        """
         if self._settings.mode == "observe":
             raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
         with self._controller.alone(repository):
             sight = self._begun(repository)
             found = self.found(repository)
+            if not force and self._is_healthy(repository, found):
+                return ()
             by_ref: dict[Ref, list[Marked]] = {}
             for one in found:
                 by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one)
@@ -79,6 +85,13 @@ class Adopter:
                 repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt"
             )
         return found
+
+    def _is_healthy(self, repository: str, found: Sequence[Marked]) -> bool:
+        """Whether all that bears our marks is this store's work."""
+        if self._refs.blocked(repository):
+            return False
+        store, newest = self._database.store_id(), self._versions.newest_id()
+        return all(one.marks.store == store and one.marks.version <= newest for one in found)
 
     def _ours(self, repository: str) -> tuple[str, str]:
         return self._settings.instance, repository

@@ -14,8 +14,10 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
 from metasync.engine.apply_merge import MergeApplier
+from metasync.engine.isolation import one_table, reason
 from metasync.engine.partitions import PartitionWriter
 from metasync.engine.statistics import copy_statistics
+from metasync.engine.tables import readable_tables
 from metasync.engine.threads import parallel
 from metasync.errors import (
     AlreadyExists,
@@ -33,6 +35,7 @@ from metasync.metastore.builder import Blueprint
 from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
+from metasync.planning.conflicts import REASONS
 from metasync.planning.definition import (
     Home,
     PartitionMaker,
@@ -64,12 +67,17 @@ from metasync.planning.plan import (
     MergeTable,
     PlacePartitions,
     Plan,
+    TableFailure,
     owner_of,
+    subject_of,
 )
 from metasync.planning.rules import RuleSet
+from metasync.planning.words import item_name
 from metasync.store import Database as Store
 from metasync.store.versions import VersionStore
 
+_NAMED = 4
+"""The most conflicts that an outcome names."""
 Stop = Callable[[], bool]
 Done = Callable[[Applied], None]
 _TABLES_AT_ONCE = 50
@@ -109,8 +117,7 @@ class Applier:
             if stop():
                 return Applied(change, "waiting", "stopping")
             outcome = self._guarded(change, do)
-            done(outcome)
-            return outcome
+            return self._recorded(outcome, done)
 
         for change in plan.changes:
             if isinstance(change, MergeTable):
@@ -135,15 +142,30 @@ class Applier:
                 return run(change, partial(create, change))
 
             outcomes += parallel(self._metastore.parallel, make, wave)
-        unfinished = {owner_of(o.change) for o in outcomes if o.state in ("failed", "waiting")}
+        waiting = {owner_of(o.change) for o in outcomes if o.state == "waiting"}
+        failed = {owner_of(o.change) for o in outcomes if o.state == "failed"}
         for change in plan.changes:
-            if isinstance(change, EndRef | FinishMerge) and owner_of(change) not in unfinished:
+            if isinstance(change, EndRef) and owner_of(change) not in waiting | failed:
                 outcomes.append(run(change, tuple))
+            elif isinstance(change, FinishMerge) and owner_of(change) not in waiting:
+                outcomes.append(run(replace(change, failed=(*change.failed, *_failures(change, outcomes))), tuple))
         return outcomes
+
+    def _recorded(self, outcome: Applied, done: Done) -> Applied:
+        """The outcome, once it is in the store; that which cannot be stored is a failure of its table."""
+        try:
+            done(outcome)
+        except TemporaryError:
+            raise
+        except Exception as error:  # what was done stands; the other tables go on
+            return Applied(outcome.change, "failed", reason(error, "recording", subject_of(outcome.change)))
+        return outcome
 
     def _guarded(self, change: Change, do: Callable[[], Sequence[ItemConflict]]) -> Applied:
         try:
             conflicts = tuple(do())
+        except _NothingToDo as why:
+            return Applied(change, "done", str(why))
         except ChangedMeanwhile as error:
             return Applied(
                 change, "conflict", str(error), (ItemConflict((), None, None, None, "changed-while-merging"),)
@@ -162,7 +184,13 @@ class Applier:
                 refused = ItemConflict((), None, None, str(error), "metastore-refuses")
                 return Applied(change, "conflict", str(error), (refused,))
             return Applied(change, "failed", str(error))
-        return Applied(change, "conflict" if conflicts else "done", "", conflicts)
+        except Exception as error:  # one table that nobody foresaw must not keep the others waiting
+            return Applied(change, "failed", reason(error, change.kind, subject_of(change)))
+        if not conflicts:
+            return Applied(change, "done")
+        words = ", ".join(f"{item_name(c.path)} ({REASONS.get(c.reason, c.reason)})" for c in conflicts[:_NAMED])
+        more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
+        return Applied(change, "conflict", f"{words}{more}", conflicts)
 
     # Birth
 
@@ -170,11 +198,13 @@ class Applier:
         """Mirrors in the order in which their foreign keys need each other, all of a wave at once."""
         by_key = {(change.ref_id, change.logical): change for change in mirrors}
         needs: dict[tuple[int, TableName], set[tuple[int, TableName]]] = {}
+        unread: dict[TableName, str] = {}
         for key, change in by_key.items():
-            wanted = {
-                (key[0], parent) for parent in parents(self._versions.definition(change.definition).header.constraints)
-            }
-            needs[key] = (wanted & set(by_key)) - {key}
+            needs[key] = set()
+            # One whose definition cannot be read fails when it is its turn.
+            with one_table(change.physical, unread, "reading the definition"):
+                header = self._versions.definition(change.definition).header
+                needs[key] = ({(key[0], parent) for parent in parents(header.constraints)} & set(by_key)) - {key}
         sorter = TopologicalSorter(needs)
         try:
             sorter.prepare()
@@ -314,7 +344,7 @@ class Applier:
         """Drops a table if it still is what the plan took it for."""
         table = self._metastore.get_table(change.physical)
         if table is None:
-            return ()
+            raise _NothingToDo("was gone already")
         marks = Marks.from_parameters(table.parameters, str(change.physical))
         if change.ours:
             found = marks and (marks.instance, marks.store, marks.repository, marks.ref, marks.incarnation)
@@ -329,9 +359,15 @@ class Applier:
     def _drop_database(self, change: DropDatabase) -> Sequence[ItemConflict]:
         database = self._metastore.get_database(change.name)
         marks = Marks.from_parameters(database.parameters, change.name) if database else None
-        if marks is not None and (marks.instance, marks.store) == (self._instance, self._store.store_id()):
-            self._metastore.drop_empty_database(change.name)
+        if marks is None or (marks.instance, marks.store) != (self._instance, self._store.store_id()):
+            raise _NothingToDo("is not there, or not ours")
+        if not self._metastore.drop_empty_database(change.name):
+            raise _NothingToDo("stays, as it holds tables")
         return ()
+
+
+class _NothingToDo(Exception):
+    """There was nothing to change; the message says why."""
 
 
 class _Ready:
@@ -357,6 +393,7 @@ class _LiveTables:
         self._metastore = metastore
         self._unread = dict.fromkeys(wanted)
         self._read: dict[TableName, Table] = {}
+        self._failed: dict[TableName, str] = {}
         self._lock = threading.Lock()
 
     def get(self, name: TableName) -> Table | None:
@@ -364,11 +401,25 @@ class _LiveTables:
             if name in self._unread:
                 same = (one for one in self._unread if one.database == name.database and one != name)
                 some = [name, *islice(same, _TABLES_AT_ONCE - 1)]
-                found = self._metastore.get_tables(name.database, [one.table for one in some])
+                failed: dict[TableName, str] = {}
+                found = readable_tables(self._metastore, name.database, [one.table for one in some], failed)
                 self._read |= {table.table_name: table for table in found}
+                self._failed |= failed
                 for one in some:
                     del self._unread[one]
+            if name in self._failed:
+                raise MetastoreError(f"{name}: {self._failed[name]}")
             return self._read.get(name)
+
+
+def _failures(finish: FinishMerge, outcomes: Sequence[Applied]) -> list[TableFailure]:
+    """The tables of a merge that could not be written, nor shown to be in conflict."""
+    where = f"{finish.source} -> {finish.destination}"
+    return [
+        TableFailure(o.change.logical, where, o.message, merge_id=finish.merge_id)
+        for o in outcomes
+        if o.state == "failed" and isinstance(o.change, MergeTable) and o.change.merge_id == finish.merge_id
+    ]
 
 
 def relative_table(table: Table, home: Home) -> Table:

@@ -19,7 +19,7 @@ from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
-from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan
+from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan, TableFailure
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
@@ -43,7 +43,8 @@ class Told(Protocol):
 class Result:
     """What passes over a repository came to. `plans` and `outcomes` are in order; a dry run has no outcomes.
 
-    `more`: it was not all, as its turn was over; whoever asked goes on with another.
+    `more`: it was not all, as its turn was over; whoever asked goes on with another. `again_in`: seconds after which to
+    ask lakeFS again, as it records some things late.
     """
 
     repository: str
@@ -52,10 +53,16 @@ class Result:
     refused: str = ""
     plan_id: int | None = None
     more: bool = False
+    again_in: float | None = None
 
     @property
     def failures(self) -> tuple[Applied, ...]:
         return tuple(o for o in self.outcomes if o.state in ("failed", "waiting"))
+
+    @property
+    def failed_tables(self) -> tuple[TableFailure, ...]:
+        """The tables that the last plan leaves out, as something is wrong with them."""
+        return self.plans[-1].failures if self.plans else ()
 
     @property
     def conflicts(self) -> int:
@@ -116,6 +123,7 @@ class Controller:
         plans: list[Plan] = []
         outcomes: list[Applied] = []
         more = False
+        plan_id: int | None = None
         with self.alone(scope.repository), self._tracer.span("sync", repository=scope.repository):
             while True:
                 with self._tracer.span("observe"):
@@ -123,21 +131,17 @@ class Controller:
                 with self._tracer.span("decide"):
                     plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)
-                if plan.refusal or self._settings.mode == "observe":
-                    self._recorder.said(plan)
                 if self._settings.mode == "observe":
+                    self._recorder.said(observed, plan)
                     break
-                if plan.refusal and not plan.changes:
+                if observed.blocked:
+                    self._recorder.said(observed, plan)
                     log.error("nothing is written", repository=scope.repository, reason=plan.refusal)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
-                if plan.refusal:
-                    plan_id = self._decisions.keep_plan("unsafe", scope.repository, plan.refusal, plan)
-                    log.warning("plan refused", repository=scope.repository, reason=plan.refusal, plan=plan_id)
-                    return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal, plan_id)
-                self._decisions.supersede_unsafe(scope.repository)
+                plan_id = self._keep_held(plan)
                 made = self._execute(observed, plan, stop, told)
                 self._close_births(observed, plan, made)
-                self._recorder.said(plan, made)
+                self._recorder.said(observed, plan, made, plan_id)
                 outcomes += made
                 failed = any(o.state in ("failed", "waiting") for o in made)
                 stuck = not made and plans[-2:-1] == [plan]
@@ -148,7 +152,26 @@ class Controller:
                     break
                 # Events say where to look once; what they told is in the store now.
                 scope = Scope(scope.repository)
-        return Result(scope.repository, tuple(plans), tuple(outcomes), more=more)
+        return Result(
+            scope.repository,
+            tuple(plans),
+            tuple(outcomes),
+            plan.refusal if self._settings.mode != "observe" else "",
+            plan_id,
+            more=more,
+            again_in=observed.again_in,
+        )
+
+    def _keep_held(self, plan: Plan) -> int | None:
+        """Stores what the safety limits hold back, for a person to apply; gives its number."""
+        if not plan.held:
+            self._decisions.supersede_unsafe(plan.repository)
+            return None
+        plan_id = self._decisions.keep_plan("unsafe", plan.repository, plan.refusal, Plan(plan.repository, plan.held))
+        log.warning(
+            "drops are held back", repository=plan.repository, reason=plan.refusal, help=f"metasync apply {plan_id}"
+        )
+        return plan_id
 
     def execute(self, observed: Observed, plan: Plan, told: Told | None = None) -> Result:
         """Applies a plan that a person approved. Raises NotAllowed in the mode that writes nothing."""
@@ -208,8 +231,9 @@ class Controller:
     def _note_discovered(self, plan: Plan, outcomes: list[Applied]) -> None:
         done = {id(o.change) for o in outcomes if o.state == "done"}
         found = [change for change in plan.changes if isinstance(change, DiscoverPartitions)]
+        failed = {failure.ref_id for failure in plan.failures}
         for ref_id, commit in {(change.ref_id, change.commit) for change in found}:
-            if all(id(change) in done for change in found if change.ref_id == ref_id):
+            if ref_id not in failed and all(id(change) in done for change in found if change.ref_id == ref_id):
                 self._recorder.discovered(ref_id, commit)
 
     def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
@@ -217,4 +241,5 @@ class Controller:
         made = {id(o.change) for o in outcomes if o.state == "done"}
         open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
         paused = (notice for notice in plan.notices if notice.kind == "paused")
-        return open_ones or any(notice.ref_id == ref_id for notice in (*plan.refusals, *paused))
+        waits = {notice.ref_id for notice in (*plan.refusals, *paused)} | {f.ref_id for f in plan.failures}
+        return open_ones or ref_id in waits

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metasync.engine.changed import ChangedPaths
+from metasync.engine.isolation import one_table
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
@@ -44,17 +45,25 @@ class Discoverer:
         repository = sight.repository.name
         tables = self._tables(sight, row)
         found: list[DiscoveredTable] = []
+        failed: dict[TableName, str] = {}
         ranges = self._ranges(sight, row, head) if tables else []
         for logical, rule in tables if ranges else ():
-            table = self._table(repository, row, head, logical, rule, ranges)
-            if table is not None:
-                found.append(table)
+            with one_table(logical, failed, f"discovering partitions of {logical}"):
+                table = self._table(repository, row, head, logical, rule, ranges)
+                if table is not None:
+                    found.append(table)
         if found:
             # Only now it is worth reading every partition: what somebody did to them by hand comes first.
-            self._lineage.read(sight, row, partitions=True)
-            found = [table for old in found if (table := self._again(row, old)) is not None]
-        if not found:
+            reading = self._lineage.read(sight, row, partitions=True)
+            found = [
+                table
+                for old in found
+                if old.logical not in reading.failed and (table := self._again(row, old)) is not None
+            ]
+            failed |= {old: why for old, why in reading.failed.items() if old in dict(tables)}
+        if not found and not failed:
             self._refs.update(row.id, discovered_head=head)
+        sight.failed.setdefault(row.id, {}).update(failed)
         return tuple(found)
 
     def _tables(self, sight: Sight, row: RefRow) -> list[tuple[TableName, str]]:

@@ -129,6 +129,7 @@ class MergeFinder:
             message=commit.message,
             committed_at=float(commit.creation_date),
             state="pending" if source.row is not None else "source-unknown",
+            confirmed=int(source.confirmed),
         )
 
     def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:

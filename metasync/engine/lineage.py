@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -12,8 +11,9 @@ from metasync.engine.scope import Scope
 from metasync.engine.tables import Moment, Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
+from metasync.model.hms import TableName
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
-from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
+from metasync.planning.incarnations import creation_of, is_recreated, is_suspected
 from metasync.planning.plan import Notice
 from metasync.planning.rules import UNADDRESSABLE, RuleSet
 from metasync.planning.types import ColumnCheck
@@ -24,6 +24,10 @@ _EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _ANCESTORS = 1000
 _BEGUN_AT_ONCE = 500
 """Refs whose lives begin in one pass: each may cost some requests."""
+_SKEW = 5.0
+"""Seconds by which lakeFS's clock and ours may differ, where lakeFS tells no time."""
+_ASKED_FOR = 600.0
+"""Seconds for which lakeFS is asked again, between polls too, whether it recorded what an event said."""
 
 
 @dataclass
@@ -33,7 +37,8 @@ class Sight:
     `changed`, `column_check`, `pull_requests` and `generations` are what was asked once and holds for the look;
     `moment` holds until a head moves, and is asked for by one thread at a time. `begun` are the refs whose lives began
     in it, `unbegun` counts those that begin in a later one; `walking` are the branches whose logs are not read to their
-    ends.
+    ends. `listed_at` is when the refs were listed, by lakeFS's clock. `again_in`: seconds after which lakeFS should be
+    asked again for what it records late. `failed`: by ref, the tables that failed beyond their reading.
     """
 
     repository: Repository
@@ -51,8 +56,11 @@ class Sight:
     begun: set[int] = field(default_factory=set)
     unbegun: int = 0
     walking: set[int] = field(default_factory=set)
+    listed_at: float = 0.0
+    again_in: float | None = None
     moment: Moment | None = None
     asking: Lock = field(default_factory=Lock)
+    failed: dict[int, dict[TableName, str]] = field(default_factory=dict)
 
     def has_ended(self, row: RefRow) -> bool:
         """Whether this life of the ref is over, for certain."""
@@ -61,6 +69,10 @@ class Sight:
     def is_alive(self, row: RefRow) -> bool:
         """Whether lakeFS shows this life of the ref."""
         return row.ref in self.current and not row.replaced and row.life != "gone"
+
+    def ask_again_in(self, seconds: float) -> None:
+        """Notes that lakeFS should be asked again, for what it records late."""
+        self.again_in = min(seconds, self.again_in if self.again_in is not None else seconds)
 
     def row(self, ref: Ref) -> RefRow | None:
         """The ref's present life."""
@@ -87,9 +99,10 @@ class Lineage:
         repository_id = self._refs.repository_id(repository)
         current = self._lakefs.list_refs(repository.name)
         sight = Sight(repository, repository_id, current, list(self._refs.living(repository_id)))
+        sight.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
         self._warn_of_others(sight)
         for row in list(sight.rows):
-            self._check(sight, row, scope.events, now)
+            self._check(sight, row, scope, now)
         known = {row.ref for row in sight.rows if not row.replaced}
         fresh = [ref for ref in current if ref not in known and not _is_unaddressable(ref)]
         fresh.sort(key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name))
@@ -111,6 +124,11 @@ class Lineage:
             raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
         repository_id = self._refs.repository_id(repository)
         return Sight(repository, repository_id, self._lakefs.list_refs(name), list(self._refs.living(repository_id)))
+
+    def time_now(self, repository: str) -> float | None:
+        """The time by lakeFS's own clock; None where it tells none."""
+        self._lakefs.get_repository(repository)
+        return self._lakefs.server_time
 
     def named(self, sight: Sight, text: str) -> RefRow:
         """The ref that a person means: `branch/x`, `tag/x`, or a name, branches first. Raises UsageError."""
@@ -174,12 +192,11 @@ class Lineage:
                     )
                 )
 
-    def _check(self, sight: Sight, row: RefRow, events: Iterable[LakeFSEvent], now: float) -> None:
+    def _check(self, sight: Sight, row: RefRow, scope: Scope, now: float) -> None:
         commit = sight.current.get(row.ref)
         if commit is not None and not row.replaced:
-            known = KnownLife(row.ref, row.head, row.born_event_time, row.first_seen)
-            if is_replaced(known, commit, events):
-                self._refs.update(row.id, replaced=1, missed_since=now)
+            if self._is_replaced(sight, row, commit, scope, now):
+                self._refs.update(row.id, replaced=1, missed_since=now, suspected_at=None)
             elif row.missed_since is not None:
                 self._refs.update(row.id, missed_since=None, looked_last=0)
         elif commit is None and not row.replaced:
@@ -189,6 +206,36 @@ class Lineage:
             if row.missed_since is None:
                 self._refs.update(row.id, missed_since=now)
         self._reload(sight, row.id)
+
+    def _is_replaced(self, sight: Sight, row: RefRow, commit: str, scope: Scope, now: float) -> bool:
+        """Whether lakeFS shows that the ref which it lists is another incarnation than the known one.
+
+        A tag that names another commit is one. For a branch, lakeFS's runs must say so: a hard reset can set any head.
+        """
+        if row.ref.type is RefType.TAG:
+            return commit != row.head
+        listed_at = row.listed_at if row.listed_at is not None else row.first_seen + _SKEW
+        if row.suspected_at is None and not is_suspected(row.ref, listed_at, scope.events):
+            return False
+        name, since = sight.repository.name, row.suspected_at if row.suspected_at is not None else now
+        asks = scope.full or now - since < _ASKED_FOR
+        if asks and is_recreated(row.ref, listed_at, self._lakefs.runs_of_branch(name, row.ref.name, listed_at)):
+            return True
+        if row.suspected_at is None:
+            self._refs.update(row.id, suspected_at=now)
+        sight.notices.append(
+            Notice(
+                "may-be-recreated",
+                str(row.ref),
+                "may have been deleted and created again, as an event says; lakeFS has no record of it, so all is kept",
+                f"metasync recreate {name} {row.ref}; if it is the same branch, the same with --keep",
+                row.id,
+            )
+        )
+        if now - since < _ASKED_FOR:
+            # lakeFS records a run only once its hooks have ended, and this event is one of them.
+            sight.ask_again_in(max(1.0, (now - since) / 2))
+        return False
 
     def _is_gone(self, sight: Sight, ref: Ref) -> bool:
         """404 for the ref, from a lakeFS that in the same pass shows the recorded repository and its default branch."""
@@ -210,22 +257,34 @@ class Lineage:
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
             row = self._refs.add(
                 sight.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
-                source="", as_of="", event_time=event.event_time if event else None,
+                source="", as_of="", event_time=self._happened(sight, event), listed_at=sight.listed_at,
             )  # fmt: skip
             sight.rows.append(row)
             self.read(sight, row, partitions=False)
             return
-        born = event.commit_id if event and event.commit_id else head
+        born = self._born(repository.name, event, head)
         parent, source = self._parent(sight, ref, born, event, events, begun)
         watermark, as_of, fork = (0, "", born) if parent is None else self._watermark(sight, parent, born)
         mirrored = bool(self._rules.of_ref(repository.name, ref))
         row = self._refs.add(
             sight.repository_id, ref, head=head, born_commit=born, life="new" if mirrored else "live",
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
-            event_time=event.event_time if event else deletion_of(ref, events), ledger_head=fork,
+            event_time=self._happened(sight, event), ledger_head=fork, listed_at=sight.listed_at,
         )  # fmt: skip
         sight.begun.add(row.id)
         sight.rows.append(row)
+
+    def _born(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
+        """The commit that a new ref was created at: an event's, if it is in the ref's history; else the head."""
+        said = event.commit_id if event is not None else ""
+        if not said or said == head:
+            return head
+        known = self._lakefs.get_commit(repository, said)
+        return said if known is not None and self._lakefs.merge_base(repository, said, head) == said else head
+
+    def _happened(self, sight: Sight, event: LakeFSEvent | None) -> float | None:
+        """When an event happened; never later than the listing that showed what it did."""
+        return min(event.event_time, sight.listed_at) if event is not None else None
 
     def _canonical(self, repository: Repository) -> set[str]:
         return {*self._rules.canonical_branches(repository), repository.default_branch}

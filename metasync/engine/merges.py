@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from metasync.engine.changed import ChangedPaths
+from metasync.engine.isolation import one_table
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import Reading
@@ -31,6 +32,8 @@ from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import Version, VersionStore
 
 _AT_ONCE = 8
+_CONFIRMED_IN = 30.0
+"""Seconds that a merge which may drop something waits for lakeFS to record what, so far, only an event says."""
 
 
 class MergeBook:
@@ -56,35 +59,64 @@ class MergeBook:
         self._sources = sources
         self._rules = rules
 
-    def pending(self, sight: Sight) -> tuple[list[MergeView], list[MergeRow]]:
-        """The oldest open merge of each destination, and those that wait for them."""
+    def pending(self, sight: Sight, now: float, *, full: bool) -> tuple[list[MergeView], list[MergeRow]]:
+        """The oldest open merge of each destination, and those that wait for them.
+
+        One that is open for tables that failed is tried again where it may have changed something: in a full pass, and
+        where a side was read.
+        """
         views: list[MergeView] = []
         behind: list[MergeRow] = []
         # Before a log is read to its end, there may be merges in it that come first.
         taken = set(sight.walking)
         for entered in self._ledger.open_merges(sight.repository_id):
             destination = self._refs.get(entered.destination_ref_id)
-            merge = self._sources.found_meanwhile(sight, entered) if entered.state == "source-unknown" else entered
+            merge: MergeRow | None = entered
+            if entered.state == "source-unknown":
+                merge = self._sources.found_meanwhile(sight, entered, now)
+            elif entered.state == "pending":
+                merge = self._sources.confirmed_meanwhile(sight, entered)
+            if merge is None:
+                continue
+            if merge.state == "partial":
+                views.extend(self._retried(sight, merge, destination, full))
+                continue
             if merge.state == "source-unknown":
                 sight.notices.append(
                     Notice(
                         "source-unknown",
                         f"{destination.ref} {merge.commit[:12]}",
                         f"the merge {merge.message!r} waits: nobody can tell what it was made from",
-                        f"metasync merge {sight.repository.name} --commit {merge.commit} --source REF",
+                        f"metasync merge {sight.repository.name} --commit {merge.commit} --source REF, or --no-source",
                     )
                 )
                 continue
             assert merge.source_ref_id is not None
             first = self._first(sight, destination) | self._first(sight, self._refs.get(merge.source_ref_id))
+            if not merge.confirmed and now - merge.seen_at < _CONFIRMED_IN and self._may_drop(sight):
+                sight.ask_again_in(1.0)
+                taken |= first
             if first & taken:
-                # Its sides are not settled yet: an earlier merge comes first.
+                # Its sides are not settled yet: an earlier merge comes first; or lakeFS has not recorded it yet.
                 behind.append(merge)
                 taken.add(merge.destination_ref_id)
                 continue
             taken.add(merge.destination_ref_id)
             views.append(self.view(sight, merge, self._lineage.forked(sight, destination)))
         return views, behind
+
+    def _retried(self, sight: Sight, merge: MergeRow, destination: RefRow, full: bool) -> list[MergeView]:
+        """A merge that is open for the tables that failed, to be tried again; nothing where its turn has not come."""
+        if sight.has_ended(destination):
+            self._ledger.close_as(merge.id, "its destination is gone")
+            return []
+        if not full and not {merge.destination_ref_id, merge.source_ref_id} & set(sight.readings):
+            return []
+        return [self.view(sight, merge, destination)]
+
+    def _may_drop(self, sight: Sight) -> bool:
+        """Whether any rule lets a merge drop something without being asked."""
+        return any(rule.merge == "full" for rule in self._rules.of_repository(sight.repository.name))
 
     def _first(self, sight: Sight, row: RefRow) -> set[int]:
         """A ref, and those from which it may yet take over what merges before its commit make of them."""
@@ -97,6 +129,7 @@ class MergeBook:
     def outline(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
         """A merge without its tables."""
         return MergeView(
+            partial=merge.state == "partial",
             id=merge.id,
             commit=merge.commit,
             source=merge.source,
@@ -108,6 +141,7 @@ class MergeBook:
             generation=merge.generation,
             head=sight.current.get(destination.ref, destination.head),
             ended=sight.has_ended(destination),
+            confirmed=merge.confirmed,
         )
 
     def view(self, sight: Sight, merge: MergeRow, destination: RefRow) -> MergeView:
@@ -123,19 +157,41 @@ class MergeBook:
         theirs, note = self.source_versions(sight, merge, source)
         reading = Reading((), {}, ()) if view.ended else self._lineage.read(sight, destination, partitions=True)
         ours = self._versions.in_force(destination)
-        tables = [
-            table
-            for logical in sorted({*theirs, *ours})
-            if (rule := self.rule_for(sight, source, destination, logical)) is not None
-            and (
-                table := self.table_view(
+        wanted, failed = self._failed(sight, merge, source, destination)
+        tables: list[MergeTableView] = []
+        for logical in sorted({*theirs, *ours, *failed}):
+            with one_table(logical, failed, f"reading {logical}"):
+                rule = self.rule_for(sight, source, destination, logical)
+                if rule is None or (wanted is not None and logical not in wanted):
+                    failed.pop(logical, None)
+                if rule is None or logical in failed or (wanted is not None and logical not in wanted):
+                    continue
+                table = self.table_view(
                     sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
                 )
-            )
-            is not None
-        ]
-        statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading)
-        return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics))
+                tables.extend([table] if table is not None else [])
+        statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading, failed)
+        return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics), failed=failed)
+
+    def _failed(
+        self, sight: Sight, merge: MergeRow, source: RefRow, destination: RefRow
+    ) -> tuple[set[TableName] | None, dict[TableName, str]]:
+        """The tables that alone are merged, None for all; and those that cannot be, with the reason.
+
+        A table that a side could not be read for, and one for which an earlier merge into the destination is open.
+        """
+        failed: dict[TableName, str] = {}
+        for row in (source, destination):
+            if sight.is_alive(row) and row.id in sight.readings:
+                for logical, why in sight.readings[row.id].failed.items():
+                    failed.setdefault(logical, f"{row.ref}: {why}")
+        wanted: set[TableName] = set()
+        for logical, open_for_it in self._ledger.failed_tables(destination.id).items():
+            if merge.id in open_for_it:
+                wanted.add(logical)
+            if open_for_it[0] != merge.id:
+                failed.setdefault(logical, "an earlier merge of this table failed, and comes first")
+        return wanted if merge.state == "partial" else None, failed
 
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:
         """The source's tables as they were at the merge; a note where that had to be guessed."""
@@ -314,7 +370,13 @@ class MergeBook:
         return any(changed.below(path) for path in paths if path)
 
     def _statistics(
-        self, sight: Sight, merge: MergeRow, source: RefRow, destination: RefRow, reading: Reading
+        self,
+        sight: Sight,
+        merge: MergeRow,
+        source: RefRow,
+        destination: RefRow,
+        reading: Reading,
+        failed: dict[TableName, str],
     ) -> list[CopyStatistics]:
         """Tables whose data the merge changed to the source's very data, with the source still as it was merged."""
         if merge.is_metadata or not merge.source_commit or sight.current.get(source.ref) != merge.source_commit:
@@ -324,17 +386,18 @@ class MergeBook:
         theirs = {view.logical: view for view in self._lineage.read(sight, source, partitions=True).tables}
         found = []
         for view in reading.tables:
-            path = path_on_ref(real_location(view.table) or "")
-            other = theirs.get(view.logical)
-            rule = self.rule_for(sight, source, destination, view.logical)
-            if other is None or rule is None or not path or not changed.below(path) or mixed.below(path):
-                continue
-            depth = len(view.table.partition_keys)
-            directories = tuple(changed.partitions(path, depth)) if depth else ()
-            if directories or not depth:
-                found.append(
-                    CopyStatistics(merge.id, view.logical, rule.name, other.physical, view.physical, directories)
-                )
+            with one_table(view.logical, failed, f"comparing the data of {view.physical}"):
+                path = path_on_ref(real_location(view.table) or "")
+                other = theirs.get(view.logical)
+                rule = self.rule_for(sight, source, destination, view.logical)
+                if other is None or rule is None or not path or not changed.below(path) or mixed.below(path):
+                    continue
+                depth = len(view.table.partition_keys)
+                directories = tuple(changed.partitions(path, depth)) if depth else ()
+                if directories or not depth:
+                    found.append(
+                        CopyStatistics(merge.id, view.logical, rule.name, other.physical, view.physical, directories)
+                    )
         return found
 
     def _partials(

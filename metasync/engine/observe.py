@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from metasync.engine.discovery import Discoverer
+from metasync.engine.isolation import one_table
 from metasync.engine.ledger import MergeFinder
 from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.merges import MergeBook
 from metasync.engine.scope import Scope
+from metasync.engine.tables import Reading, readable_tables
 from metasync.engine.threads import parallel
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
@@ -76,7 +78,7 @@ class Observer:
         for row in list(sight.rows):
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._finder.walk(sight, row, scope)
-        merges, behind = self._merges.pending(sight)
+        merges, behind = self._merges.pending(sight, now, full=scope.full)
         unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
         oldest = self._oldest(sight, merges, behind)
         unsettled |= set(oldest)
@@ -106,21 +108,27 @@ class Observer:
             if row.ref.type is RefType.BRANCH and row.ref.name in self._rules.canonical_branches(repository)
             for view in (sight.readings[row.id].tables if row.id in sight.readings else ())
         }
+        unreadable: dict[TableName, str] = {}
         observed = Observed(
             repository=repository,
             instance=self._instance,
             store_id=self._database.store_id(),
             refs=tuple(views),
             merges=tuple(merges),
-            occupied=self._occupied(sight, views),
+            occupied=self._occupied(sight, views, unreadable),
             claims=self._refs.claims(),
             canonical=frozenset(canonical),
             notices=(*sight.notices, *self._orphans(sight)),
             behind=len(behind) + len(sight.walking) + len(later),
             pauses=pauses,
+            again_in=sight.again_in,
+            unreadable=unreadable,
+            read=frozenset(sight.readings),
         )
         for row in sight.rows:
-            if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref]:
+            failed = row.id in sight.readings and sight.readings[row.id].failed
+            # Where a table failed, the next pass reads the ref again.
+            if row.ref in sight.current and not row.replaced and row.head != sight.current[row.ref] and not failed:
                 self._refs.update(row.id, head=sight.current[row.ref])
         return observed
 
@@ -189,9 +197,11 @@ class Observer:
         reading = sight.readings.get(row.id)
         tables = reading.tables if reading else ()
         parent = sight.by_id(row.parent_id) if row.parent_id is not None else None
-        open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges]
+        # A merge that is open for a table that failed waits for nobody, and nobody for it.
+        open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges if not m.partial]
         open_merges += [(m.source_ref_id, m.destination_ref_id) for m in behind]
         born = self._is_unborn(sight, row)
+        failed = (dict(reading.failed) if reading else {}) | sight.failed.get(row.id, {})
         return RefView(
             id=row.id,
             ref=row.ref,
@@ -203,11 +213,14 @@ class Observer:
             missing_for=now - row.missed_since if row.missed_since is not None else 0.0,
             replaced=row.replaced,
             tables=tables,
-            databases=tuple(self._own_databases(sight, row)) if row.replaced or row.id in sight.confirmed_gone else (),
+            databases=self._own_databases(sight.repository.name, row, reading)
+            if row.replaced or row.id in sight.confirmed_gone
+            else (),
             pinned=self._refs.pinned(row.id),
             source=row.source,
             as_of=row.as_of,
-            birth=self._birth(sight, row, parent) if born else (),
+            birth=self._birth(sight, row, parent, failed) if born else (),
+            failed=failed,
             stranded=reading.stranded if reading else (),
             waits=not born and (bool(sight.walking) or any(row.id in pair for pair in open_merges)),
         )
@@ -218,7 +231,7 @@ class Observer:
     def _oldest(self, sight: Sight, merges: Iterable[MergeView], behind: Iterable[MergeRow]) -> dict[int, int]:
         """Branch -> the generation of the oldest merge into it that is not done; 0 where its log is not read yet."""
         oldest = dict.fromkeys(sight.walking, 0)
-        found = [(m.destination_ref_id, m.generation) for m in merges]
+        found = [(m.destination_ref_id, m.generation) for m in merges if not m.partial]
         found += [(m.destination_ref_id, m.generation) for m in behind]
         for into, generation in found:
             oldest[into] = min(generation, oldest.get(into, generation))
@@ -250,23 +263,32 @@ class Observer:
                 self._lineage.forked(sight, row)
         return waiting
 
-    def _own_databases(self, sight: Sight, row: RefRow) -> list[str]:
-        """The databases that metasync made for this ref."""
+    def databases_of(self, repository: str, row: RefRow) -> tuple[str, ...]:
+        """The databases that metasync made for a ref, as far as its mirrors show them."""
+        return self._own_databases(repository, row, None)
+
+    def _own_databases(self, repository: str, row: RefRow, reading: Reading | None) -> tuple[str, ...]:
         names = {pin.physical.database for pin in self._refs.pinned(row.id)}
-        if reading := sight.readings.get(row.id):
+        if reading is not None:
             names |= {view.physical.database for view in reading.tables} | set(reading.databases)
         found = []
         for name in sorted(names):
             database = self._metastore.get_database(name)
             marks = Marks.from_parameters(database.parameters, name) if database else None
-            ours = (self._instance, sight.repository.name, str(row.ref))
+            ours = (self._instance, repository, str(row.ref))
             if marks and (marks.instance, marks.repository, marks.ref) == ours:
                 found.append(name)
-        return found
+        return tuple(found)
 
-    def _birth(self, sight: Sight, row: RefRow, parent: RefRow | None) -> tuple[BirthTable, ...]:
-        """The tables that a new ref takes over from the one that it was created from."""
+    def _birth(
+        self, sight: Sight, row: RefRow, parent: RefRow | None, failed: dict[TableName, str]
+    ) -> tuple[BirthTable, ...]:
+        """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail."""
         reading = sight.readings.get(parent.id) if parent else None
+        if parent is not None and reading is not None:
+            for logical, why in reading.failed.items():
+                if self._rules.of_table(sight.repository.name, row.ref, logical) is not None:
+                    failed.setdefault(logical, f"{parent.ref}: {why}")
         live = {view.logical: view for view in reading.tables} if reading else {}
         now = self._versions.in_force(parent) if parent else {}
         tables = []
@@ -274,23 +296,24 @@ class Observer:
             if version.definition is None:
                 continue
             rule = self._rules.of_table(sight.repository.name, row.ref, logical)
-            if rule is None:
+            if rule is None or logical in failed:
                 continue
-            stored = self._versions.definition(version.definition)
-            view = live.get(logical)
-            current = view is not None and logical in now and now[logical].id == version.id
-            skipped = why_header_off_ref(stored.header)
-            tables.append(
-                BirthTable(
-                    logical=logical,
-                    version=version.id,
-                    definition=stored.hash,
-                    header=stored.header,
-                    partitions=stored.partitions,
-                    copy_of=view.physical if view is not None and current and not row.as_of else None,
-                    skipped=skipped,
+            with one_table(logical, failed, f"reading the definition of {logical}"):
+                stored = self._versions.definition(version.definition)
+                view = live.get(logical)
+                current = view is not None and logical in now and now[logical].id == version.id
+                skipped = why_header_off_ref(stored.header)
+                tables.append(
+                    BirthTable(
+                        logical=logical,
+                        version=version.id,
+                        definition=stored.hash,
+                        header=stored.header,
+                        partitions=stored.partitions,
+                        copy_of=view.physical if view is not None and current and not row.as_of else None,
+                        skipped=skipped,
+                    )
                 )
-            )
         if reading is not None:
             tables += self._skipped(sight, row, reading.skipped)
         return tuple(tables)
@@ -303,8 +326,10 @@ class Observer:
             if self._rules.of_table(sight.repository.name, row.ref, logical) is not None
         ]
 
-    def _occupied(self, sight: Sight, views: Iterable[RefView]) -> dict[TableName, Occupant]:
-        """What stands at the names that new mirrors would take."""
+    def _occupied(
+        self, sight: Sight, views: Iterable[RefView], unreadable: dict[TableName, str]
+    ) -> dict[TableName, Occupant]:
+        """What stands at the names that new mirrors would take; `unreadable` gets what cannot be read."""
         repository, there = sight.repository, sight.moment.databases if sight.moment else None
         names: set[TableName] = set()
         for view in views:
@@ -318,7 +343,9 @@ class Observer:
         for name in sorted(names):
             by_database.setdefault(name.database, []).append(name.table)
         asked = ((database, some) for database, some in by_database.items() if there is None or database in there)
-        found = (t for database, some in asked for t in self._metastore.get_tables(database, some))
+        found = (
+            table for database, some in asked for table in readable_tables(self._metastore, database, some, unreadable)
+        )
         return {t.table_name: Occupant(t, Marks.from_parameters(t.parameters, str(t.table_name))) for t in found}
 
     def _orphans(self, sight: Sight) -> list[Notice]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from metasync.errors import MetasyncError
+from metasync.errors import MetasyncError, StoreRefused
 from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.edges import Content, new_versions
 from metasync.planning.manifest import Chunk, Manifest, patch
+from metasync.planning.observed import Observed
 from metasync.planning.plan import (
     Applied,
     CreateMirror,
@@ -25,6 +27,7 @@ from metasync.planning.plan import (
     PartitionChange,
     PlacePartitions,
     Plan,
+    TableFailure,
     subject_of,
 )
 from metasync.planning.words import describe
@@ -64,6 +67,19 @@ class MirrorBook:
             made = self._made.pop(repository, [])
         if not made:
             return
+        try:
+            self._write(repository, made)
+        except StoreRefused:
+            # One of them: the others are not to wait for it, and the next pass finds it standing and marked.
+            for change in made:
+                with suppress(StoreRefused):
+                    self._write(repository, [change])
+        except MetasyncError:
+            with self._lock:
+                self._made[repository] = made + self._made.get(repository, [])
+            raise
+
+    def _write(self, repository: str, made: Sequence[CreateMirror]) -> None:
         now = self._database.now()
         entries = [
             (
@@ -72,14 +88,9 @@ class MirrorBook:
             )
             for c in made
         ]  # fmt: skip
-        try:
-            with self._database.transaction() as connection:
-                mark_made(connection, [(change.ref_id, change.logical) for change in made], now)
-                note_all(connection, entries, now)
-        except MetasyncError:
-            with self._lock:
-                self._made[repository] = made + self._made.get(repository, [])
-            raise
+        with self._database.transaction() as connection:
+            mark_made(connection, [(change.ref_id, change.logical) for change in made], now)
+            note_all(connection, entries, now)
 
 
 class Recorder:
@@ -103,18 +114,35 @@ class Recorder:
         """All that was done in a repository is in the store."""
         self._mirrors.write(repository)
 
-    def said(self, plan: Plan, outcomes: Sequence[Applied] = ()) -> None:
-        """What a person should know by now about a repository, in place of what the last look said."""
-        unsafe = [Notice("refused", plan.repository, plan.refusal, "metasync status")] if plan.refusal else []
+    def said(
+        self, observed: Observed, plan: Plan, outcomes: Sequence[Applied] = (), plan_id: int | None = None
+    ) -> None:
+        """What a person should know by now about a repository, in place of what the last pass said.
+
+        What it said of tables that failed stands as long as nobody read their ref again.
+        """
+        hint = f"to do it: metasync apply {plan_id}" if plan_id is not None else "metasync status"
+        unsafe = [Notice("refused", plan.repository, plan.refusal, hint)] if plan.refusal else []
         failed = [_failed(o) for o in outcomes if o.state in ("failed", "waiting") and o.message]
         told = [notice for notice in plan.notices if notice.help or notice.kind == "catching-up"]
-        self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *told))
+        tables = [_table_failed(failure) for failure in plan.failures if not failure.merge_id]
+        if observed.repository.creation_date:
+            repository_id = self._refs.repository_id(observed.repository)
+            tables += [_table_failed(failure) for failure in self._ledger.failures(repository_id)]
+        standing = [
+            row.notice
+            for row in self._notices.standing(plan.repository)
+            if row.notice.kind == "failed" and row.notice.ref_id and row.notice.ref_id not in observed.read
+        ]
+        self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *tables, *standing, *told))
 
     def before(self, plan: Plan) -> None:
         """What must be known after a crash, stored before the first write."""
         self._refs.pin(change for change in plan.changes if isinstance(change, CreateMirror))
         for finish in (change for change in plan.changes if isinstance(change, FinishMerge)):
-            self._ledger.start_merge(finish.merge_id, [m for m in plan.merges if m.merge_id == finish.merge_id])
+            changes = [m for m in plan.merges if m.merge_id == finish.merge_id]
+            self._ledger.start_merge(finish.merge_id, changes)
+            self._ledger.retry_failed(finish.merge_id, changes, {failure.logical for failure in finish.failed})
 
     def done(self, repository: Repository, outcome: Applied) -> None:
         """One change is made, or stopped by a conflict."""
@@ -124,17 +152,18 @@ class Recorder:
         match change:
             case CreateMirror():
                 self._mirrors.add(repository.name, change)
-            case DropTable():
+            case DropTable() if not outcome.message:
                 told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
-                self._history.note(*told, "dropped", "", f"end of {change.ref}")
-            case DropDatabase():
+                cause = "metasync prune: no rule wants it" if change.orphan else f"deletion of {change.ref}"
+                self._history.note(*told, "dropped", "", cause)
+            case DropDatabase() if not outcome.message:
                 self._history.note(repository.name, "", "", change.name, "dropped-database", "", "it was empty")
             case EndRef():
                 self._since("end", self._refs.get(change.ref_id).missed_since)
                 self._refs.end(change.ref_id, kept=change.kept)
                 self._decisions.forget_destination(change.ref_id)
             case FinishMerge():
-                self._since("merge", self._ledger.finish_merge(change.merge_id))
+                self._since("merge", self._ledger.finish_merge(change.merge_id, change.failed))
             case DiscoverPartitions():
                 self._discovered(repository, change)
             case PlacePartitions():
@@ -275,11 +304,16 @@ class Recorder:
         return self._versions.put_definition(header, tuple(chunks))
 
 
+def _table_failed(failure: TableFailure) -> Notice:
+    hint = "fix the reason, then: metasync reconcile"
+    return Notice("failed", failure.subject, failure.message, hint, failure.ref_id)
+
+
 def _failed(outcome: Applied) -> Notice:
     """A change that was not made: until somebody mends what stands in its way, or for the time of an outage."""
     kind, hint = "delayed", "metasync doctor"
     if outcome.state == "failed":
-        kind, hint = "failed", "mend it, then: metasync reconcile"
+        kind, hint = "failed", "fix the reason, then: metasync reconcile"
     return Notice(kind, subject_of(outcome.change), outcome.message, hint, getattr(outcome.change, "ref_id", 0))
 
 

@@ -22,13 +22,13 @@ from metasync.planning.decide import make_plan
 from metasync.planning.matrix import ItemConflict
 from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView, Observed
-from metasync.planning.plan import Change, DropDatabase, DropTable, MergeTable, Plan
+from metasync.planning.plan import Change, DropDatabase, DropTable, EndRef, MergeTable, Plan
 from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.words import item_name
 from metasync.settings.models import Rule, Settings
 from metasync.store.decisions import ConflictRow, PlanRow
-from metasync.store.ledger import METADATA
+from metasync.store.ledger import METADATA, MergeRow
 from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
 
@@ -59,20 +59,22 @@ class Resolver:
         self._versions = stores.versions
         self._ledger = stores.ledger
         self._decisions = stores.decisions
+        self._history = stores.history
         self._metastore = metastore
 
     def resolve(self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None) -> Result:
         """Chooses `ours` (the destination) or `theirs` (the source) for the conflicts of one table of one merge.
 
-        `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that are not chosen yet.
-        Once every item has a choice, the table is merged. Raises UsageError for an item that is not in conflict.
+        `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that have no choice yet,
+        or every one where all have. Once every item has a choice, the table is merged. The last choice counts. Raises
+        UsageError for an item that is not in conflict.
         """
-        conflict, rows, chosen = self._chosen(conflict_id, side, items)
-        self._decisions.choose([i for i, choice in chosen.items() if choice == "ours"], "ours")
-        self._decisions.choose([i for i, choice in chosen.items() if choice == "theirs"], "theirs")
-        if None in chosen.values():
-            return Result(conflict.repository, ())
-        return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
+        with self._controller.alone(self._chosen(conflict_id, side, items)[0].repository):
+            conflict, rows, chosen = self._chosen(conflict_id, side, items)
+            self._decisions.choose(chosen)
+            if None in chosen.values():
+                return Result(conflict.repository, ())
+            return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
 
     def preview(self, conflict_id: int, side: Side, items: Sequence[str] = ()) -> Plan:
         """What `resolve` would apply; without changes where items still have no choice. Chooses nothing."""
@@ -88,18 +90,13 @@ class Resolver:
         self, conflict_id: int, side: Side, items: Sequence[str]
     ) -> tuple[ConflictRow, list[ConflictRow], dict[int, str | None]]:
         """The conflict, those of its table and merge, and each one's choice with the new ones."""
-        every = self._decisions.conflicts(limit=100_000)
-        conflict = next((c for c in every if c.id == conflict_id), None)
+        rows = [row for row in self._decisions.of_same_table(conflict_id) if row.state == "open"]
+        conflict = next((c for c in rows if c.id == conflict_id), None)
         if conflict is None:
             raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
-        rows = [c for c in every if (c.merge_id, c.logical) == (conflict.merge_id, conflict.logical)]
         return conflict, rows, {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
 
     def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
-        with self._controller.alone(conflict.repository):
-            return self._settle_alone(conflict, rows, told)
-
-    def _settle_alone(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
         observed = self._observer.observe(Scope(conflict.repository))
         change = self._settled(conflict, rows)
         if change is None:
@@ -123,7 +120,8 @@ class Resolver:
         row = self._decisions.plan(plan_id)
         if row is None:
             raise UsageError(f"there is no plan {plan_id}; see: metasync status")
-        if row.state != "waiting":
+        # What the limits held back stays true under its number when more is held back meanwhile.
+        if row.state != "waiting" and not (row.kind == "unsafe" and row.state == "superseded"):
             raise UsageError(f"plan {plan_id} is {row.state} already")
         if row.plan.conflicts:
             found = ", ".join(sorted({f"{item_name(c.path)}: {c.reason}" for _, c in row.plan.conflicts}))
@@ -141,16 +139,33 @@ class Resolver:
             self._decisions.close_plan(row.id, "applied")
         return result
 
+    def no_source(self, repository: str, commit: str, by: str) -> None:
+        """Closes a merge that was made from nothing that metasync could merge. Raises UsageError."""
+        with self._controller.alone(repository):
+            repository_id = self._lineage.known(repository).repository_id
+            merge = self._open_merge(repository, repository_id, commit)
+            self._ledger.close_as(merge.id, f"no source, says {by}")
+            ref, cause = str(self._refs.get(merge.destination_ref_id).ref), f"merge {merge.commit[:12]}, by {by}"
+            self._history.note(repository, ref, "", "", "merge-closed", "no source", cause)
+
+    def _open_merge(self, repository: str, repository_id: int, commit: str) -> MergeRow:
+        found = [m for m in self._ledger.open_merges(repository_id) if m.commit.startswith(commit)]
+        if len(found) != 1:
+            what = "no merge" if not found else f"{len(found)} merges, say more of its commit:"
+            raise UsageError(f"{what} {commit!r} of {repository} is open; see: metasync status")
+        return found[0]
+
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits as "source unknown"."""
         repository_id = self._lineage.known(repository).repository_id
-        merge = next((m for m in self._ledger.open_merges(repository_id) if m.commit.startswith(commit)), None)
-        if merge is None or merge.state != "source-unknown":
-            raise UsageError(f"no merge {commit!r} of {repository} waits for its source")
+        merge = self._open_merge(repository, repository_id, commit)
+        if merge.state != "source-unknown":
+            raise UsageError(f"the merge {commit!r} of {repository} does not wait for its source: it is {merge.state}")
         for kind in (RefType.BRANCH, RefType.TAG):
             row = self._refs.newest(repository_id, Ref(kind, source))
             if row is not None:
-                self._ledger.update_merge(merge.id, source=str(row.ref), source_ref_id=row.id, state="pending")
+                known = {"source": str(row.ref), "source_ref_id": row.id, "state": "pending", "confirmed": 1}
+                self._ledger.update_merge(merge.id, **known)
                 return
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
 
@@ -224,7 +239,9 @@ class Resolver:
             marks = Marks.from_parameters(table.parameters, str(pin.physical)) if table else None
             if marks is None or marks.instance != self._settings.instance or marks.incarnation != row.incarnation:
                 continue
-            changes.append(DropTable(row.id, row.ref, row.incarnation, pin.logical, pin.physical, ours=True))
+            changes.append(
+                DropTable(row.id, row.ref, row.incarnation, pin.logical, pin.physical, ours=True, orphan=True)
+            )
             databases.add(pin.physical.database)
         return changes + [DropDatabase(row.id, name) for name in sorted(databases)]
 
@@ -237,15 +254,27 @@ class Resolver:
         return plan_table_merge(merge_view, view, rule, _choice(rows))
 
     def _as_shown(self, row: PlanRow, observed: Observed) -> Plan:
-        """The plan that would be made now, if it is the stored one; refused where anything has moved since."""
+        """The stored drops as they would be planned now; refused where a table of their refs came, went, or changed
+        hands.
+
+        What else the state depends on, a head, a new branch, more refs that are gone, does not matter to them.
+        """
         now = make_plan(observed, self._rules, self._settings.safety)
-        if now.changes != row.plan.changes:
+        stored = [change for change in row.plan.changes if isinstance(change, DropTable)]
+        refs = {change.ref_id for change in stored}
+        current = [
+            change
+            for change in (*now.changes, *now.held)
+            if isinstance(change, DropTable | DropDatabase | EndRef) and change.ref_id in refs
+        ]
+        drops = {_identity(change) for change in current if isinstance(change, DropTable)}
+        if not stored or drops != {_identity(change) for change in stored}:
             self._decisions.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(
-                f"plan {row.id}: {row.repository} is not as it was when the plan was made; "
+                f"plan {row.id}: the tables of its refs in {row.repository} are not those that it was made for; "
                 f"see what is to do now: metasync plan {row.repository}"
             )
-        return now
+        return Plan(row.repository, tuple(current))
 
     def _current(self, row: PlanRow) -> Plan:
         """The stored plan on the destination's newest version; refused where that is not the one it was made for.
@@ -289,10 +318,15 @@ class Resolver:
         return outline, view, rule
 
 
+def _identity(change: DropTable) -> tuple[object, ...]:
+    """What a drop depends on: whose table it is, and which."""
+    return change.ref_id, change.incarnation, change.logical, change.physical, change.ours
+
+
 def _named(rows: Sequence[ConflictRow], items: Sequence[str]) -> list[ConflictRow]:
     """The conflicts that a person named; a column of Spark's schema goes with the column itself."""
     if not items:
-        return [row for row in rows if row.choice is None]
+        return [row for row in rows if row.choice is None] or list(rows)
     found: list[ConflictRow] = []
     for item in items:
         named = [row for row in rows if item in (item_name(row.path), "/".join(row.path))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from metasync.engine.lineage import Sight
 from metasync.lakefs import LakeFS
@@ -13,15 +13,26 @@ from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 
 _MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
+_EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _HIDDEN = "tx-"
+_IMPORTED = "source-wins"
+"""The strategy that every import carries in its metadata."""
+_ASKED_FOR = 3600.0
+"""Seconds for which lakeFS is asked what a squashed commit was."""
+_IMPORT_AFTER = 600.0
+"""Seconds after which a commit that can be an import, and of which no run was recorded, is taken for one."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a merge was made from: as typed, and the ref that it means, None where that is not known."""
+    """What a merge was made from: as typed, and the ref that it means, None where that is not known.
+
+    `confirmed`: lakeFS shows it; an event alone, which anybody with the webhook's token can send, does not.
+    """
 
     typed: str
     row: RefRow | None
+    confirmed: bool = True
 
     @property
     def name(self) -> str:
@@ -45,53 +56,103 @@ class SourceFinder:
         if squashed and commit.merge_strategy is None:
             return None
         events = tuple(events)
-        typed = self._typed(sight, row, commit, events)
+        typed, confirmed = self._typed(sight, row, commit, events)
         hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
         if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
             return None
-        return self._meant(sight, typed, commit)
+        return replace(self._meant(sight, typed, commit.parents), confirmed=confirmed)
 
-    def found_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
-        """The merge with its source, where a ref has been seen at the merged commit since."""
-        if not merge.source_commit:
+    def found_meanwhile(self, sight: Sight, merge: MergeRow, now: float) -> MergeRow | None:
+        """A merge whose source nobody could tell, with its source where that shows by now.
+
+        None where it turns out to be an import, which is no merge: lakeFS gives both one parent and the same metadata,
+        and records which of them it was only once the hooks have ended.
+        """
+        if merge.source_commit:
+            holders = self._refs.at_commit(sight.repository_id, [merge.source_commit]).get(merge.source_commit, [])
+            return self._known(merge, Source("", self._refs.get(holders[-1][0]))) if holders else merge
+        if merge.is_metadata or now - merge.seen_at > _ASKED_FOR:
             return merge
-        holders = self._refs.at_commit(sight.repository_id, [merge.source_commit]).get(merge.source_commit, [])
-        if not holders:
+        name, age = sight.repository.name, now - merge.seen_at
+        if payload := self._lakefs.payload_of_run(name, merge.commit, EventType.MERGE):
+            return self._known(merge, self._meant(sight, str(payload.get("merge_source", "")), merge.parents))
+        recorded = self._lakefs.payload_of_run(name, merge.commit, EventType.COMMIT) is not None
+        if recorded or (age > _IMPORT_AFTER and self._looks_imported(sight, merge)):
+            self._ledger.close_as(merge.id, "an import: no merge")
+            return None
+        sight.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
+        return merge
+
+    def confirmed_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
+        """A merge whose source only an event told, as lakeFS's runs have it by now."""
+        if merge.confirmed:
             return merge
-        row = self._refs.get(holders[-1][0])
-        self._ledger.update_merge(merge.id, source=str(row.ref), source_ref_id=row.id, state="pending")
+        payload = self._lakefs.payload_of_run(sight.repository.name, merge.commit, EventType.MERGE)
+        if payload is None or not payload.get("merge_source"):
+            return merge
+        return self._known(merge, self._meant(sight, str(payload["merge_source"]), merge.parents))
+
+    def _known(self, merge: MergeRow, source: Source) -> MergeRow:
+        if source.row is None:
+            return merge
+        self._ledger.update_merge(
+            merge.id, source=source.name, source_ref_id=source.row.id, state="pending", confirmed=1
+        )
         return self._ledger.merge(merge.id)
 
-    def _typed(self, sight: Sight, row: RefRow, commit: Commit, events: tuple[LakeFSEvent, ...]) -> str:
-        """What the user typed as the source; empty where nobody can tell."""
-        for event in events:
-            if event.type is EventType.MERGE and event.commit_id == commit.id and event.merge_source:
-                return event.merge_source
+    def _typed(self, sight: Sight, row: RefRow, commit: Commit, events: tuple[LakeFSEvent, ...]) -> tuple[str, bool]:
+        """What the user typed as the source, and whether lakeFS itself shows it; empty where nobody can tell."""
+        holders = {holder.ref.name for holder in self._holders(sight, commit.parents)}
+        told = next(
+            (
+                e.merge_source
+                for e in events
+                if e.type is EventType.MERGE and e.commit_id == commit.id and e.merge_source
+            ),
+            "",
+        )
+        if told and _EXPRESSION.sub("", told) in holders:
+            return told, True
         match = _MESSAGE.fullmatch(commit.message)
         said = match.group(1) if match and match.group(2) == row.ref.name else ""
-        if said and any(holder.ref.name == said for holder in self._holders(sight, commit)):
+        if said and not told and said in holders:
             # lakeFS's own words, and that ref's head was the merged commit: nobody has to be asked.
-            return said
+            return said, True
         payload = self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("merge_source"):
-            return str(payload["merge_source"])
+            return str(payload["merge_source"]), True
+        if told:
+            return told, False
         if sight.pull_requests is None:
             sight.pull_requests = self._lakefs.merged_pull_requests(sight.repository.name)
+        if pulled := sight.pull_requests.get(commit.id):
+            return pulled, True
         # lakeFS's words alone, which anybody can write: the weakest witness, and still one.
-        return sight.pull_requests.get(commit.id) or said
+        return said, not said
 
     def _is_import(self, sight: Sight, commit: Commit, events: tuple[LakeFSEvent, ...]) -> bool:
-        """Whether a commit with one parent and a merge strategy is an import, which carries that metadata too."""
+        """Whether a commit with one parent and a strategy is surely an import, which carries that metadata too."""
+        if commit.merge_strategy != _IMPORTED:
+            return False
         if any(e.type is EventType.COMMIT and e.commit_id == commit.id for e in events):
             return True
-        if commit.message.startswith("Import"):
+        if commit.message == "Import objects":
             return True
         return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None
 
-    def _meant(self, sight: Sight, typed: str, commit: Commit) -> Source:
+    def _looks_imported(self, sight: Sight, merge: MergeRow) -> bool:
+        """Whether nothing but an import, or a squash merge that nobody recorded, can have made a commit.
+
+        An import's strategy is always source-wins, and its generation one more than its parent's; a squash merge's is
+        one more than that of the later of its two sides (seen on 1.84).
+        """
+        before = self._lakefs.generation(sight.repository.name, merge.parents[0]) if merge.parents else 0
+        return merge.strategy == _IMPORTED and merge.generation == before + 1
+
+    def _meant(self, sight: Sight, typed: str, parents: Sequence[str]) -> Source:
         """The ref that was typed; a commit or an expression stands for a branch whose head it was."""
-        name = re.sub(r"[~^@].*$", "", typed)
-        rows = self._holders(sight, commit)
+        name = _EXPRESSION.sub("", typed)
+        rows = self._holders(sight, parents)
         if name:
             lives = [row for row in rows if row.ref.name == name]
             if lives:
@@ -101,12 +162,12 @@ class SourceFinder:
                 if newest is not None:
                     return Source(typed, newest)
         branches_first = [row for row in rows if row.ref.type is RefType.BRANCH] or rows
-        at = commit.parents[1] if len(commit.parents) > 1 else ""
+        at = parents[1] if len(parents) > 1 else ""
         return Source(typed or at, branches_first[-1] if branches_first else None)
 
-    def _holders(self, sight: Sight, commit: Commit) -> list[RefRow]:
+    def _holders(self, sight: Sight, parents: Sequence[str]) -> list[RefRow]:
         """The refs whose tables were read while the merged commit was their head."""
-        if len(commit.parents) < 2:
+        if len(parents) < 2:
             return []
-        at = commit.parents[1]
+        at = parents[1]
         return [self._refs.get(ref_id) for ref_id, _ in self._refs.at_commit(sight.repository_id, [at]).get(at, [])]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from metasync.engine.isolation import one_table
 from metasync.engine.manifests import ManifestReader
 from metasync.engine.threads import parallel
-from metasync.errors import ObservationMoved
+from metasync.errors import ObservationMoved, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.metastore.notifications import LogPosition
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
-from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables
+from metasync.planning.belonging import Asker, as_canonical, as_of_ref, may_hold_tables, named_by
 from metasync.planning.definition import (
     Home,
     content_hash,
@@ -38,7 +39,8 @@ class Reading:
     """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
 
     `marks` are those of all tables that bear our instance's name and the ref's, of whatever life and store. `stranded`
-    are partitions that lie where a merge had them for a moment only.
+    are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be read or
+    stored, by their logical names: nothing is known of them but that something stands there.
     """
 
     tables: tuple[TableView, ...]
@@ -46,6 +48,7 @@ class Reading:
     databases: tuple[str, ...]
     marks: tuple[Marks, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
+    failed: Mapping[TableName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,15 @@ class TableReader:
             return self._look(repository, row, moment.databases), head
         for _ in range(_READINGS):
             reading = self._look(repository, row, moment.databases)
-            stranded = self._note(repository, row, head, reading, moment.position, partitions=partitions)
+            stranded, failed = self._note(repository, row, head, reading, moment.position, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
                 generation = self._generation(repository.name, row, head)
                 newest = self._versions.newest_id()
-                self._refs.note_head(row.id, head, newest, whole=partitions, generation=generation)
-                return replace(reading, stranded=stranded), head
+                whole = partitions and not failed
+                self._refs.note_head(row.id, head, newest, whole=whole, generation=generation)
+                return replace(reading, stranded=stranded, failed=failed), head
             head, moment = now, self.moment()
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
 
@@ -122,9 +126,12 @@ class TableReader:
         if not pinned and not self._rules.of_ref(repository.name, row.ref):
             return Reading((), {}, ())
         names = [d for d in databases if may_hold_tables(d, asker, self._rules)]
-        found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names})
-        views = [as_of_ref(table, asker, self._rules) for table in found]
-        reading = _reading([view for view in views if view is not None], names)
+        unread: dict[TableName, str] = {}
+        found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names}, unread)
+        views = _viewed(found, lambda table: as_of_ref(table, asker, self._rules), unread)
+        # What cannot be read may be the ref's, by its name; whose it is by its marks, nobody knows.
+        failed = {logical: why for name, why in unread.items() if (logical := named_by(name, asker, self._rules))}
+        reading = _reading(views, names, failed)
         marks = (Marks.from_parameters(table.parameters, str(table.table_name)) for table in found)
         ours = (self._instance, repository.name, str(row.ref))
         return replace(
@@ -140,14 +147,17 @@ class TableReader:
                 wanted[database] = [
                     name for name in names if any(takes_table(rule, TableName(database, name)) for rule in takers)
                 ]
-        views = [as_canonical(table, repository.name, row.ref) for table in self._tables_of(wanted)]
-        return _reading([view for view in views if view is not None], ())
+        unread: dict[TableName, str] = {}
+        found = self._tables_of(wanted, unread)
+        views = _viewed(found, lambda table: as_canonical(table, repository.name, row.ref), unread)
+        return _reading(views, (), unread)
 
-    def _tables_of(self, wanted: Mapping[str, Sequence[str]]) -> list[Table]:
+    def _tables_of(self, wanted: Mapping[str, Sequence[str]], unread: dict[TableName, str]) -> list[Table]:
+        """The tables of those names, by database; `unread` gets those that cannot be read."""
         found: list[Table] = []
         for database, names in wanted.items():
             if names:
-                found += self._metastore.get_tables(database, list(names))
+                found += readable_tables(self._metastore, database, names, unread)
         return found
 
     # What was seen, into the store
@@ -161,9 +171,10 @@ class TableReader:
         position: LogPosition | None,
         *,
         partitions: bool,
-    ) -> tuple[StrandedPartitions, ...]:
-        """Notes what is new; gives the partitions that are not where they belong."""
+    ) -> tuple[tuple[StrandedPartitions, ...], Mapping[TableName, str]]:
+        """Notes what is new; gives the partitions that are not where they belong, and the tables that failed."""
         stranded: list[StrandedPartitions] = []
+        failed = dict(reading.failed)
         in_force = self._versions.in_force(row)
         pinned = {pin.logical: pin for pin in self._refs.pinned(row.id)}
         hashes = self._versions.header_hashes(v.definition for v in in_force.values() if v.definition)
@@ -195,19 +206,25 @@ class TableReader:
                 self._manifests.note(row.id, view, ignored, definition, position)
             return view, definition
 
+        def define_one(view: TableView) -> tuple[TableView, str | None]:
+            with one_table(view.logical, failed, f"reading {view.physical}"):
+                return define(view)
+            return view, None
+
         whole = [view for view in reading.tables if view.kind != "making"]
-        for view, definition in parallel(self._metastore.parallel, define, whole):
+        for view, definition in parallel(self._metastore.parallel, define_one, whole):
             known = in_force.get(view.logical)
             if definition is None or (known is not None and known.definition == definition):
                 continue
-            parents = _parents(known, view, row, pinned, self._store_id())
-            self._versions.add(row.id, view.logical, definition, parents, head)
+            with one_table(view.logical, failed, f"storing {view.physical}"):
+                parents = _parents(known, view, row, pinned, self._store_id())
+                self._versions.add(row.id, view.logical, definition, parents, head)
         for view in whole:
             pin = pinned.get(view.logical)
             if view.kind == "mirror" and pin is not None and not pin.made:
                 # Built, and the process died before it could say so.
                 self._refs.made(row.id, view.logical)
-        present = {view.logical for view in reading.tables} | set(reading.skipped)
+        present = {view.logical for view in reading.tables} | set(reading.skipped) | set(failed)
         own = self._versions.own(row.id)
         expected = {pin.logical for pin in pinned.values() if pin.made}
         if not row.is_unborn:
@@ -215,13 +232,12 @@ class TableReader:
             expected |= {logical for logical, version in own.items() if version.definition is not None}
         for logical in sorted(expected - present):
             known = in_force.get(logical)
-            if (
-                known is not None
-                and known.definition is not None
-                and not self._stands(repository, row, logical, pinned)
-            ):
-                self._versions.add(row.id, logical, None, (known.id,), head)
-        return tuple(stranded)
+            if known is None or known.definition is None:
+                continue
+            with one_table(logical, failed, f"looking for {logical}"):
+                if not self._stands(repository, row, logical, pinned):
+                    self._versions.add(row.id, logical, None, (known.id,), head)
+        return tuple(stranded), failed
 
     def _stands(
         self, repository: Repository, row: RefRow, logical: TableName, pinned: Mapping[TableName, Pinned]
@@ -239,11 +255,41 @@ class TableReader:
         return rule is None or rule.partitions != "none"
 
 
-def _reading(views: Sequence[TableView], databases: Sequence[str]) -> Reading:
+def readable_tables(
+    metastore: Metastore, database: str, names: Sequence[str], unread: dict[TableName, str]
+) -> list[Table]:
+    """The tables of those names that exist, read in bulk, else one by one; `unread` gets those that cannot be read."""
+    try:
+        return list(metastore.get_tables(database, list(names)))
+    except TemporaryError:
+        raise
+    except Exception:  # some table of them; which one is found out below, and told there
+        found = []
+        for name in (TableName(database, one) for one in names):
+            with one_table(name, unread, f"reading {name}"):
+                if (table := metastore.get_table(name)) is not None:
+                    found.append(table)
+        return found
+
+
+def _viewed(
+    tables: Sequence[Table], view_of: Callable[[Table], TableView | None], unread: dict[TableName, str]
+) -> list[TableView]:
+    """The ref's tables among those that were read."""
+    found = []
+    for table in tables:
+        with one_table(table.table_name, unread, f"reading {table.table_name}"):
+            if (view := view_of(table)) is not None:
+                why_skipped(view.table)
+                found.append(view)
+    return found
+
+
+def _reading(views: Sequence[TableView], databases: Sequence[str], failed: Mapping[TableName, str]) -> Reading:
     # A mirror that is being made stands as a view until its last call.
     whole = (view for view in views if view.kind != "making")
     skipped = {view.logical: reason for view in whole if (reason := why_skipped(view.table))}
-    return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases))
+    return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases), failed=failed)
 
 
 def _parents(

@@ -11,8 +11,9 @@ from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
 from metasync.planning.observed import Observed
-from metasync.planning.plan import MergeTable, Plan
+from metasync.planning.plan import MergeTable, Notice, Plan
 from metasync.planning.table_merges import undo_change
+from metasync.planning.words import describe
 from metasync.store.stores import Stores
 
 
@@ -56,7 +57,26 @@ class Undoer:
             turned = replace(turned, heads=(sight.current[destination.ref],), stamp=stamp)
             if turned.writes or turned.conflicts:
                 changes.append(turned)
-        return sight.repository, Plan(repository, tuple(changes))
+        return sight.repository, Plan(repository, tuple(changes), notices=self._not_covered(repository, done))
+
+    def _not_covered(self, repository: str, done: Sequence[MergeTable]) -> tuple[Notice, ...]:
+        """What of a merge was applied later, as a plan of its own: undoing the merge does not take that back."""
+        mine = {(change.merge_id, change.logical) for change in done}
+        later = [
+            (row, change)
+            for row in self._decisions.applied_plans(repository)
+            for change in row.plan.merges
+            if (change.merge_id, change.logical) in mine and change not in done
+        ]
+        return tuple(
+            Notice(
+                "not-covered",
+                f"plan {row.id}: {change.physical}",
+                f"was applied after the merge and is not taken back with it ({describe(change.items)})",
+                f"to take that back first: metasync undo {row.id}",
+            )
+            for row, change in later
+        )
 
     def undo(self, name: str, told: Told | None = None) -> Result:
         """Takes it back."""

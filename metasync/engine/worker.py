@@ -12,6 +12,7 @@ from metasync.engine.controller import Controller, Result
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import Scope, event_from_json
 from metasync.errors import LeaseLost, MetasyncError, StoreUnavailable, TemporaryError
+from metasync.planning.plan import subject_of
 from metasync.settings.models import Events
 from metasync.store.events import Claim, EventQueue, StoredEvent
 from metasync.store.leases import Leases
@@ -120,12 +121,15 @@ class Worker:
             self._queue.release(ids)
             return "stopped"
         if outcome.failures:
-            reason = "; ".join(dict.fromkeys(o.message for o in outcome.failures))[:2000]
+            said = (f"{subject_of(o.change)}: {o.message}" for o in outcome.failures)
+            reason = "; ".join(dict.fromkeys(said))[:2000]
             self._failed(events, reason, temporary=all(o.state == "waiting" for o in outcome.failures))
             return "failed"
         if outcome.more:
             # Others first; what the events told is in the store by now.
             self._queue.put_once(outcome.repository, "more", {})
+        if outcome.again_in is not None:
+            self._queue.put_once(outcome.repository, "recheck", {}, delay=outcome.again_in)
         self._queue.done(ids)
         result = "refused" if outcome.refused else "more" if outcome.more else "done"
         self._metrics.finished(result, len(ids))

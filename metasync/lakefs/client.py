@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import lakefs_sdk
@@ -14,12 +17,15 @@ from lakefs_sdk.exceptions import ApiException
 from pydantic import ValidationError
 
 from metasync.errors import ConfigurationError, LakeFSError, LakeFSUnavailable
-from metasync.model.lakefs import Commit, Ref, RefType, Repository
+from metasync.model.lakefs import ActionRun, Commit, Ref, RefType, Repository
+from metasync.model.text import storable
 from metasync.settings.models import LakeFS as LakeFSSettings
 
 R = TypeVar("R")
 PAGE = 1000
 """The most that lakeFS puts on a page."""
+_RUN_SLACK = 2.0
+"""Seconds by which runs can stand out of order in lakeFS's list."""
 _TEMPORARY = (408, 423, 429, 500, 502, 503, 504)
 
 
@@ -46,6 +52,9 @@ class LakeFS:
         except OSError as error:
             raise ConfigurationError(f"lakefs.ca_file {settings.ca_file}: {error}") from error
         self.endpoint = settings.endpoint_url
+        self.server_time: float | None = None
+        """lakeFS's clock when it last answered, in whole Unix seconds; None where it tells no time."""
+        api.rest_client.request = self._noting_the_time(api.rest_client.request)
         self._timeout = settings.timeout
         self._observe = observe_call or (lambda call, seconds, ok: None)
         self.repositories = lakefs_sdk.RepositoriesApi(api)
@@ -145,7 +154,7 @@ class LakeFS:
                     )
                 return
             # Mostly the answer is among the newest commits; a long walk takes full pages.
-            after, amount = page.pagination.next_offset, PAGE
+            after, amount = _moved_on("log_commits", f"{repository} {ref}", after, page), PAGE
 
     def merge_base(self, repository: str, source: str, destination: str) -> str | None:
         """The commit that lakeFS takes for the base of two commits; only `base_commit_id` can be trusted."""
@@ -160,34 +169,25 @@ class LakeFS:
 
     def changed_directories(self, repository: str, before: str, after: str, path: str) -> Iterator[str]:
         """The names of the directories right below `path` in which any object differs between two commits."""
-        prefix, cursor = f"{path}/" if path else "", ""
-        while True:
-            page = self.call(
-                "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs, repository, before, after,
-                prefix=prefix, delimiter="/", type="two_dot", after=cursor, amount=PAGE,
-            )  # fmt: skip
-            for row in page.results:
-                if row.path_type == "common_prefix":
-                    yield row.path.removeprefix(prefix).rstrip("/")
-            if not page.pagination.has_more:
-                return
-            cursor = page.pagination.next_offset
+        prefix = f"{path}/" if path else ""
+        for row in self._pages(
+            "diff_refs", f"{repository} {before} {after}", self.refs.diff_refs, repository, before, after,
+            prefix=prefix, delimiter="/", type="two_dot",
+        ):  # fmt: skip
+            if row.path_type == "common_prefix":
+                yield row.path.removeprefix(prefix).rstrip("/")
 
     def has_data(self, repository: str, ref: str, path: str) -> bool:
         """Whether there is an object below a path that engines read: no part of its name begins with `_` or `.`."""
-        prefix, cursor = f"{path}/", ""
-        while True:
-            page = self.call(
-                "list_objects", f"{repository} {ref}", self.objects.list_objects,
-                repository, ref, prefix=prefix, after=cursor, amount=100,
-            )  # fmt: skip
-            for row in page.results:
-                names = row.path.removeprefix(prefix).split("/")
-                if names[-1] and not any(name.startswith(("_", ".")) for name in names):
-                    return True
-            if not page.pagination.has_more:
-                return False
-            cursor = page.pagination.next_offset
+        prefix = f"{path}/"
+        rows = self._pages(
+            "list_objects", f"{repository} {ref}", self.objects.list_objects, repository, ref, prefix=prefix, amount=100
+        )
+        for row in rows:
+            names = row.path.removeprefix(prefix).split("/")
+            if names[-1] and not any(name.startswith(("_", ".")) for name in names):
+                return True
+        return False
 
     def has_objects(self, repository: str, ref: str, path: str) -> bool:
         """Whether there is any object below a path (without slashes at its ends); none on a ref that is not there."""
@@ -228,6 +228,31 @@ class LakeFS:
             return None
         return None
 
+    def runs_of_branch(self, repository: str, branch: str, since: float) -> tuple[ActionRun, ...]:
+        """The runs of a branch's events that started after a time by lakeFS's clock; none where lakeFS does not say.
+
+        `branch=NAME/` matches the branch alone, a bare name also those that begin so; the newest second comes first,
+        and a run is recorded only once its hooks have ended (seen on 1.84).
+        """
+        found: list[ActionRun] = []
+        pages = self._pages(
+            "list_repository_runs",
+            repository,
+            partial(self.actions.list_repository_runs, branch=f"{branch}/"),
+            repository,
+        )
+        try:
+            for run in pages:
+                started_at = run.start_time.timestamp()
+                if started_at < since - _RUN_SLACK:
+                    break
+                if run.branch == branch:
+                    found.append(ActionRun(run.event_type, run.branch, run.commit_id, started_at))
+        except LakeFSError:
+            # No right to see runs, or a server without them: then nothing is proved.
+            return ()
+        return tuple(found)
+
     def merged_pull_requests(self, repository: str) -> dict[str, str]:
         """Merge commit -> source branch, for every pull request that was merged.
 
@@ -241,12 +266,15 @@ class LakeFS:
                     repository, status="all", after=after, amount=PAGE, _preload_content=False,
                 )  # fmt: skip
                 page = json.loads(answer.raw_data or answer.data)
+                before = after
                 for pull in page.get("results", ()):
                     if pull.get("merged_commit_id"):
                         found[str(pull["merged_commit_id"])] = str(pull.get("source_branch", ""))
                 if not page.get("pagination", {}).get("has_more"):
                     return found
                 after = page["pagination"]["next_offset"]
+                if not page.get("results") or after == before:
+                    raise LakeFSUnavailable(f"lakeFS: list_pull_requests {repository}: its pages do not end")
         except (LakeFSError, ValueError, AttributeError):
             # A server without pull requests: the other ways to a source remain.
             return {}
@@ -277,6 +305,17 @@ class LakeFS:
         finally:
             self._observe(name, time.perf_counter() - start, ok)
 
+    def _noting_the_time(self, request: Callable[..., Any]) -> Callable[..., Any]:
+        """A request that notes the time that lakeFS's answer carries."""
+
+        def asked(*arguments: Any, **options: Any) -> Any:
+            response = request(*arguments, **options)
+            with contextlib.suppress(ValueError, TypeError, IndexError, OverflowError):
+                self.server_time = parsedate_to_datetime(response.getheader("Date")).timestamp()
+            return response
+
+        return asked
+
     def _translated(self, name: str, subject: str, error: ApiException) -> Exception:
         message = _message(error)
         text = f"lakeFS: {name} {subject}: {error.status} {message}"
@@ -288,22 +327,33 @@ class LakeFS:
             return LakeFSError(f"{text}; check lakefs.access_key_id and its secret, and that the user may read")
         return LakeFSError(text)
 
-    def _pages(self, name: str, subject: str, function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    def _pages(
+        self, name: str, subject: str, function: Callable[..., Any], *arguments: Any, amount: int = PAGE, **options: Any
+    ) -> Iterator[Any]:
+        """The rows of all pages. Raises LakeFSUnavailable where they would not end."""
         after = ""
         while True:
-            page = self.call(name, subject, function, *arguments, after=after, amount=PAGE)
+            page = self.call(name, subject, function, *arguments, after=after, amount=amount, **options)
             yield from page.results
             if not page.pagination.has_more:
                 return
-            after = page.pagination.next_offset
+            after = _moved_on(name, subject, after, page)
+
+
+def _moved_on(name: str, subject: str, after: str, page: Any) -> str:
+    """The next page's cursor. Raises LakeFSUnavailable where it does not move: such pages would never end."""
+    following = str(page.pagination.next_offset)
+    if not page.results or following == after:
+        raise LakeFSUnavailable(f"lakeFS: {name} {subject}: a page says that more follows, and does not move on")
+    return following
 
 
 def _commit(value: Any) -> Commit:
     return Commit(
         id=value.id,
         parents=tuple(value.parents or ()),
-        committer=value.committer,
-        message=value.message,
+        committer=storable(value.committer),
+        message=storable(value.message),
         creation_date=value.creation_date,
         metadata=dict(value.metadata or {}),
         generation=value.generation or 0,

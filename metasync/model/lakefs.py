@@ -99,3 +99,16 @@ class LakeFSEvent:
     commit_id: str = ""
     merge_source: str = ""
     committer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRun:
+    """A run of an action that lakeFS recorded, once its hooks had ended.
+
+    `branch` is empty for tags; `started_at` is lakeFS's clock in Unix seconds, to the nanosecond.
+    """
+
+    event_type: str
+    branch: str
+    commit_id: str
+    started_at: float

@@ -52,10 +52,15 @@ def as_of_ref(table: Table, asker: Asker, rules: RuleSet) -> TableView | None:
         return TableView(name, TableName.parse(marks.table), table, "making" if marks.making else "mirror", marks)
     if MAKING in table.parameters:
         return None
-    logical = asker.pinned.get(name) or _parsed(name, asker, rules)
+    logical = named_by(name, asker, rules)
     if logical is None or why_off_ref(table, asker.repository, asker.ref.name) is not None:
         return None
     return TableView(name, logical, table, "belonging")
+
+
+def named_by(name: TableName, asker: Asker, rules: RuleSet) -> TableName | None:
+    """The logical table that a physical name of the ref means, whatever stands there."""
+    return asker.pinned.get(name) or _parsed(name, asker, rules)
 
 
 def _parsed(name: TableName, asker: Asker, rules: RuleSet) -> TableName | None:

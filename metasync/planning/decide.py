@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 from metasync.model.hms import TableName
 from metasync.planning.names import physical_name
-from metasync.planning.observed import BirthTable, MergeView, Observed, Pinned, RefView
+from metasync.planning.observed import BirthTable, MergeTableView, MergeView, Observed, Pinned, RefView
 from metasync.planning.pauses import hold_back
 from metasync.planning.plan import (
     Change,
@@ -22,10 +23,15 @@ from metasync.planning.plan import (
     Notice,
     PlacePartitions,
     Plan,
+    TableFailure,
 )
 from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import is_protected, parents_first, plan_table_merge, renamed_tables
+from metasync.planning.words import describe
 from metasync.settings.models import Rule, Safety
+
+_DESCRIBED = 20
+"""The most items of a table that any output names."""
 
 
 @dataclass
@@ -36,7 +42,17 @@ class _Draft:
     refusals: list[Notice]
     notices: list[Notice]
     claims: dict[TableName, int]
+    failures: list[TableFailure] = field(default_factory=list)
     more: bool = False
+
+    @contextmanager
+    def one_table(self, logical: TableName, where: str, ref_id: int = 0, merge_id: int = 0) -> Iterator[None]:
+        """Makes whatever goes wrong inside a failure of that one table."""
+        try:
+            yield
+        except Exception as error:  # a table that nobody foresaw must not keep the others from their plan
+            why = f"planning failed: {type(error).__name__}: {error}"
+            self.failures.append(TableFailure(logical, where, why, ref_id, merge_id))
 
 
 def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
@@ -56,6 +72,8 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     for view in observed.refs:
         if view.life in ("new", "making") and not view.ended:
             _plan_birth(draft, view, observed, rules, safety)
+        elif not view.ended:
+            draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in view.failed.items()]
     ended = [view for view in observed.refs if view.ended and view.life != "gone"]
     for view in ended:
         _plan_end(draft, view, rules, observed, safety)
@@ -65,9 +83,20 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
         refusals=tuple(draft.refusals),
         notices=tuple(draft.notices),
         more=draft.more,
+        failures=tuple(draft.failures),
     )
-    plan = hold_back(plan, observed.pauses)
-    return replace(plan, refusal=_unsafe(plan.changes, observed, safety))
+    return _within_limits(hold_back(plan, observed.pauses), observed, safety)
+
+
+def _within_limits(plan: Plan, observed: Observed, safety: Safety) -> Plan:
+    """The plan with its drops held back where they are more than the limits allow; everything else goes on."""
+    reason = _unsafe(plan.changes, observed, safety)
+    if not reason:
+        return plan
+    dropping = {change.ref_id for change in plan.changes if isinstance(change, DropTable)}
+    held = [c for c in plan.changes if isinstance(c, DropTable | DropDatabase | EndRef) and c.ref_id in dropping]
+    going_on = tuple(change for change in plan.changes if all(change is not one for one in held))
+    return replace(plan, changes=going_on, held=tuple(held), refusal=reason)
 
 
 def _blocked(observed: Observed) -> Plan:
@@ -82,18 +111,18 @@ def _blocked(observed: Observed) -> Plan:
 
 
 def _unsafe(changes: Iterable[Change], observed: Observed, safety: Safety) -> str:
-    """Why the plan is refused as a whole, or an empty string."""
+    """Why the plan's drops are too many, or an empty string."""
     dropping = {c.ref_id for c in changes if isinstance(c, DropTable)}
     mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.life != "gone")
     if len(dropping) > safety.max_ref_drops:
         return (
-            f"{len(dropping)} refs of {observed.repository.name} would end in one pass, more than "
-            f"safety.max_ref_drops = {safety.max_ref_drops}"
+            f"the mirrors of {len(dropping)} refs of {observed.repository.name} would be dropped in one pass, more "
+            f"than safety.max_ref_drops = {safety.max_ref_drops}"
         )
     if len(dropping) > 3 and len(dropping) > safety.max_ref_drop_share * mirrored:
         return (
-            f"{len(dropping)} of {mirrored} mirrored refs of {observed.repository.name} would end in one pass, more "
-            f"than safety.max_ref_drop_share = {safety.max_ref_drop_share}"
+            f"the mirrors of {len(dropping)} of {mirrored} refs of {observed.repository.name} would be dropped in one "
+            f"pass, more than safety.max_ref_drop_share = {safety.max_ref_drop_share}"
         )
     return ""
 
@@ -107,39 +136,14 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
         draft.more = True
         return
     _finish_birth(draft, view, observed, rules)
+    draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
     pinned = {pin.logical for pin in view.pinned}
     made = len(pinned)
     for table in view.birth:
-        if table.logical in pinned:
+        if table.logical in pinned or table.logical in view.failed:
             continue
-        rule = rules.of_table(observed.repository.name, view.ref, table.logical)
-        if rule is None or rule.create == "ignore":
-            continue
-        if table.skipped:
-            draft.notices.append(Notice("skipped", f"{view.ref} {table.logical}", table.skipped))
-            continue
-        physical = _name(draft, view, observed, rule, table.logical)
-        if physical is None:
-            continue
-        if refused := _occupied(view, observed, physical):
-            if refused.kind != "belongs":
-                draft.refusals.append(refused)
-            continue
-        if table.partitions > safety.max_partitions_per_table:
-            draft.refusals.append(
-                Notice(
-                    "too-many-partitions",
-                    f"{view.ref} {table.logical}",
-                    f"has {table.partitions} partitions, more than safety.max_partitions_per_table = "
-                    f"{safety.max_partitions_per_table}",
-                    "raise the limit, or set partitions: none in the rule",
-                    view.id,
-                )
-            )
-            continue
-        draft.changes.append(_create(view, table, physical, rule))
-        draft.claims[physical] = view.id
-        made += 1
+        with draft.one_table(table.logical, str(view.ref), view.id):
+            made += _plan_mirror(draft, view, table, observed, rules, safety)
     if made > safety.max_tables_per_ref:
         draft.changes = [c for c in draft.changes if getattr(c, "ref_id", None) != view.id]
         draft.refusals.append(
@@ -151,6 +155,40 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
                 view.id,
             )
         )
+
+
+def _plan_mirror(
+    draft: _Draft, view: RefView, table: BirthTable, observed: Observed, rules: RuleSet, safety: Safety
+) -> bool:
+    """Plans the mirror of one table; whether it is to be created."""
+    rule = rules.of_table(observed.repository.name, view.ref, table.logical)
+    if rule is None or rule.create == "ignore":
+        return False
+    if table.skipped:
+        draft.notices.append(Notice("skipped", f"{view.ref} {table.logical}", table.skipped))
+        return False
+    physical = _name(draft, view, observed, rule, table.logical)
+    if physical is None:
+        return False
+    if refused := _occupied(view, observed, physical):
+        if refused.kind != "belongs":
+            draft.refusals.append(refused)
+        return False
+    if table.partitions > safety.max_partitions_per_table:
+        draft.refusals.append(
+            Notice(
+                "too-many-partitions",
+                f"{view.ref} {table.logical}",
+                f"has {table.partitions} partitions, more than safety.max_partitions_per_table = "
+                f"{safety.max_partitions_per_table}",
+                "raise the limit, or set partitions: none in the rule",
+                view.id,
+            )
+        )
+        return False
+    draft.changes.append(_create(view, table, physical, rule))
+    draft.claims[physical] = view.id
+    return True
 
 
 def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -> CreateMirror:
@@ -239,6 +277,9 @@ def _name(draft: _Draft, view: RefView, observed: Observed, rule: Rule, logical:
 
 def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice | None:
     """Why a mirror cannot be made at a name where something stands; None where it can, or can be finished."""
+    if physical in observed.unreadable:
+        why, hint = observed.unreadable[physical], "fix the reason, then: metasync reconcile"
+        return Notice("failed", f"{view.ref} {physical}", why, hint, view.id)
     occupant = observed.occupied.get(physical)
     if occupant is None:
         return None
@@ -291,6 +332,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
             )
         )
         return
+    draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
     kept = False
     for table in view.tables:
         rule = rules.of_table(observed.repository.name, view.ref, table.logical)
@@ -317,7 +359,9 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]
-    draft.changes.append(EndRef(view.id, view.ref, kept))
+    if not view.failed:
+        # A table that cannot be read may be ours to drop: the ref ends once that is known.
+        draft.changes.append(EndRef(view.id, view.ref, kept))
 
 
 # Merge
@@ -332,22 +376,38 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
     subject = f"{merge.source} -> {merge.destination}"
     if merge.note:
         draft.notices.append(Notice("merge-note", subject, merge.note))
+    before = len(draft.failures)
+    for logical, why in sorted(merge.failed.items()):
+        draft.failures.append(TableFailure(logical, subject, why, merge_id=merge.id))
     changes: list[MergeTable] = []
     for table in merge.tables:
-        rule = rules.named(table.rule)
-        if rule is None or rule.merge == "ignore":
-            continue
-        if table.skipped:
-            draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
-            continue
-        change = plan_table_merge(merge, table, rule)
-        if change is not None:
-            changes.append(change)
+        with draft.one_table(table.logical, subject, merge_id=merge.id):
+            if (change := _plan_table(draft, merge, table, rules, subject)) is not None:
+                changes.append(change)
+    failed = tuple(draft.failures[before:])
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
-    stopped = {change.logical for change in changes if change.conflicts}
+    stopped = {change.logical for change in changes if change.conflicts} | {failure.logical for failure in failed}
     draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped and _may_copy(copy, rules)]
-    draft.changes.append(_finish(merge))
+    draft.changes.append(replace(_finish(merge), failed=failed))
+
+
+def _plan_table(
+    draft: _Draft, merge: MergeView, table: MergeTableView, rules: RuleSet, subject: str
+) -> MergeTable | None:
+    """The change that a merge makes to one table, if any; found to be one that can be ordered and told of."""
+    rule = rules.named(table.rule)
+    if rule is None or rule.merge == "ignore":
+        return None
+    if table.skipped:
+        draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
+        return None
+    change = plan_table_merge(merge, table, rule)
+    if change is not None:
+        renamed_tables(subject, [change])
+        parents_first([change])
+        describe(change.items + change.withheld, most=_DESCRIBED)
+    return change
 
 
 def _may_copy(copy: CopyStatistics, rules: RuleSet) -> bool:

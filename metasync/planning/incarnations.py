@@ -1,63 +1,46 @@
-"""Whether a ref that is there is still the one that was known: a branch can be deleted and created again between two
-looks, at the same commit, and its events can come late, twice or in the wrong order.
+"""Whether a ref that lakeFS lists is still the incarnation that is known.
 
-All times compared are lakeFS's own (whole seconds), but for a ref that a poll found, whose first sight is our clock's.
+A branch can be deleted and created again between two passes, at the same commit. Events say so, late, twice, in the
+wrong order, or not at all, and anybody who has the webhook's token can send them: they raise a suspicion, no more. What
+counts is lakeFS's list of runs, in which an action file's events are recorded. All times compared are lakeFS's own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
+from metasync.model.lakefs import ActionRun, EventType, LakeFSEvent, Ref
 
 _CREATES = (EventType.CREATE_BRANCH, EventType.CREATE_TAG)
 _DELETES = (EventType.DELETE_BRANCH, EventType.DELETE_TAG)
-_SKEW = 5.0
-"""Seconds by which lakeFS's clock and ours may differ."""
 
 
-@dataclass(frozen=True)
-class KnownLife:
-    """What is known of a ref's present life."""
+def is_suspected(ref: Ref, listed_at: float, events: Iterable[LakeFSEvent]) -> bool:
+    """Whether events say that the ref was deleted or created after lakeFS first listed its incarnation.
 
-    ref: Ref
-    head: str
-    born_event_time: float | None
-    first_seen: float
-
-
-def is_replaced(known: KnownLife, commit_now: str, events: Iterable[LakeFSEvent]) -> bool:
-    """Whether the ref that lakeFS lists now at `commit_now` is another life than the known one."""
-    if known.ref.type is RefType.TAG and commit_now != known.head:
-        return True
-    for event in events:
-        if event.ref != known.ref:
-            continue
-        if event.type in _DELETES and _after_birth(known, event, commit_now):
-            return True
-        if event.type in _CREATES and event.event_time > _latest_birth(known):
-            return True
-    return False
+    `listed_at` is that moment by lakeFS's clock, in Unix seconds; the times of events have whole seconds.
+    """
+    return any(
+        event.ref == ref and event.type in (*_CREATES, *_DELETES) and event.event_time >= _after(listed_at)
+        for event in events
+    )
 
 
-def _latest_birth(known: KnownLife) -> float:
-    """The last moment at which the known life can have begun."""
-    return known.born_event_time if known.born_event_time is not None else known.first_seen + _SKEW
+def is_recreated(ref: Ref, listed_at: float, runs: Iterable[ActionRun]) -> bool:
+    """Whether lakeFS's runs show that a branch was deleted and then created, after its incarnation was first listed."""
+    later = [run for run in runs if run.branch == ref.name and run.started_at >= _after(listed_at)]
+    deleted = [run.started_at for run in later if run.event_type == EventType.DELETE_BRANCH.value]
+    return any(
+        run.started_at >= min(deleted)
+        for run in later
+        if deleted and run.event_type == EventType.CREATE_BRANCH.value
+    )  # fmt: skip
 
 
-def _after_birth(known: KnownLife, deletion: LakeFSEvent, commit_now: str) -> bool:
-    if known.born_event_time is not None:
-        # In one and the same second, lakeFS must have deleted before it could create.
-        return deletion.event_time > known.born_event_time
-    # Found by a poll: two clocks are compared, so a branch that stands where it stood is believed to be the same.
-    return deletion.event_time > known.first_seen + _SKEW and commit_now != known.head
-
-
-def deletion_of(ref: Ref, events: Iterable[LakeFSEvent]) -> float | None:
-    """When the ref was last deleted: a life that is there now began no earlier."""
-    found = [event.event_time for event in events if event.ref == ref and event.type in _DELETES]
-    return max(found, default=None)
+def _after(listed_at: float) -> float:
+    """The first moment that is surely later: lakeFS tells its time in whole seconds."""
+    return math.floor(listed_at) + 1.0
 
 
 def creation_of(ref: Ref, events: Iterable[LakeFSEvent]) -> LakeFSEvent | None:

@@ -87,7 +87,7 @@ class RefView:
 
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
     and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
-    before its birth or its end.
+    before its birth or its end. `failed`: tables with which something went wrong, and what.
     """
 
     id: int
@@ -108,6 +108,7 @@ class RefView:
     waits: bool = False
     discovered: tuple[DiscoveredTable, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
+    failed: Mapping[TableName, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -144,7 +145,9 @@ class MergeView:
 
     `commit` names it: a merge commit of lakeFS, or `metadata-N` for a merge of metadata alone. `head` is the
     destination's by now, `own_commit` the merge commit itself where what is written holds from there on. `statistics`
-    are to be copied: of tables whose data is the source's alone. `ended`: the destination is gone by now.
+    are to be copied: of tables whose data is the source's alone. `ended`: the destination is gone by now. `confirmed`:
+    what it was made from does not rest on an event alone. `partial`: all of it is done but the tables that failed
+    before, which alone are here. `failed`: those with which something went wrong, and what.
     """
 
     id: int
@@ -163,6 +166,9 @@ class MergeView:
     unfinished: tuple[MergeTable, ...] = ()
     started: bool = False
     ended: bool = False
+    confirmed: bool = True
+    partial: bool = False
+    failed: Mapping[TableName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,9 @@ class Observed:
     """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
 
     `behind` counts what was left to a later pass: merges behind others, logs that are not read to their ends, births.
-    `blocked`: why this store must write nothing for the repository; then nothing else was looked at.
+    `blocked`: why this store must write nothing for the repository; then nothing else was looked at. `again_in`:
+    seconds after which lakeFS should be asked again, as it records some things late. `unreadable`: physical names at
+    which something stands that could not be read. `read`: the refs whose tables were read.
     """
 
     repository: Repository
@@ -193,3 +201,6 @@ class Observed:
     behind: int = 0
     blocked: str = ""
     pauses: tuple[Pause, ...] = ()
+    again_in: float | None = None
+    unreadable: Mapping[TableName, str] = field(default_factory=dict)
+    read: frozenset[int] = frozenset()

@@ -149,7 +149,10 @@ class PlacePartitions:
 
 @dataclass(frozen=True)
 class DropTable:
-    """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged."""
+    """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged.
+
+    `orphan`: no rule wants it, and somebody said that it should go; its ref may live.
+    """
 
     ref_id: int
     ref: Ref
@@ -158,6 +161,7 @@ class DropTable:
     physical: TableName
     ours: bool
     rule: str = ""
+    orphan: bool = False
     kind: Literal["drop-table"] = "drop-table"
 
 
@@ -181,14 +185,36 @@ class EndRef:
 
 
 @dataclass(frozen=True)
+class TableFailure:
+    """One table that could not be read, planned or applied; everything else went on.
+
+    `where` is the ref, or the two refs of the merge, that it failed on; `ref_id` is the ref's, `merge_id` the merge's.
+    """
+
+    logical: TableName
+    where: str
+    message: str
+    ref_id: int = 0
+    merge_id: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"{self.where} {self.logical}"
+
+
+@dataclass(frozen=True)
 class FinishMerge:
-    """Close a merge in the ledger once every table of it is done or waits as a conflict."""
+    """Close a merge in the ledger once every table of it is done or waits as a conflict.
+
+    It stays open for the tables that `failed`, and holds up nothing else.
+    """
 
     merge_id: int
     merge_commit: str
     source: str
     destination: Ref
     destination_ref_id: int
+    failed: tuple[TableFailure, ...] = ()
     kind: Literal["finish-merge"] = "finish-merge"
 
 
@@ -240,8 +266,9 @@ class Notice:
 class Plan:
     """What a pass over one repository would do, and what it would not.
 
-    `refusal` is why the safety limits hold the plan back as a whole. `more` says that another pass will follow, because
-    something waits for this one (a birth for a merge, an end for the ledger).
+    `refusal` is why the safety limits hold back the changes in `held`, or why nothing at all is written. `failures` are
+    the tables that are left out because something is wrong with them. `more` says that another pass will follow,
+    because something waits for this one (a birth for a merge, an end for the ledger).
     """
 
     repository: str
@@ -250,6 +277,8 @@ class Plan:
     notices: tuple[Notice, ...] = ()
     refusal: str = ""
     more: bool = False
+    held: tuple[Change, ...] = ()
+    failures: tuple[TableFailure, ...] = ()
 
     @property
     def merges(self) -> tuple[MergeTable, ...]:
@@ -278,6 +307,8 @@ class Plan:
             "withheld": sum(bool(m.withheld) for m in merges),
             "conflict": sum(bool(m.conflicts) for m in merges),
             "refused": len(self.refusals),
+            "held": sum(isinstance(c, DropTable) for c in self.held),
+            "failed": len(self.failures),
         }
 
 

@@ -41,7 +41,8 @@ def _plan(
     merge: MergeView, view: MergeTableView, rule: Rule, choose: Choice | None, *, approved: bool
 ) -> MergeTable | None:
     judged = MergeRules(
-        policy=rule.merge,
+        # Nothing is dropped on the word of an event alone.
+        policy="additive" if rule.merge == "full" and not merge.confirmed else rule.merge,
         protected=is_protected(rule, view.logical),
         additive_when_unknown=rule.on_missing_base == "additive",
         choose=choose or (_by_strategy(merge) if view.data_changed else None),

@@ -19,7 +19,11 @@ def describe(items: Sequence[ItemChange], most: int = 6) -> str:
 def describe_item(item: ItemChange) -> str:
     """`+column b bigint`, `-partition (2024)`, `~parameter comment`."""
     sign = "+" if item.before is None else "-" if item.after is None else "~"
-    return f"{sign}{item_name(item.path)}{_detail(item)}"
+    try:
+        return f"{sign}{item_name(item.path)}{_detail(item)}"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Words are no reason not to do, or not to show, the rest.
+        return f"{sign}{'/'.join(item.path)}"
 
 
 def item_name(path: Path) -> str:

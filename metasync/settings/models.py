@@ -232,7 +232,7 @@ class Reconcile(Section):
 
 
 class Safety(Section):
-    """A plan beyond these limits is refused as a whole, stored, and applied only on purpose."""
+    """What is beyond these limits is held back, stored as a plan, and applied only on purpose; all else goes on."""
 
     max_ref_drops: Annotated[int, Field(ge=0)] = 10
     """Refs ended in one pass over a repository."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from metasync.planning.matrix import ItemConflict
 from metasync.planning.plan import MergeTable, Plan, plan_from_json, plan_to_json
 from metasync.store.database import Database, new_id
 from metasync.store.schema import conflicts, plans, refs, repositories
+
+_AT_ONCE = 500
+"""The most ids in one statement."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,14 @@ class Decisions:
         with self._database.reading() as connection:
             return tuple(_conflict(row) for row in connection.execute(query))
 
-    def choose(self, ids: Sequence[int], side: str) -> None:
-        """Notes a person's choice for conflicts; nothing is merged before every item of the table has one."""
+    def choose(self, choices: Mapping[int, str | None]) -> None:
+        """Notes a person's choices for conflicts; nothing is merged before every item of the table has one."""
         with self._database.transaction() as connection:
-            connection.execute(update(conflicts).where(conflicts.c.id.in_(ids)).values(choice=side))
+            for side in sorted({side for side in choices.values() if side is not None}):
+                ids = [number for number, choice in choices.items() if choice == side]
+                for start in range(0, len(ids), _AT_ONCE):
+                    some = conflicts.c.id.in_(ids[start : start + _AT_ONCE])
+                    connection.execute(update(conflicts).where(some).values(choice=side))
 
     def close_conflicts(self, ids: Sequence[int], state: str, resolution: str | None = None) -> None:
         with self._database.transaction() as connection:
@@ -125,6 +132,13 @@ class Decisions:
         with self._database.reading() as connection:
             row = connection.execute(select(plans).where(plans.c.id == plan_id)).one_or_none()
         return _plan(row) if row is not None else None
+
+    def applied_plans(self, repository: str) -> tuple[PlanRow, ...]:
+        """The plans of merges that somebody applied."""
+        mine = (plans.c.repository == repository, plans.c.kind == "withheld", plans.c.state == "applied")
+        with self._database.reading() as connection:
+            rows = connection.execute(select(plans).where(*mine).order_by(plans.c.id)).all()
+        return tuple(_plan(row) for row in rows)
 
     def waiting_plans(self) -> tuple[PlanRow, ...]:
         with self._database.reading() as connection:

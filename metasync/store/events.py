@@ -71,10 +71,11 @@ class EventQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put_all(self, new: Sequence[NewEvent], urgent: bool = False) -> list[int]:
+    def put_all(self, new: Sequence[NewEvent], urgent: bool = False, delay: float = 0.0) -> list[int]:
         """Stores events durably, in one transaction, and gives their numbers; on return they survive a power cut.
 
-        With `urgent`, gives up after some seconds. Raises StoreUnavailable, and then none is stored.
+        They are due after `delay` seconds. With `urgent`, gives up after some seconds. Raises StoreUnavailable, and
+        then none is stored.
         """
         now = self._database.now()
         rows = [
@@ -85,7 +86,7 @@ class EventQueue:
                 "payload": json.dumps(event.payload),
                 "state": "queued",
                 "attempts": 0,
-                "due_at": now,
+                "due_at": now + delay,
             }
             for event in new
         ]
@@ -93,11 +94,11 @@ class EventQueue:
         with self._database.transaction(urgent=urgent) as connection:
             return list(connection.execute(statement, rows).scalars())
 
-    def put(self, repository: str, kind: str, payload: Mapping[str, Any]) -> int:
-        """Stores one event durably and gives its number."""
-        return self.put_all([NewEvent(repository, kind, payload)])[0]
+    def put(self, repository: str, kind: str, payload: Mapping[str, Any], delay: float = 0.0) -> int:
+        """Stores one event durably, due after `delay` seconds, and gives its number."""
+        return self.put_all([NewEvent(repository, kind, payload)], delay=delay)[0]
 
-    def put_once(self, repository: str, kind: str, payload: Mapping[str, Any]) -> int | None:
+    def put_once(self, repository: str, kind: str, payload: Mapping[str, Any], delay: float = 0.0) -> int | None:
         """As `put`, unless an event of that kind waits for the repository already."""
         with self._database.reading() as connection:
             waiting = connection.execute(
@@ -105,7 +106,7 @@ class EventQueue:
                 .where(events.c.repository == repository, events.c.kind == kind, events.c.state == "queued")
                 .limit(1)
             ).one_or_none()
-        return None if waiting is not None else self.put(repository, kind, payload)
+        return None if waiting is not None else self.put(repository, kind, payload, delay)
 
     def claim(self, leases: Leases) -> Claim | None:
         """The due events of the repository that has waited longest and that nobody works on; takes its lease.

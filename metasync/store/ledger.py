@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from metasync.planning.plan import MergeTable
+from metasync.model.hms import TableName
+from metasync.planning.plan import MergeTable, TableFailure
 from metasync.store.database import Database
-from metasync.store.schema import merge_tables, merges
+from metasync.store.schema import merge_tables, merges, refs
 
 METADATA = "metadata-"
 _MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
@@ -20,7 +21,10 @@ _MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
 
 @dataclass(frozen=True)
 class MergeRow:
-    """A merge commit of a watched branch, or `metadata-N`. state: pending, source-unknown, started, done."""
+    """A merge commit of a watched branch, or `metadata-N`. state: pending, source-unknown, started, partial, done.
+
+    partial: open for the tables that failed. `confirmed`: what it was made from does not rest on an event alone.
+    """
 
     id: int
     repository_id: int
@@ -37,6 +41,7 @@ class MergeRow:
     state: str
     note: str
     seen_at: float
+    confirmed: bool = True
 
     @property
     def is_metadata(self) -> bool:
@@ -66,6 +71,10 @@ class Ledger:
     def update_merge(self, merge_id: int, **values: Any) -> None:
         with self._database.transaction() as connection:
             connection.execute(update(merges).where(merges.c.id == merge_id).values(**values))
+
+    def close_as(self, merge_id: int, note: str) -> None:
+        """Closes a merge of which nothing is to be carried; `note` says why."""
+        self.update_merge(merge_id, state="done", done_at=self._database.now(), note=note)
 
     def open_merges(self, repository_id: int) -> tuple[MergeRow, ...]:
         """The merges that are not done, in lakeFS's order."""
@@ -110,10 +119,48 @@ class Ledger:
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(merge_tables.c.change)
-                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == state)
+                .where(merge_tables.c.merge_id == merge_id, merge_tables.c.state == state, merge_tables.c.change != "")
                 .order_by(merge_tables.c.logical)
             ).all()
         return tuple(merged_table(row) for row in rows)
+
+    def failed_tables(self, destination_ref_id: int) -> dict[TableName, list[int]]:
+        """Table -> the merges into a ref that are open for it, as it failed; the oldest first."""
+        query = (
+            select(merge_tables.c.logical, merges.c.id)
+            .join(merges, merges.c.id == merge_tables.c.merge_id)
+            .where(
+                merges.c.destination_ref_id == destination_ref_id,
+                merges.c.state == "partial",
+                merge_tables.c.state == "failed",
+            )
+            .order_by(merges.c.generation, merges.c.id)
+        )
+        found: dict[TableName, list[int]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                found.setdefault(TableName.parse(row.logical), []).append(int(row.id))
+        return found
+
+    def failures(self, repository_id: int) -> tuple[TableFailure, ...]:
+        """The tables for which merges of a repository are open."""
+        query = (
+            select(merge_tables.c.logical, merge_tables.c.error, merges.c.id, merges.c.source, refs.c.type, refs.c.name)
+            .join(merges, merges.c.id == merge_tables.c.merge_id)
+            .join(refs, refs.c.id == merges.c.destination_ref_id)
+            .where(
+                merges.c.repository_id == repository_id, merges.c.state == "partial", merge_tables.c.state == "failed"
+            )
+            .order_by(merges.c.generation, merges.c.id, merge_tables.c.logical)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            TableFailure(
+                TableName.parse(row.logical), f"{row.source} -> {row.type}/{row.name}", row.error or "", merge_id=row.id
+            )
+            for row in rows
+        )
 
     def find_merges(self, commit: str, repository_id: int | None = None) -> tuple[MergeRow, ...]:
         """The merges whose commit begins so."""
@@ -123,12 +170,44 @@ class Ledger:
         with self._database.reading() as connection:
             return tuple(merge_row(row) for row in connection.execute(query))
 
-    def finish_merge(self, merge_id: int) -> float:
-        """Closes a merge; gives when it was committed (Unix seconds)."""
-        values = {"state": "done", "done_at": self._database.now()}
-        statement = update(merges).where(merges.c.id == merge_id).values(values).returning(merges.c.committed_at)
+    def finish_merge(self, merge_id: int, failed: Sequence[TableFailure] = ()) -> float:
+        """Closes a merge, but for the tables that failed; gives when it was committed (Unix seconds)."""
+        mine = merges.c.id == merge_id
         with self._database.transaction() as connection:
+            for failure in failed:
+                which = (merge_tables.c.merge_id == merge_id, merge_tables.c.logical == str(failure.logical))
+                state = {"state": "failed", "error": failure.message}
+                if connection.execute(update(merge_tables).where(*which).values(state)).rowcount == 0:
+                    row = {"merge_id": merge_id, "logical": str(failure.logical), "change": "", **state}
+                    connection.execute(insert(merge_tables).values(row))
+            still = select(merge_tables.c.merge_id).where(
+                merge_tables.c.merge_id == merge_id, merge_tables.c.state == "failed"
+            )
+            open_for_some = connection.execute(still.limit(1)).one_or_none() is not None
+            values = {"state": "partial" if open_for_some else "done", "done_at": self._database.now()}
+            statement = update(merges).where(mine).values(values).returning(merges.c.committed_at)
             return float(connection.execute(statement).scalar_one())
+
+    def retry_failed(self, merge_id: int, changes: Sequence[MergeTable], failed: Collection[TableName]) -> None:
+        """Stores what is going to be written for the tables that had failed; those not in either are done.
+
+        A table that failed and to which the merge has nothing to bring any more needs nothing.
+        """
+        planned = {str(change.logical): _MERGE_TABLE.dump_json(change).decode() for change in changes}
+        still = {str(logical) for logical in failed}
+        which = (merge_tables.c.merge_id == merge_id, merge_tables.c.state == "failed")
+        now = self._database.now()
+        with self._database.transaction() as connection:
+            for (logical,) in connection.execute(select(merge_tables.c.logical).where(*which)).all():
+                mine = (merge_tables.c.merge_id == merge_id, merge_tables.c.logical == logical)
+                if logical in planned:
+                    values: dict[str, Any] = {"state": "planned", "change": planned[logical]}
+                    connection.execute(update(merge_tables).where(*mine).values(values))
+                elif logical not in still:
+                    connection.execute(delete(merge_tables).where(*mine, merge_tables.c.change == ""))
+                    connection.execute(update(merge_tables).where(*mine).values(state="done", done_at=now))
+            if planned:
+                connection.execute(update(merges).where(merges.c.id == merge_id).values(state="started"))
 
     def count_unknown(self) -> int:
         """Merges whose source nobody could tell."""
@@ -174,4 +253,5 @@ def merge_row(row: Row[Any]) -> MergeRow:
         state=row.state,
         note=row.note,
         seen_at=row.seen_at,
+        confirmed=bool(row.confirmed),
     )

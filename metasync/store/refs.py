@@ -23,7 +23,8 @@ class RefRow:
 
     Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
     `waited`: its birth had to wait for merges into its parent. `looked_last`: it has ended, and its tables were looked
-    at after that.
+    at after that. `listed_at`: when lakeFS first listed this incarnation, by its own clock. `suspected_at`: since when
+    events say, and lakeFS does not confirm, that it was deleted and created again.
     """
 
     id: int
@@ -47,6 +48,8 @@ class RefRow:
     discovered_head: str | None
     waited: bool
     looked_last: bool
+    listed_at: float | None
+    suspected_at: float | None
 
     @property
     def is_unborn(self) -> bool:
@@ -67,8 +70,13 @@ class RefStore:
             repositories.c.creation_date == repository.creation_date,
             repositories.c.storage_namespace == repository.storage_namespace,
         )
+        wanted = select(repositories.c.id).where(*match)
+        with self._database.reading() as connection:
+            found = connection.execute(wanted).scalar_one_or_none()
+        if found is not None:
+            return int(found)
         with self._database.transaction() as connection:
-            found = connection.execute(select(repositories.c.id).where(*match)).scalar_one_or_none()
+            found = connection.execute(wanted).scalar_one_or_none()
             if found is not None:
                 return int(found)
             result = connection.execute(
@@ -175,6 +183,7 @@ class RefStore:
         as_of: str,
         event_time: float | None,
         ledger_head: str | None = None,
+        listed_at: float | None = None,
     ) -> RefRow:
         """A new life of a ref; its log is read from `ledger_head` on, by default from its head."""
         last = self.newest(repository_id, ref)
@@ -194,6 +203,7 @@ class RefStore:
                     as_of=as_of,
                     born_event_time=event_time,
                     first_seen=self._database.now(),
+                    listed_at=listed_at,
                     replaced=0,
                     ledger_head=(ledger_head or head) if ref.type is RefType.BRANCH else None,
                     discovered_head=born_commit if ref.type is RefType.BRANCH else None,
@@ -416,4 +426,6 @@ def ref_row(row: Row[Any]) -> RefRow:
         discovered_head=row.discovered_head,
         waited=bool(row.waited),
         looked_last=bool(row.looked_last),
+        listed_at=row.listed_at,
+        suspected_at=row.suspected_at,
     )

@@ -22,7 +22,6 @@ from sqlalchemy import (
 from metasync.model.text import storable
 
 
-
 class String(sqlalchemy.types.TypeDecorator[str]):
     """Text that every database holds, whoever wrote it: people, lakeFS, the metastore, a query of the API."""
 

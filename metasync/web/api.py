@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from metasync.desk import answers
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
+from metasync.errors import BadEvent
 from metasync.settings.durations import parse_duration
 from metasync.web.body import Number
 
@@ -78,7 +79,14 @@ class MergeBody(_Body):
 
 class SourceBody(_Body):
     commit: Annotated[str, Field(min_length=6, max_length=128)]
-    source: Annotated[str, Field(min_length=1, max_length=1024)]
+    source: Annotated[str, Field(max_length=1024)] = ""
+    no_source: bool = False
+    by: Annotated[str, Field(max_length=200)] = "api"
+
+
+class RefBody(_Body):
+    ref: Annotated[str, Field(min_length=1, max_length=1024)]
+    by: Annotated[str, Field(max_length=200)] = "api"
 
 
 class UndoBody(_Body):
@@ -159,7 +167,7 @@ def _questions(api: APIRouter, books: Books, orders: Orders) -> None:
     @api.get("/plans/{number}")
     def plan(number: Number) -> answers.StoredPlan:
         """A plan that waits, or waited."""
-        return books.plan(number)
+        return books.stored_plan(number)
 
     @api.get("/merges/{number}")
     def merge(number: Number) -> answers.MergePage:
@@ -248,9 +256,30 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:
 
     @api.post("/repositories/{repository}/merge-source")
     def merge_source(repository: Name, body: SourceBody) -> answers.Queued:
-        """Tell what a merge commit was made from that waits as `source unknown`."""
-        orders.tell_source(repository, body.commit, body.source)
+        """Tell what a merge commit was made from that waits as `source unknown`, or that there is no source."""
+        if body.no_source is bool(body.source):
+            raise BadEvent("give source, or no_source: true")
+        if body.no_source:
+            orders.no_source(repository, body.commit, body.by)
+        else:
+            orders.tell_source(repository, body.commit, body.source)
         wake()
+        return answers.Queued()
+
+    @api.get("/repositories/{repository}/recreate")
+    def preview_recreate(repository: Name, ref: Text) -> answers.Plans:
+        """What would be dropped if a branch were taken for a new one. Reads lakeFS and the metastore."""
+        return orders.preview_recreate(repository, ref)
+
+    @api.post("/repositories/{repository}/recreate")
+    def recreate(repository: Name, body: RefBody) -> answers.Results:
+        """Take a branch for a new one: drop its mirrors and tables, and create its mirrors anew."""
+        return orders.recreate(repository, body.ref, body.by)
+
+    @api.post("/repositories/{repository}/keep")
+    def keep(repository: Name, body: RefBody) -> answers.Queued:
+        """Take a branch that may have been created again for the one that is known."""
+        orders.keep(repository, body.ref, body.by)
         return answers.Queued()
 
     @api.post("/undo")

@@ -81,7 +81,7 @@ def _add_pages(router: APIRouter, pages: Pages, books: Books) -> None:
 
     @router.get("/plan/{number}")
     def plan(request: Request, number: Number) -> Response:
-        return pages.show(request, "plan.html", stored=books.plan(number))
+        return pages.show(request, "plan.html", stored=books.stored_plan(number))
 
     @router.get("/merge/{number}")
     def merge(request: Request, number: Number) -> Response:

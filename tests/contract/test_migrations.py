@@ -15,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, MetaData, inspect, make_url, types
 from sqlalchemy import create_engine as connect_to
 
-from metasync.store import open_database, schema
 from metasync.store import database as store
+from metasync.store import open_database, schema
 from tests.conftest import fresh_database
 
 REVISIONS = sorted(path.name.partition("_")[0] for path in (store._MIGRATIONS / "versions").glob("[0-9]*.py"))

@@ -1,50 +1,55 @@
-"""Lives of refs: which events begin and end them."""
+"""Whether a ref is still the incarnation that is known: events raise a suspicion, lakeFS's runs decide."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from hypothesis import given
+from hypothesis import strategies as st
 
-import pytest
-
-from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.incarnations import KnownLife, creation_of, deletion_of, is_replaced
+from metasync.model.lakefs import ActionRun, EventType, LakeFSEvent, Ref, RefType
+from metasync.planning.incarnations import creation_of, is_recreated, is_suspected
 
 DEV, OTHER = Ref(RefType.BRANCH, "dev"), Ref(RefType.BRANCH, "other")
+CREATED, DELETED = EventType.CREATE_BRANCH, EventType.DELETE_BRANCH
 
 
 def event(kind: EventType, at: float, ref: Ref = DEV) -> LakeFSEvent:
     return LakeFSEvent(kind, "lake", ref, at)
 
 
-def test_the_newest_creation_and_deletion_of_a_ref() -> None:
-    events = [
-        event(EventType.CREATE_BRANCH, 3), event(EventType.CREATE_BRANCH, 5), event(EventType.CREATE_BRANCH, 9, OTHER),
-        event(EventType.DELETE_BRANCH, 4), event(EventType.DELETE_BRANCH, 2), event(EventType.COMMIT, 8),
-    ]  # fmt: skip
-    assert creation_of(DEV, events) == events[1] and deletion_of(DEV, events) == 4
-    assert creation_of(DEV, []) is None and deletion_of(DEV, []) is None
+def run(kind: EventType, at: float, branch: str = "dev") -> ActionRun:
+    return ActionRun(kind.value, branch, "c1", at)
+
+
+def test_the_newest_creation_of_a_ref() -> None:
+    events = [event(CREATED, 3), event(CREATED, 5), event(CREATED, 9, OTHER), event(EventType.COMMIT, 8)]
+    assert creation_of(DEV, events) == events[1] and creation_of(DEV, []) is None
     tag = Ref(RefType.TAG, "v")
-    assert (
-        creation_of(tag, [event(EventType.CREATE_TAG, 1, tag)]) is not None
-        and deletion_of(tag, [event(EventType.DELETE_TAG, 1, tag)]) == 1
-    )
+    assert creation_of(tag, [event(EventType.CREATE_TAG, 1, tag)]) is not None
 
 
-@pytest.mark.parametrize(
-    ("born", "seen", "events", "replaced"),
-    [
-        (10, 11, [(EventType.CREATE_BRANCH, 10)], False), (10, 11, [(EventType.CREATE_BRANCH, 11)], True),
-        (10, 11, [(EventType.DELETE_BRANCH, 10)], False), (10, 11, [(EventType.DELETE_BRANCH, 11)], True),
-        (None, 20, [(EventType.CREATE_BRANCH, 25)], False), (None, 20, [(EventType.CREATE_BRANCH, 26)], True),
-        (None, 20, [(EventType.DELETE_BRANCH, 26)], False), (10, 11, [(EventType.COMMIT, 99)], False), (10, 11, [], False),
-    ],
-)  # fmt: skip
-def test_which_events_end_a_life(born: float | None, seen: float, events: Any, replaced: bool) -> None:
-    known = KnownLife(DEV, "c1", born, seen)
-    found = [event(kind, at) for kind, at in events]
-    assert is_replaced(known, "c1", found) is replaced
-    assert not is_replaced(known, "c1", [event(kind, at, OTHER) for kind, at in events])
-    if born is None and events and events[0][0] is EventType.DELETE_BRANCH:
-        assert is_replaced(known, "c2", found) and not is_replaced(known, "c2", [event(EventType.DELETE_BRANCH, 25)])
-    assert is_replaced(replace(known, ref=Ref(RefType.TAG, "dev")), "c2", []) and not is_replaced(known, "c2", [])
+def test_events_from_before_a_ref_was_listed_raise_no_suspicion() -> None:
+    # Listed within second 10: what lakeFS dates 10 may have come before, and it dates no later thing so.
+    for kind in (CREATED, DELETED):
+        assert not is_suspected(DEV, 10.0, [event(kind, 9), event(kind, 10), event(kind, 99, OTHER)])
+        assert is_suspected(DEV, 10.0, [event(kind, 11)]) and is_suspected(DEV, 10.7, [event(kind, 11)])
+    assert not is_suspected(DEV, 10.0, [event(EventType.COMMIT, 99), event(EventType.MERGE, 99)])
+
+
+def test_runs_show_a_deletion_and_then_a_creation() -> None:
+    both = [run(CREATED, 12.5), run(DELETED, 12.1)]
+    assert is_recreated(DEV, 10.0, both) and not is_recreated(OTHER, 10.0, both)
+    assert not is_recreated(DEV, 12.2, both), "it was listed when both had happened"
+    assert not is_recreated(DEV, 12.0, both), "it may have been listed after both, within that second"
+    assert not is_recreated(DEV, 10.0, [run(DELETED, 12.1)]), "its creation is not recorded yet"
+    assert not is_recreated(DEV, 10.0, [run(CREATED, 12.1)]), "that is the creation of what is known"
+    assert not is_recreated(DEV, 10.0, [run(CREATED, 12.1), run(DELETED, 12.5)]), "the wrong way round"
+    assert not is_recreated(DEV, 10.0, [run(CREATED, 12.5, "dev-2"), run(DELETED, 12.1, "dev-2")])
+    skipped = [run(CREATED, -62135596800.0), run(DELETED, -62135596800.0)]
+    assert not is_recreated(DEV, 10.0, skipped), "lakeFS records hooks that it skipped without a time"
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(EventType)), st.floats(0, 1e12))), st.floats(0, 1e12))
+def test_no_events_whatever_show_that_a_ref_was_recreated(sent: list[tuple[EventType, float]], listed: float) -> None:
+    events = [event(kind, at) for kind, at in sent]
+    is_suspected(DEV, listed, events)
+    assert not is_recreated(DEV, listed, [])

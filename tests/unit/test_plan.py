@@ -111,7 +111,16 @@ def test_a_birth_makes_a_mirror_of_every_table_that_a_rule_takes() -> None:
         CreateMirror(2, DEV, 1, ITEMS, TableName("sales__dev_1", "items"), "dev", 7, "d", None, 0, 2),
     )
     assert plan.repository == "lake" and plan.pending and not plan.more and plan.refusal == ""
-    assert plan.counts() == {"create": 2, "alter": 0, "drop": 0, "withheld": 0, "conflict": 0, "refused": 0}
+    assert plan.counts() == {
+        "create": 2,
+        "alter": 0,
+        "drop": 0,
+        "withheld": 0,
+        "conflict": 0,
+        "refused": 0,
+        "held": 0,
+        "failed": 0,
+    }
     again = make_plan(observed(new(DEV, birth(), life="making")), rules(), SAFE)
     assert kinds(again) == ["create-mirror"]
     assert kinds(make_plan(observed(new(DEV, birth(), life="live")), rules(), SAFE)) == []
@@ -315,7 +324,7 @@ def test_a_rule_may_keep_and_a_changed_rule_drops_nothing() -> None:
     assert kinds(by_name) == ["drop-table", "drop-database", "end-ref"]
 
 
-def test_too_many_ends_refuse_the_whole_plan() -> None:
+def test_too_many_drops_are_held_back() -> None:
     def ends(count: int, mirrored: int) -> Plan:
         views = [gone(n, Ref(RefType.BRANCH, f"dev-{n}"), standing()) for n in range(count)]
         views += [
@@ -325,13 +334,23 @@ def test_too_many_ends_refuse_the_whole_plan() -> None:
         return make_plan(observed(*views), rules(), Safety(max_ref_drops=10, max_ref_drop_share=0.5))
 
     assert ends(10, 40).refusal == ""
-    assert ends(11, 40).refusal == "11 refs of lake would end in one pass, more than safety.max_ref_drops = 10"
+    assert ends(11, 40).refusal == (
+        "the mirrors of 11 refs of lake would be dropped in one pass, more than safety.max_ref_drops = 10"
+    )
     assert ends(3, 3).refusal == "" and ends(4, 8).refusal == ""
     assert (
         ends(4, 7).refusal
-        == "4 of 7 mirrored refs of lake would end in one pass, more than safety.max_ref_drop_share = 0.5"
+        == "the mirrors of 4 of 7 refs of lake would be dropped in one pass, more than safety.max_ref_drop_share = 0.5"
     )
-    assert ends(4, 7).changes
+    assert ends(4, 7).changes == () and {c.kind for c in ends(4, 7).held} == {"drop-table", "drop-database", "end-ref"}
+
+
+def test_what_is_held_back_holds_up_nothing_else() -> None:
+    views = [gone(n, Ref(RefType.BRANCH, f"dev-{n}"), standing()) for n in range(4)]
+    fresh = new(Ref(RefType.BRANCH, "dev-9"), birth(), id=9)
+    plan = make_plan(observed(*views, fresh), rules(), Safety(max_ref_drops=3))
+    assert kinds(plan) == ["create-mirror"] and plan.refusal
+    assert sum(isinstance(change, DropTable) for change in plan.held) == 4
 
 
 # Merge
@@ -370,7 +389,16 @@ def test_a_merge_carries_what_the_source_changed() -> None:
     assert change.waiting is None and change.remainder is None and change.remainder_partitions == ()
     assert plan.notices == (Notice("merge-note", "branch/dev-1 -> branch/main", "guessed"),)
     assert plan.merges == (change,) and plan.conflicts == () and plan.pending
-    assert plan.counts() == {"create": 0, "alter": 1, "drop": 0, "withheld": 0, "conflict": 0, "refused": 0}
+    assert plan.counts() == {
+        "create": 0,
+        "alter": 1,
+        "drop": 0,
+        "withheld": 0,
+        "conflict": 0,
+        "refused": 0,
+        "held": 0,
+        "failed": 0,
+    }
     assert make_plan(observed(merges=(replace(view, head="c0ffee"),)), rules(), SAFE).merges[0].heads == ("c0ffee",)
     assert make_plan(observed(merges=(replace(view, own_commit=""),)), rules(), SAFE).merges[0].heads == ("d4",)
 
@@ -525,7 +553,16 @@ def test_a_renamed_table_is_told() -> None:
     assert make_plan(observed(merges=(merging(went, came),)), rules(merge="full"), SAFE).notices[0].help == ""
     other = MergeTableView(new_, "dev", new_, MergeInput({3: ()}, {3: definition(AFTER)}, 3, None))
     assert make_plan(observed(merges=(merging(went, other),)), rules(), SAFE).notices == ()
-    assert plan.counts() == {"create": 1, "alter": 0, "drop": 0, "withheld": 1, "conflict": 0, "refused": 0}
+    assert plan.counts() == {
+        "create": 1,
+        "alter": 0,
+        "drop": 0,
+        "withheld": 1,
+        "conflict": 0,
+        "refused": 0,
+        "held": 0,
+        "failed": 0,
+    }
 
 
 # Discovery

@@ -8,7 +8,6 @@ import pytest
 from metasync.engine.scope import event_from_json, event_from_webhook, event_to_json
 from metasync.errors import BadEvent
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.incarnations import KnownLife, is_replaced
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
 DEV = Ref(RefType.BRANCH, "dev-1")
@@ -47,31 +46,3 @@ def test_a_bad_webhook_names_its_field(body: object, words: str) -> None:
 
 def event(kind: EventType, at: float) -> LakeFSEvent:
     return LakeFSEvent(kind, "lake", DEV, at)
-
-
-@pytest.mark.parametrize(
-    ("born", "events", "replaced"),
-    [
-        (100.0, [], False),
-        (100.0, [event(EventType.CREATE_BRANCH, 100)], False),
-        (100.0, [event(EventType.DELETE_BRANCH, 99)], False),
-        (100.0, [event(EventType.DELETE_BRANCH, 100)], False),
-        (100.0, [event(EventType.DELETE_BRANCH, 101)], True),
-        (100.0, [event(EventType.CREATE_BRANCH, 101)], True),
-        (None, [event(EventType.CREATE_BRANCH, 150)], False),
-        (None, [event(EventType.DELETE_BRANCH, 150)], False),
-        (None, [event(EventType.DELETE_BRANCH, 220)], False),
-        (None, [event(EventType.CREATE_BRANCH, 220)], True),
-        (100.0, [event(EventType.COMMIT, 300), event(EventType.MERGE, 300)], False),
-    ],
-)
-def test_a_branch_that_was_made_anew_is_seen_by_its_events(
-    born: float | None, events: list[LakeFSEvent], replaced: bool
-) -> None:
-    known = KnownLife(DEV, "c1", born, first_seen=200.0)
-    assert is_replaced(known, "c1", events) is replaced
-
-
-def test_a_tag_that_moved_is_another_life_and_a_branch_that_moved_is_not() -> None:
-    assert is_replaced(KnownLife(Ref(RefType.TAG, "v1"), "c1", None, 0.0), "c2", [])
-    assert not is_replaced(KnownLife(DEV, "c1", None, 0.0), "c2", [])

@@ -461,7 +461,8 @@ class StandIn:
         repository = self._repository(call)
         branch, commit = call.query.get("branch", ""), call.query.get("commit", "")
         runs = sorted(self.actions.runs.get(repository.name, []), key=lambda run: run.run_id)
-        found = [r for r in runs if r.branch.startswith(branch) and (not commit or r.commit_id == commit)]
+        # lakeFS takes both for the beginning of a key, `BRANCH/RUN` or `COMMIT/RUN`.
+        found = [r for r in runs if f"{r.branch}/".startswith(branch) and f"{r.commit_id}/".startswith(commit)]
         return _page(call, [(r.run_id, _run(r)) for r in found])
 
     def _run_of(self, call: _Call) -> Any:
