@@ -126,6 +126,31 @@ class World:
         """A ref's root is there on lakeFS's S3 gateway; the folder that stands for it must be too."""
         (self.sandbox.metastore.lake / self.repository / ref).mkdir(parents=True, exist_ok=True)
 
+    def record_runs(self) -> None:
+        """Has lakeFS record from now on which branches are created and deleted; nobody listens to its webhook."""
+        events = "".join(f"  post-{event}-branch:\n" for event in ("create", "delete"))
+        hook = "hooks:\n  - id: x\n    type: webhook\n    properties: {url: 'http://127.0.0.1:9/'}\n"
+        self.lake.upload("main", "_lakefs_actions/runs.yaml", f"name: runs\non:\n{events}{hook}")
+        self.lake.commit("main", "actions")
+
+    def recreate(self, name: str, source: str = "main") -> float:
+        """Deletes a branch and creates it again, in a later second than it was seen; gives when, by lakeFS's clock.
+
+        Returns once lakeFS has recorded both: its runs are what metasync believes.
+        """
+        lakefs, start = self.lake.lakefs, time.time()
+        until("lakeFS's next second", lambda: int(time.time()) > int(start))
+        self.lake.delete_branch(name)
+        # By its commit: lakeFS keeps what it read of a branch's action files for some seconds.
+        self.branch(name, self.lake.head(source))
+
+        def recorded() -> bool:
+            runs = [run.event_type for run in lakefs.runs_of_branch(self.repository, name, start)]
+            return {"post-delete-branch", "post-create-branch"} <= set(runs)
+
+        until("lakeFS has recorded both", recorded)
+        return time.time()
+
     def branch(self, name: str, source: str = "main") -> None:
         self.lake.create_branch(name, source)
         self.ref_root(name)

@@ -198,6 +198,8 @@ class Lineage:
             if self._is_replaced(sight, row, commit, scope, now):
                 self._refs.update(row.id, replaced=1, missed_since=now, suspected_at=None)
             elif row.missed_since is not None:
+                # It was gone, and is there again: kept as it is, and what was said of it stands until lakeFS confirms
+                # it.
                 self._refs.update(row.id, missed_since=None, looked_last=0)
         elif commit is None and not row.replaced:
             if not self._is_gone(sight, row.ref):
@@ -215,7 +217,8 @@ class Lineage:
         if row.ref.type is RefType.TAG:
             return commit != row.head
         listed_at = row.listed_at if row.listed_at is not None else row.first_seen + _SKEW
-        if row.suspected_at is None and not is_suspected(row.ref, listed_at, scope.events):
+        suspected = row.missed_since is not None or is_suspected(row.ref, listed_at, scope.events)
+        if row.suspected_at is None and not suspected:
             return False
         name, since = sight.repository.name, row.suspected_at if row.suspected_at is not None else now
         asks = scope.full or now - since < _ASKED_FOR

@@ -115,8 +115,8 @@ class SourceFinder:
             return told, True
         match = _MESSAGE.fullmatch(commit.message)
         said = match.group(1) if match and match.group(2) == row.ref.name else ""
-        if said and not told and said in holders:
-            # lakeFS's own words, and that ref's head was the merged commit: nobody has to be asked.
+        if said and (said == told or (not told and said in holders)):
+            # lakeFS's own words, and the event's or a ref whose head was the merged commit: nobody has to be asked.
             return said, True
         payload = self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("merge_source"):
@@ -128,7 +128,7 @@ class SourceFinder:
         if pulled := sight.pull_requests.get(commit.id):
             return pulled, True
         # lakeFS's words alone, which anybody can write: the weakest witness, and still one.
-        return said, not said
+        return said, True
 
     def _is_import(self, sight: Sight, commit: Commit, events: tuple[LakeFSEvent, ...]) -> bool:
         """Whether a commit with one parent and a strategy is surely an import, which carries that metadata too."""

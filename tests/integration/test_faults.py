@@ -7,6 +7,7 @@ call ever asks for data to be deleted (the proxy looks at each).
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -269,6 +270,7 @@ def test_a_branch_deleted_and_made_anew_in_the_middle_of_its_birth(
     world: World, proxy: ThriftProxy, number: int
 ) -> None:
     prepare(world)
+    world.record_runs()
     world.branch("other")
     world.tables.add_column(world.name("plain"), "since", "int")
     world.lake.write("main", "wh/plain/since")
@@ -277,8 +279,7 @@ def test_a_branch_deleted_and_made_anew_in_the_middle_of_its_birth(
     events: list[LakeFSEvent] = []
 
     def again() -> None:
-        world.lake.delete_branch("dev-1")
-        world.lake.create_branch("dev-1", "other")
+        world.recreate("dev-1", "other")
         at, ref = world.lake.head("dev-1"), Ref(RefType.BRANCH, "dev-1")
         gone = LakeFSEvent(EventType.DELETE_BRANCH, world.repository, ref, 3.9e9, at)
         events.extend(
@@ -358,18 +359,18 @@ def events_of_a_life(world: World) -> list[LakeFSEvent]:
     def send(kind: EventType, ref: Ref, at: float, source: str = "", commit: str = "", merged: str = "") -> None:
         sent.append(LakeFSEvent(kind, name, ref, at, source, commit, merged))
 
+    world.record_runs()
     world.branch("dev-1")
-    send(EventType.CREATE_BRANCH, branch, 1e9, "main", world.lake.head("dev-1"))
+    send(EventType.CREATE_BRANCH, branch, int(time.time()), "main", world.lake.head("dev-1"))
     world.sync()
     work(world, "dev-1")
     head = world.lake.head("dev-1")
-    send(EventType.COMMIT, branch, 1e9 + 1, head, head)
+    send(EventType.COMMIT, branch, int(time.time()), head, head)
     commit = world.lake.merge("dev-1")
-    send(EventType.MERGE, main, 1e9 + 2, commit, commit, "dev-1")
-    world.lake.delete_branch("dev-1")
-    send(EventType.DELETE_BRANCH, branch, 1e9 + 3, head)
-    world.lake.create_branch("dev-1")
-    send(EventType.CREATE_BRANCH, branch, 1e9 + 4, "main", world.lake.head("dev-1"))
+    send(EventType.MERGE, main, int(time.time()), commit, commit, "dev-1")
+    at = int(world.recreate("dev-1"))
+    send(EventType.DELETE_BRANCH, branch, at, head)
+    send(EventType.CREATE_BRANCH, branch, at, "main", world.lake.head("dev-1"))
     return sent
 
 

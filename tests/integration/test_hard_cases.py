@@ -308,7 +308,7 @@ def test_a_refused_plan_does_not_outlive_the_state_it_was_made_for(world: World)
     refused = world.sync().plan_id
     assert refused is not None
     world.lake.create_branch("dev-0")
-    with parts(world.settings()) as built, pytest.raises(ChangedMeanwhile, match="not as it was"):
+    with parts(world.settings()) as built, pytest.raises(ChangedMeanwhile, match="not those that it was made for"):
         built.resolver.apply_plan(refused)
     assert world.tables.exists(world.name("t", "dev-0"))
 

@@ -67,7 +67,8 @@ class Play:
     def sync(self, step: Mapping[str, Any]) -> None:
         events: tuple[LakeFSEvent, ...] = ()
         if step.get("hook"):
-            ref, at = Ref(RefType.BRANCH, step["branch"]), self.world.lake.head(step["branch"])
+            name = step["recreate"]
+            ref, at = Ref(RefType.BRANCH, name), self.world.lake.head(name)
             created = LakeFSEvent(EventType.CREATE_BRANCH, self.world.repository, ref, 4e9, step["from"], at)
             events = (replace(created, type=EventType.DELETE_BRANCH, event_time=3.9e9), created)
         with parts(self.settings()) as built:
@@ -104,6 +105,12 @@ class Play:
     def do_tag(self, step: Mapping[str, Any]) -> None:
         self.tags.add(step["tag"])
         self.world.tag(step["tag"], self.commits.get(step.get("from", ""), step.get("from", "main")))
+
+    def do_record(self, step: Mapping[str, Any]) -> None:
+        self.world.record_runs()
+
+    def do_recreate(self, step: Mapping[str, Any]) -> None:
+        self.world.recreate(step["recreate"], step.get("from", "main"))
 
     def do_delete(self, step: Mapping[str, Any]) -> None:
         lake = self.world.lake
