@@ -139,7 +139,7 @@ class World:
         Returns once lakeFS has recorded both: its runs are what metasync believes.
         """
         lakefs, start = self.lake.lakefs, time.time()
-        until("lakeFS's next second", lambda: int(time.time()) > int(start))
+        until("a later second of lakeFS's", lambda: int(time.time()) > int(start) + 1)
         self.lake.delete_branch(name)
         # By its commit: lakeFS keeps what it read of a branch's action files for some seconds.
         self.branch(name, self.lake.head(source))

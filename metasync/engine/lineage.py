@@ -256,7 +256,8 @@ class Lineage:
             return
         begun.add(ref)
         repository, head = sight.repository, sight.current[ref]
-        event = creation_of(ref, events)
+        former = self._refs.newest(sight.repository_id, ref)
+        event = creation_of(ref, events, former.listed_at if former is not None else None)
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
             row = self._refs.add(
                 sight.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,

@@ -60,7 +60,7 @@ class SourceFinder:
         hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
         if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
             return None
-        return replace(self._meant(sight, typed, commit.parents), confirmed=confirmed)
+        return replace(self._meant(sight, typed, commit.parents, commit.generation), confirmed=confirmed)
 
     def found_meanwhile(self, sight: Sight, merge: MergeRow, now: float) -> MergeRow | None:
         """A merge whose source nobody could tell, with its source where that shows by now.
@@ -75,7 +75,8 @@ class SourceFinder:
             return merge
         name, age = sight.repository.name, now - merge.seen_at
         if payload := self._lakefs.payload_of_run(name, merge.commit, EventType.MERGE):
-            return self._known(merge, self._meant(sight, str(payload.get("merge_source", "")), merge.parents))
+            typed = str(payload.get("merge_source", ""))
+            return self._known(merge, self._meant(sight, typed, merge.parents, merge.generation))
         recorded = self._lakefs.payload_of_run(name, merge.commit, EventType.COMMIT) is not None
         if recorded or (age > _IMPORT_AFTER and self._looks_imported(sight, merge)):
             self._ledger.close_as(merge.id, "an import: no merge")
@@ -90,7 +91,7 @@ class SourceFinder:
         payload = self._lakefs.payload_of_run(sight.repository.name, merge.commit, EventType.MERGE)
         if payload is None or not payload.get("merge_source"):
             return merge
-        return self._known(merge, self._meant(sight, str(payload["merge_source"]), merge.parents))
+        return self._known(merge, self._meant(sight, str(payload["merge_source"]), merge.parents, merge.generation))
 
     def _known(self, merge: MergeRow, source: Source) -> MergeRow:
         if source.row is None:
@@ -149,7 +150,7 @@ class SourceFinder:
         before = self._lakefs.generation(sight.repository.name, merge.parents[0]) if merge.parents else 0
         return merge.strategy == _IMPORTED and merge.generation == before + 1
 
-    def _meant(self, sight: Sight, typed: str, parents: Sequence[str]) -> Source:
+    def _meant(self, sight: Sight, typed: str, parents: Sequence[str], generation: int) -> Source:
         """The ref that was typed; a commit or an expression stands for a branch whose head it was."""
         name = _EXPRESSION.sub("", typed)
         rows = self._holders(sight, parents)
@@ -158,12 +159,33 @@ class SourceFinder:
             if lives:
                 return Source(typed, lives[-1])
             for kind in (RefType.BRANCH, RefType.TAG):
-                newest = self._refs.newest(sight.repository_id, Ref(kind, name))
-                if newest is not None:
-                    return Source(typed, newest)
+                known = self._refs.incarnations(sight.repository_id, Ref(kind, name))
+                if known:
+                    return Source(typed, self._alive_then(sight, known, parents, generation))
         branches_first = [row for row in rows if row.ref.type is RefType.BRANCH] or rows
         at = parents[1] if len(parents) > 1 else ""
         return Source(typed or at, branches_first[-1] if branches_first else None)
+
+    def _alive_then(self, sight: Sight, known: Sequence[RefRow], parents: Sequence[str], generation: int) -> RefRow:
+        """The incarnation of a ref that a merge was made from: not one created from a commit as late as the merge
+        itself.
+
+        Of several, the newest that has the merged commit in its history, or that is over.
+        """
+        if len(known) == 1:
+            return known[0]
+        name = sight.repository.name
+        early = [row for row in known if 0 < self._generation(sight, row.born_commit) < generation] or list(known)
+        for row in early if len(parents) > 1 else ():
+            alive = sight.is_alive(row)
+            if not alive or self._lakefs.merge_base(name, parents[1], sight.current[row.ref]) == parents[1]:
+                return row
+        return early[0]
+
+    def _generation(self, sight: Sight, commit: str) -> int:
+        if commit not in sight.generations:
+            sight.generations[commit] = self._lakefs.generation(sight.repository.name, commit)
+        return sight.generations[commit]
 
     def _holders(self, sight: Sight, parents: Sequence[str]) -> list[RefRow]:
         """The refs whose tables were read while the merged commit was their head."""

@@ -39,11 +39,15 @@ def is_recreated(ref: Ref, listed_at: float, runs: Iterable[ActionRun]) -> bool:
 
 
 def _after(listed_at: float) -> float:
-    """The first moment that is surely later: lakeFS tells its time in whole seconds."""
-    return math.floor(listed_at) + 1.0
+    """The first moment that is surely later: lakeFS tells its time in whole seconds, some proxies up to one late."""
+    return math.floor(listed_at) + 2.0
 
 
-def creation_of(ref: Ref, events: Iterable[LakeFSEvent]) -> LakeFSEvent | None:
-    """The newest event that created the ref."""
-    found = [event for event in events if event.ref == ref and event.type in _CREATES]
+def creation_of(ref: Ref, events: Iterable[LakeFSEvent], after: float | None = None) -> LakeFSEvent | None:
+    """The newest event that created the ref; later than `after`, when a former incarnation was first listed."""
+    found = [
+        event
+        for event in events
+        if event.ref == ref and event.type in _CREATES and (after is None or event.event_time > math.floor(after))
+    ]
     return max(found, key=lambda event: event.event_time, default=None)

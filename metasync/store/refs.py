@@ -155,19 +155,16 @@ class RefStore:
             return ref_row(connection.execute(select(refs).where(refs.c.id == ref_id)).one())
 
     def newest(self, repository_id: int, ref: Ref) -> RefRow | None:
-        """The newest life of a ref, over or not."""
+        """The newest incarnation of a ref, over or not."""
+        found = self.incarnations(repository_id, ref, most=1)
+        return found[0] if found else None
+
+    def incarnations(self, repository_id: int, ref: Ref, most: int = 100) -> tuple[RefRow, ...]:
+        """The incarnations of a ref, over or not, the newest first."""
+        mine = (refs.c.repository_id == repository_id, refs.c.type == ref.type.value, refs.c.name == ref.name)
+        query = select(refs).where(*mine).order_by(refs.c.incarnation.desc()).limit(most)
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(refs)
-                .where(
-                    refs.c.repository_id == repository_id,
-                    refs.c.type == ref.type.value,
-                    refs.c.name == ref.name,
-                )
-                .order_by(refs.c.incarnation.desc())
-                .limit(1)
-            ).one_or_none()
-        return ref_row(row) if row is not None else None
+            return tuple(ref_row(row) for row in connection.execute(query))
 
     def add(
         self,

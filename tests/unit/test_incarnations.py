@@ -23,15 +23,16 @@ def run(kind: EventType, at: float, branch: str = "dev") -> ActionRun:
 def test_the_newest_creation_of_a_ref() -> None:
     events = [event(CREATED, 3), event(CREATED, 5), event(CREATED, 9, OTHER), event(EventType.COMMIT, 8)]
     assert creation_of(DEV, events) == events[1] and creation_of(DEV, []) is None
+    assert creation_of(DEV, events, after=3.2) == events[1] and creation_of(DEV, events, after=5.9) is None
     tag = Ref(RefType.TAG, "v")
     assert creation_of(tag, [event(EventType.CREATE_TAG, 1, tag)]) is not None
 
 
 def test_events_from_before_a_ref_was_listed_raise_no_suspicion() -> None:
-    # Listed within second 10: what lakeFS dates 10 may have come before, and it dates no later thing so.
+    # Listed within second 10, or 11 where a proxy tells the time late: what lakeFS dates 11 may have come before.
     for kind in (CREATED, DELETED):
-        assert not is_suspected(DEV, 10.0, [event(kind, 9), event(kind, 10), event(kind, 99, OTHER)])
-        assert is_suspected(DEV, 10.0, [event(kind, 11)]) and is_suspected(DEV, 10.7, [event(kind, 11)])
+        assert not is_suspected(DEV, 10.0, [event(kind, 9), event(kind, 11), event(kind, 99, OTHER)])
+        assert is_suspected(DEV, 10.0, [event(kind, 12)]) and is_suspected(DEV, 10.7, [event(kind, 12)])
     assert not is_suspected(DEV, 10.0, [event(EventType.COMMIT, 99), event(EventType.MERGE, 99)])
 
 
@@ -39,7 +40,7 @@ def test_runs_show_a_deletion_and_then_a_creation() -> None:
     both = [run(CREATED, 12.5), run(DELETED, 12.1)]
     assert is_recreated(DEV, 10.0, both) and not is_recreated(OTHER, 10.0, both)
     assert not is_recreated(DEV, 12.2, both), "it was listed when both had happened"
-    assert not is_recreated(DEV, 12.0, both), "it may have been listed after both, within that second"
+    assert not is_recreated(DEV, 11.0, both), "it may have been listed after both, by a time that was told late"
     assert not is_recreated(DEV, 10.0, [run(DELETED, 12.1)]), "its creation is not recorded yet"
     assert not is_recreated(DEV, 10.0, [run(CREATED, 12.1)]), "that is the creation of what is known"
     assert not is_recreated(DEV, 10.0, [run(CREATED, 12.1), run(DELETED, 12.5)]), "the wrong way round"

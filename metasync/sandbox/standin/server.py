@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,10 @@ class StandIn:
         self._mirror = mirror
         self._lock = threading.RLock()
         config = uvicorn.Config(
-            self.app(), host="127.0.0.1", port=self.port, log_config=None, access_log=False, lifespan="off"
-        )
+            self.app(), host="127.0.0.1", port=self.port, log_config=None, access_log=False, lifespan="off",
+            # Its own is up to a second late; lakeFS's is exact.
+            date_header=False,
+        )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="lakefs-stand-in", daemon=True)
 
@@ -154,10 +157,12 @@ class StandIn:
                     return handler(call)
 
             try:
-                return await run_in_threadpool(locked)
+                response = await run_in_threadpool(locked)
             except Refused as error:
                 body = {"message": str(error)} if str(error) else {"reference": ""}
-                return JSONResponse(body, error.status)
+                response = JSONResponse(body, error.status)
+            response.headers["Date"] = formatdate(usegmt=True)
+            return response
 
         return answer
 
