@@ -10,6 +10,8 @@
     │   ├── ServiceUnavailable       no running service answers at --server
     │   ├── ChannelUnavailable       a channel of notifications did not take a message
     │   ├── StoreUnavailable         what is raised when the database is locked, full or away
+    │   ├── Busy                     somebody else works on the repository, longer than a person waits
+    │   ├── Stopping                 the process is asked to end: what was begun is left to the next
     │   ├── LeaseLost                another process works on this by now, or may: nothing more is written
     │   └── ObservationMoved         a ref's head moved while its tables were being read
     └── PermanentError               trying again would not help
@@ -80,6 +82,14 @@ class StoreUnavailable(TemporaryError):
 
 class LeaseLost(TemporaryError):
     """The lease on a repository is over or somebody else's; whoever held it must write nothing more."""
+
+
+class Busy(TemporaryError):
+    """Somebody else works on the repository; the message says who."""
+
+
+class Stopping(TemporaryError):
+    """The process is asked to end while it reads; nothing was half done."""
 
 
 class ObservationMoved(TemporaryError):

@@ -26,6 +26,7 @@ from metasync.engine.recreate import Recreator
 from metasync.engine.resolve import Resolver
 from metasync.engine.sources import SourceFinder
 from metasync.engine.tables import TableReader
+from metasync.engine.threads import may_go_on
 from metasync.engine.tracing import Tracer, open_tracer
 from metasync.engine.undo import Undoer
 from metasync.errors import ConfigurationError
@@ -56,13 +57,16 @@ class Parts(Stores):
 
 
 @contextmanager
-def parts(settings: Settings) -> Iterator[Parts]:
-    """Builds the parts and closes what must be closed. Raises ConfigurationError, StoreUnavailable."""
+def parts(settings: Settings, patience: float = 600.0) -> Iterator[Parts]:
+    """Builds the parts and closes what must be closed. Raises ConfigurationError, StoreUnavailable.
+
+    `patience` is how long, in seconds, an order waits for somebody else who works on the repository.
+    """
     if found := problems(settings.rules):
         raise ConfigurationError("\n".join(found))
     with open_stores(settings.store) as stores:
         tracer = open_tracer(settings.telemetry.traces, settings.instance)
-        built = _build(settings, stores, tracer)
+        built = _build(settings, stores, tracer, patience)
         try:
             yield built
         finally:
@@ -70,7 +74,7 @@ def parts(settings: Settings) -> Iterator[Parts]:
             tracer.close()
 
 
-def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
+def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) -> Parts:
     rules, metrics, instance = RuleSet.of(settings), Metrics(), settings.instance
     database, refs, versions, ledger = stores.database, stores.refs, stores.versions, stores.ledger
 
@@ -78,12 +82,13 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
         metrics.called(system, call, seconds, ok)
         tracer.request(system, call, seconds, ok)
 
-    lakefs = LakeFS(settings.lakefs, partial(called, "lakefs"))
+    lakefs = LakeFS(settings.lakefs, partial(called, "lakefs"), may_go_on)
     metastore = Metastore(
         ConnectionPool(settings.metastore),
         partition_batch=settings.metastore.partition_batch,
         observe_call=partial(called, "metastore"),
         may_write=stores.leases.check,
+        may_go_on=may_go_on,
     )
     manifests = ManifestReader(
         metastore,
@@ -101,7 +106,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer) -> Parts:
     observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
     recorder = Recorder(stores, metrics.lagged)
-    controller = Controller(settings, stores, rules, observer, applier, recorder, metrics, tracer)
+    controller = Controller(settings, stores, rules, observer, applier, recorder, metrics, tracer, patience)
     resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
     undoer = Undoer(stores, controller, lineage, metastore)
     comparer = Comparer(settings, stores, rules, controller, observer, lineage, merges)

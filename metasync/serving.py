@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import sys
 import threading
@@ -19,8 +20,12 @@ from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
 from metasync.service import Parts, parts
 from metasync.settings import Settings
+from metasync.store.sessions import EndedSessions
 from metasync.web import Edge, Inbox, make_app
+from metasync.web.protocol import BoundedProtocol
 
+_PATIENCE = 5.0
+"""Seconds that an order over HTTP waits for somebody who works on the repository."""
 log = structlog.get_logger()
 
 
@@ -35,41 +40,63 @@ def serve(settings: Settings) -> int:
     # The web server's thread gives way at every wait for the network, and would get its next turn 5 ms later.
     sys.setswitchinterval(0.001)
     stopping = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: the configuration is read at the start; restart me"))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    with parts(settings) as built, _only_one(built):
+        signal.signal(number, lambda *_: _stop(stopping, settings.server.shutdown_grace))
+    with parts(settings, _PATIENCE) as built, _only_one(built):
         worker = Worker(built.queue, built.leases, built.controller, settings.events, built.metrics)
         scheduler = Scheduler(settings, built.rules, built.lakefs, built.queue, built.leases, worker.wake)
-        inbox = Inbox(built.queue)
         notifier = Notifier(settings, built, built.metrics, lambda: scheduler.leads)
+        inbox = Inbox(built.queue)
+        threads = {"a worker": worker.alive, "the scheduler": scheduler.alive, "the notifier": notifier.alive}
         edge = edge_of(
             built,
             inbox,
-            alive=lambda: worker.alive() and notifier.alive(),
+            alive=lambda: all(alive() for alive in threads.values()),
             wake=worker.wake,
             leads=lambda: scheduler.leads,
         )
-        app = make_app(edge)
-        web = _Web(app, settings)
-        web.start()
-        worker.start()
-        scheduler.start()
-        notifier.start()
-        log.info("serving", listen=settings.server.listen, mode=settings.mode, rules=len(settings.rules))
-        while not stopping.wait(1.0):
-            if not web.is_alive():
-                log.error("the web server has ended; is the address in use?", listen=settings.server.listen)
-                break
-        log.info("stopping: the change in hand is finished first")
-        worker.stop()
-        notifier.stop()
-        scheduler.stop()
-        worker.join()
-        notifier.join()
-        failed = not web.stop() and not stopping.is_set()
-        inbox.close()
+        web = _Web(make_app(edge), settings)
+        threads["the web server"] = web.is_alive
+        failed = True
+        try:
+            # All or nothing: what cannot start ends what has started.
+            worker.start()
+            scheduler.start()
+            notifier.start()
+            web.start()
+            log.info("serving", listen=settings.server.listen, mode=settings.mode, rules=len(settings.rules))
+            while not stopping.wait(1.0) and not (ended := [what for what, alive in threads.items() if not alive()]):
+                pass
+            failed = not stopping.is_set()
+            if failed:
+                log.error("the process ends, as a thread of it did; is the address in use?", ended=ended)
+        finally:
+            log.info("stopping: the change in hand is finished first")
+            worker.stop()
+            notifier.stop()
+            scheduler.stop()
+            worker.join()
+            notifier.join()
+            web.stop()
+            inbox.close()
     log.info("stopped")
     return 1 if failed else 0
+
+
+def _stop(stopping: threading.Event, grace: float) -> None:
+    """Asks the process to end, and ends it after the grace: what it had begun is finished by the next one."""
+    if stopping.is_set():
+        return
+    stopping.set()
+
+    def end() -> None:
+        log.error("still not stopped after the grace; the process is ended", seconds=grace)
+        os._exit(1)
+
+    timer = threading.Timer(grace, end)
+    timer.daemon = True
+    timer.start()
 
 
 def edge_of(
@@ -85,6 +112,7 @@ def edge_of(
         books=built.books,
         switches=built.switches,
         orders=built.orders,
+        sessions=EndedSessions(built.database),
         alive=alive,
         wake=wake,
         refresh=lambda: refresh_gauges(built, leads()),
@@ -114,7 +142,7 @@ class _Web:
     def __init__(self, app: Any, settings: Settings) -> None:
         config = uvicorn.Config(
             app, host=settings.server.host, port=settings.server.port, log_config=None,
-            lifespan="off", access_log=False,
+            lifespan="off", access_log=False, http=BoundedProtocol, ws="none",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
@@ -133,7 +161,8 @@ class _Web:
         """Ends it; whether it was still running."""
         running = self._thread.is_alive()
         self._server.should_exit = True
-        self._thread.join()
+        if running:
+            self._thread.join()
         return running
 
     def _run(self) -> None:

@@ -21,6 +21,7 @@ from metasync.errors import MetasyncError, PermanentError
 from metasync.planning.patterns import matches
 from metasync.settings.models import Settings
 from metasync.settings.notifications import AfterApply, Channel
+from metasync.store.leases import uptime
 from metasync.store.stores import Stores
 
 _EVERY = 3.0
@@ -65,7 +66,7 @@ class Notifier:
     def _run(self, task: _Task) -> None:
         while not self._stopping.wait(_EVERY):
             if self._leads():
-                task.look()
+                task.look(uptime())
 
 
 class _Task(ABC):
@@ -82,9 +83,8 @@ class _Task(ABC):
         self._wait = 0.0
         self._due = 0.0
 
-    def look(self) -> None:
-        """Tells what is to be told; where that fails, waits longer each time."""
-        now = self._stores.database.now()
+    def look(self, now: float) -> None:
+        """Tells what is to be told; where that fails, waits longer each time. `now` is on the clock of `uptime`."""
         if now < self._due:
             return
         try:
@@ -98,7 +98,7 @@ class _Task(ABC):
 
     @abstractmethod
     def tell(self, now: float) -> None:
-        """Tells what is to be told at a time (Unix seconds). Raises MetasyncError where it is not taken."""
+        """Tells what is to be told at a time, on the clock of `uptime`. Raises MetasyncError where it is not taken."""
 
     def send(self, message: Message) -> None:
         try:

@@ -14,6 +14,7 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.observe import Observer
 from metasync.engine.record import Recorder
 from metasync.engine.scope import Scope
+from metasync.engine.threads import interruptible
 from metasync.engine.tracing import Tracer
 from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
@@ -26,8 +27,6 @@ from metasync.store.events import lease_name
 from metasync.store.stores import Stores
 
 _MOST_PASSES = 50
-_PATIENCE = 600.0
-"""Seconds that a command waits for a service that works on the repository."""
 log = structlog.get_logger()
 
 
@@ -70,7 +69,10 @@ class Result:
 
 
 class Controller:
-    """Brings one repository's mirrors and merges up to date, pass after pass until nothing waits."""
+    """Brings one repository's mirrors and merges up to date, pass after pass until nothing waits.
+
+    `patience` is how long, in seconds, it waits for somebody else who works on the repository.
+    """
 
     def __init__(
         self,
@@ -82,7 +84,9 @@ class Controller:
         recorder: Recorder,
         metrics: Metrics,
         tracer: Tracer,
+        patience: float,
     ) -> None:
+        self._patience = patience
         self._settings = settings
         self._leases = stores.leases
         self._refs = stores.refs
@@ -97,12 +101,12 @@ class Controller:
 
     @contextmanager
     def alone(self, repository: str) -> Iterator[None]:
-        """Nobody else works on the repository until the end. Raises LeaseLost where somebody does for too long."""
+        """Nobody else works on the repository until the end. Raises Busy where somebody does for too long."""
 
         def waiting(holder: str) -> None:
             log.warning("waiting for somebody who works on the repository", repository=repository, holder=holder)
 
-        with self._leases.hold(lease_name(repository), patience=_PATIENCE, waiting=waiting):
+        with self._leases.hold(lease_name(repository), patience=self._patience, waiting=waiting):
             yield
 
     def plan(self, scope: Scope) -> Result:
@@ -126,7 +130,7 @@ class Controller:
         plan_id: int | None = None
         with self.alone(scope.repository), self._tracer.span("sync", repository=scope.repository):
             while True:
-                with self._tracer.span("observe"):
+                with self._tracer.span("observe"), interruptible(stop):
                     observed = self._observer.observe(scope)
                 with self._tracer.span("decide"):
                     plan = make_plan(observed, self._rules, self._settings.safety)

@@ -1,13 +1,16 @@
-"""Poller and schedule: they put events into the queue like everybody else. APScheduler is a bare ticker."""
+"""Poller and schedule: they put events into the queue like everybody else.
+
+All waiting goes by a clock that nobody can set; the schedule's times are the wall clock's, which may jump either way.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
-from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 from metasync.errors import MetasyncError
 from metasync.lakefs import LakeFS
@@ -17,6 +20,7 @@ from metasync.settings.models import Settings
 from metasync.store.events import EventQueue
 from metasync.store.leases import Lease, Leases, uptime
 
+_EVERY = 0.5
 log = structlog.get_logger()
 
 
@@ -31,6 +35,7 @@ class Scheduler:
         queue: EventQueue,
         leases: Leases,
         wake: Callable[[], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._rules = rules
@@ -38,8 +43,13 @@ class Scheduler:
         self._queue = queue
         self._leases = leases
         self._wake = wake
+        self._now = now
         self._lease: Lease | None = None
-        self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._cron = CronTrigger.from_crontab(settings.reconcile.schedule, timezone="UTC")
+        self._looked = now()
+        self._keep_at = self._poll_at = 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scheduler")
 
     @property
     def leads(self) -> bool:
@@ -48,24 +58,56 @@ class Scheduler:
         return lease is not None and uptime() < lease.deadline
 
     def start(self) -> None:
-        every = {"max_instances": 1, "coalesce": True}
         self._lead(first=False)
-        # A former leader may be dead and its lease not over: the look at the start is everybody's own.
-        self._scheduler.add_job(self._tell_all, args=("start",))
-        keep = IntervalTrigger(seconds=self._leases.seconds / 3, timezone="UTC")
-        self._scheduler.add_job(self._lead, keep, **every)
-        interval = IntervalTrigger(seconds=self._settings.events.poll.interval, timezone="UTC")
-        self._scheduler.add_job(self._tick, interval, args=("poll",), **every)
-        cron = CronTrigger.from_crontab(self._settings.reconcile.schedule, timezone="UTC")
-        self._scheduler.add_job(self._tick, cron, args=("schedule",), **every)
-        self._scheduler.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Ends the ticks; another replica may lead at once."""
-        self._scheduler.shutdown(wait=True)
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
         if self._lease is not None:
             self._leases.release(self._lease)
             self._lease = None
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        start = uptime()
+        self._keep_at, self._poll_at = start + self._leases.seconds / 3, start + self._settings.events.poll.interval
+        # A former leader may be dead and its lease not over: the look at the start is everybody's own.
+        self._safely(lambda: self._tell_all("start"))
+        while not self._stopping.wait(_EVERY):
+            self._safely(self.tick)
+
+    def tick(self) -> None:
+        """Does what is due: keeps the lease, polls, and reconciles by the schedule."""
+        now = uptime()
+        if now >= self._keep_at:
+            self._keep_at = now + self._leases.seconds / 3
+            self._lead()
+        if now >= self._poll_at:
+            self._poll_at = now + self._settings.events.poll.interval
+            self._tick("poll")
+        if self._is_scheduled():
+            self._tick("schedule")
+
+    def _is_scheduled(self) -> bool:
+        """Whether the schedule names a time since this was last asked; once, however far the clock jumped forward."""
+        last, now = self._looked, self._now()
+        self._looked = now
+        if now <= last:
+            # Set back: what lies between comes again, and is not waited for.
+            return False
+        due = self._cron.get_next_fire_time(None, last)
+        return due is not None and last < due <= now
+
+    def _safely(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # the next tick must come, whatever this one met
+            log.exception("unexpected error in the scheduler", error=str(error))
 
     def _lead(self, *, first: bool = True) -> None:
         try:

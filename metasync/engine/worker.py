@@ -11,7 +11,7 @@ import structlog
 from metasync.engine.controller import Controller, Result
 from metasync.engine.metrics import Metrics
 from metasync.engine.scope import Scope, event_from_json
-from metasync.errors import LeaseLost, MetasyncError, StoreUnavailable, TemporaryError
+from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable, TemporaryError
 from metasync.planning.plan import subject_of
 from metasync.settings.models import Events
 from metasync.store.events import Claim, EventQueue, StoredEvent
@@ -67,12 +67,15 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 claim = self._queue.claim(self._leases)
-            except StoreUnavailable as error:
+                if claim is not None:
+                    self.work(claim)
+            except MetasyncError as error:
                 log.error("the queue cannot be read", error=str(error))
                 claim = None
-            if claim is not None:
-                self.work(claim)
-            else:
+            except Exception:  # no file is left, no memory: what came now must not end the work for good
+                log.exception("unexpected error; the worker goes on")
+                claim = None
+            if claim is None:
                 self._woken.wait(_IDLE)
                 self._woken.clear()
 
@@ -106,6 +109,9 @@ class Worker:
             outcome = self._controller.sync(scope, stop=self._stopping.is_set, passes=_TURN)
         except (LeaseLost, StoreUnavailable):
             raise
+        except Stopping:
+            self._queue.release([event.id for event in events])
+            return "stopped"
         except MetasyncError as error:
             self._failed(events, str(error), temporary=isinstance(error, TemporaryError))
             return "failed"

@@ -34,10 +34,16 @@ class NotThere(LakeFSError):
 
 
 class LakeFS:
-    """Reads of one lakeFS server. Every call has a time-out; reads are tried again after an outage."""
+    """Reads of one lakeFS server. Every call has a time-out; reads are tried again after an outage.
+
+    `may_go_on` is asked before each, and raises where the process is asked to end.
+    """
 
     def __init__(
-        self, settings: LakeFSSettings, observe_call: Callable[[str, float, bool], None] | None = None
+        self,
+        settings: LakeFSSettings,
+        observe_call: Callable[[str, float, bool], None] | None = None,
+        may_go_on: Callable[[], None] = lambda: None,
     ) -> None:
         secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else None
         configuration = lakefs_sdk.Configuration(
@@ -57,6 +63,7 @@ class LakeFS:
         api.rest_client.request = self._noting_the_time(api.rest_client.request)
         self._timeout = settings.timeout
         self._observe = observe_call or (lambda call, seconds, ok: None)
+        self._may_go_on = may_go_on
         self.repositories = lakefs_sdk.RepositoriesApi(api)
         self.branches = lakefs_sdk.BranchesApi(api)
         self.tags = lakefs_sdk.TagsApi(api)
@@ -290,6 +297,7 @@ class LakeFS:
 
     def once(self, name: str, subject: str, function: Callable[..., R], *arguments: Any, **options: Any) -> R:
         """As `call`, never tried again: for the few writes of `hooks install`."""
+        self._may_go_on()
         start, ok = time.perf_counter(), False
         try:
             result = function(*arguments, **options, _request_timeout=self._timeout)

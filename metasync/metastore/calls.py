@@ -41,7 +41,11 @@ class CallObserver(Protocol):
 
 
 class Calls:
-    """One metastore through a pool of connections. `may_write` is asked before each call that changes something."""
+    """One metastore through a pool of connections.
+
+    `may_write` is asked before each call that changes something, `may_go_on` before each other: they raise where this
+    process must not, or is asked to end.
+    """
 
     def __init__(
         self,
@@ -50,11 +54,13 @@ class Calls:
         partition_batch: int = 500,
         observe_call: CallObserver | None = None,
         may_write: Callable[[], None] = lambda: None,
+        may_go_on: Callable[[], None] = lambda: None,
     ) -> None:
         self._pool = pool
         self.batch = partition_batch
         self.read_batch = _READ_FACTOR * partition_batch
         self._may_write = may_write
+        self._may_go_on = may_go_on
         self._observe = observe_call or (lambda call, seconds, ok: None)
         self.parallel = pool.size
 
@@ -68,6 +74,7 @@ class Calls:
 
     def read(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
         """A call that changes nothing: tried again on a fresh connection where the transport failed."""
+        self._may_go_on()
         for attempt in range(_READ_ATTEMPTS):
             try:
                 return self.call(call, subject, do, fresh=attempt > 0)

@@ -94,6 +94,10 @@ class NotificationCalls(Calls):
                 yield None
                 return
             for event in events:
+                if event.eventId <= last:
+                    # A log that does not go on would be read for ever.
+                    yield None
+                    return
                 yield event if event.eventId == last + 1 else None
                 last = event.eventId
 

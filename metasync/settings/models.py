@@ -163,6 +163,8 @@ class Server(Section):
     """A file that holds it."""
     ui_actions: bool = False
     """Whether the status page may reconcile, apply, resolve, replay and pause; else it only shows."""
+    shutdown_grace: Duration = 25.0
+    """How long after SIGTERM the process is ended whatever it does; Kubernetes kills after 30 s by default."""
     public_url: str | None = None
     """How people reach the status page: links in notifications begin with it."""
 
@@ -183,7 +185,7 @@ class Server(Section):
     @classmethod
     def _host_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
             raise ValueError("needs host:port, for example 127.0.0.1:8765")
         return value
 
@@ -228,6 +230,13 @@ class Reconcile(Section):
     def _cron(cls, value: str) -> str:
         if len(value.split()) != 5:
             raise ValueError("needs five cron fields, for example '17 * * * *'")
+        # What reads it decides what it takes; it takes its time to load.
+        from apscheduler.triggers.cron import CronTrigger
+
+        try:
+            CronTrigger.from_crontab(value, timezone="UTC")
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no schedule: {error}") from error
         return value
 
 

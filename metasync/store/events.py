@@ -115,7 +115,9 @@ class EventQueue:
         is due again. Repositories take turns, as whoever is worked on longest has the youngest events.
         """
         now = self._database.now()
-        due = or_(events.c.state == "claimed", (events.c.state == "queued") & (events.c.due_at <= now))
+        # Nobody waits so long: what is due later still was put off before the clock was set back.
+        later = events.c.due_at > now + _LONGEST_WAIT * 2
+        due = or_(events.c.state == "claimed", (events.c.state == "queued") & or_(events.c.due_at <= now, later))
         if not self._any(due):
             return None
         with leases.taking() as take, self._database.transaction() as connection:

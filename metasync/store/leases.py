@@ -20,13 +20,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Connection, select, update
 
-from metasync.errors import LeaseLost, MetasyncError, StoreUnavailable
+from metasync.errors import Busy, LeaseLost, MetasyncError, StoreUnavailable
 from metasync.store.database import Database, current_fence, fenced, insert_new
 from metasync.store.schema import leases
 
 _RETRY = 0.2
+log = structlog.get_logger()
 Take = Callable[[Connection, str], "Lease | None"]
 """Takes the lease of a name inside a transaction; None where somebody has it."""
 
@@ -123,8 +125,8 @@ class Leases:
     def hold(self, name: str, *, patience: float, waiting: Callable[[str], None] | None = None) -> Iterator[Hold]:
         """Takes a lease, waiting `patience` seconds for whoever has it, and keeps it until the end.
 
-        Within a hold of the same name, that one serves. `waiting` is told once who is waited for. Raises LeaseLost
-        where it stays taken.
+        Within a hold of the same name, that one serves. `waiting` is told once who is waited for. Raises Busy where it
+        stays taken.
         """
         current = current_fence()
         if isinstance(current, Hold) and current.name == name:
@@ -136,8 +138,9 @@ class Leases:
                 waiting(self._who(name))
                 told = True
             if uptime() > deadline:
-                raise LeaseLost(
-                    f"{name}: {self._who(name)} works on it; try again when it is done, see: metasync status"
+                raise Busy(
+                    f"{name.partition(':')[2] or name}: {self._who(name)} works on it; try again when it is done, see: "
+                    "metasync status"
                 )
             time.sleep(_RETRY)  # neither database tells when a row changes
         with self.keep(lease) as hold:
@@ -186,12 +189,18 @@ class Leases:
         if self._database.path is None:
             return False, None
         path = f"{self._database.path}.{hashlib.sha256(name.encode()).hexdigest()[:8]}.lock"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: the lock file cannot be opened ({error.strerror})") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(file)
             return True, None
+        except OSError as error:
+            os.close(file)
+            raise StoreUnavailable(f"{path}: the lock cannot be taken ({error.strerror})") from error
         return False, file
 
 
@@ -234,6 +243,9 @@ class Hold:
                 self._lease = self._leases.extend(self._last)
             except MetasyncError:
                 # The store is away; the deadline stands, and is looked at before each write.
+                continue
+            except Exception:  # whatever it is, the next try may keep the lease; without one it runs out
+                log.exception("unexpected error while a lease was kept", lease=self.name)
                 continue
             if self._lease is None:
                 return

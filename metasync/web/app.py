@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from metasync import __version__
@@ -28,6 +30,7 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_webhook, event_to_json
 from metasync.errors import (
     BadEvent,
+    Busy,
     ConfigurationError,
     MetasyncError,
     NotAllowed,
@@ -41,16 +44,15 @@ from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store import Database
 from metasync.store.events import NewEvent
+from metasync.store.sessions import EndedSessions
 from metasync.web.api import make_api
-from metasync.web.body import read_body
+from metasync.web.gate import CODES, Gate
 from metasync.web.inbox import Inbox
 from metasync.web.pages import make_pages
 from metasync.web.rendering import STATIC, LoginNeeded, Pages, login_url
 from metasync.web.session import Sessions
 
 _HIDDEN = "tx-"
-CODES = {401: "unauthorized", 403: "forbidden"}
-"""What the web edge says of itself; docs/errors.md has these, too."""
 _HEADINGS = {404: "There is no such thing", 409: "Not now", 422: "That cannot be read", 503: "Not now"}
 _LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
 log = structlog.get_logger()
@@ -68,6 +70,7 @@ class Edge:
     books: Books
     switches: Switches
     orders: Orders
+    sessions: EndedSessions
     alive: Callable[[], bool]
     wake: Callable[[], None]
     refresh: Callable[[], None]
@@ -78,31 +81,27 @@ def make_app(edge: Edge) -> FastAPI:
     app = FastAPI(title="metasync", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     secret = edge.settings.server.token
     token = secret.get_secret_value() if secret is not None else None
+    hook_secret = edge.settings.server.webhook_token or secret
+    sessions = Sessions(token, edge.sessions)
+    app.add_middleware(
+        Gate,
+        token=token,
+        hook_token=hook_secret.get_secret_value() if hook_secret is not None else None,
+        has_session=sessions.is_signed,
+    )
     if token is None:
         # Without a token only this machine is served, and no page of elsewhere may reach it by a name of its own.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
-
-    hook_secret = edge.settings.server.webhook_token or secret
-
-    def authenticate(request: Request) -> None:
-        _check_token(request, token)
-
-    def authenticate_hook(request: Request) -> None:
-        if hook_secret is None and "json" not in request.headers.get("content-type", ""):
-            # What any page of elsewhere can have a browser send is no JSON.
-            raise BadEvent("send JSON, and say so: Content-Type: application/json", 415)
-        _check_token(request, hook_secret.get_secret_value() if hook_secret is not None else None)
-
-    pages = Pages(edge.settings, Sessions(token))
+    pages = Pages(edge.settings, sessions)
     _answer_errors(app, pages)
-    _take_events(app, edge, authenticate_hook)
-    app.include_router(
-        make_api(edge.books, edge.switches, edge.orders, edge.wake), dependencies=[Depends(authenticate)]
-    )
+    _take_events(app, edge)
+    app.include_router(make_api(edge.books, edge.switches, edge.orders, edge.wake))
     app.include_router(make_pages(pages, edge.books, edge.switches, edge.orders, edge.wake))
     app.mount("/static", StaticFiles(directory=STATIC), "static")
+    # Threads of their own: what people order may take all others.
+    health = ThreadPoolExecutor(2, "health")
 
-    @app.get("/api/v1/openapi.json", include_in_schema=False, dependencies=[Depends(authenticate)])
+    @app.get("/api/v1/openapi.json", include_in_schema=False)
     def openapi() -> Response:
         return JSONResponse(_described(app))
 
@@ -110,15 +109,20 @@ def make_app(edge: Edge) -> FastAPI:
     async def livez() -> Response:
         return PlainTextResponse("ok") if edge.alive() else PlainTextResponse("a worker has ended", 503)
 
-    @app.get("/readyz", include_in_schema=False)
-    def readyz() -> Response:
+    def ready() -> Response:
         # The store alone: lakeFS never retries, so nothing else may make us refuse events.
         if not edge.database.is_current():
             return PlainTextResponse("the store is not migrated: metasync db upgrade", 503)
         edge.database.probe()
         return PlainTextResponse("ok")
 
-    @app.get("/metrics", include_in_schema=False, dependencies=[Depends(authenticate)])
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        if not edge.alive():
+            return PlainTextResponse("a worker has ended", 503)
+        return await asyncio.get_running_loop().run_in_executor(health, ready)
+
+    @app.get("/metrics", include_in_schema=False)
     def metrics_page() -> Response:
         edge.refresh()
         return Response(generate_latest(edge.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -126,22 +130,13 @@ def make_app(edge: Edge) -> FastAPI:
     return app
 
 
-def _check_token(request: Request, token: str | None) -> None:
-    if token is None:
-        return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise BadEvent("send the token as: Authorization: Bearer TOKEN", 401)
-
-
-def _take_events(app: FastAPI, edge: Edge, authenticate: Callable[[Request], None]) -> None:
+def _take_events(app: FastAPI, edge: Edge) -> None:
     webhook = edge.settings.events.webhook
 
     async def hook(request: Request) -> Response:
-        authenticate(request)
         if not webhook:
             raise BadEvent("webhooks are switched off (events.webhook)", 404)
-        event = event_from_webhook(_parse(await read_body(request)), time.time())
+        event = event_from_webhook(_parse(await request.body()), time.time())
         if event is None or event.ref.name.startswith(_HIDDEN):
             return JSONResponse({"ignored": "metasync has no use for this event"}, 202)
         if not edge.rules.of_repository(event.repository):
@@ -175,6 +170,11 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
         text = "the store does not take events now" if isinstance(error, StoreUnavailable) else str(error)
         return problem(request, status, CODES.get(status, code_of(type(error))), text, headers)
 
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: Exception) -> Response:
+        # Nobody reads this; that somebody went away is no error of ours.
+        return Response(status_code=400)
+
     @app.exception_handler(LoginNeeded)
     async def _login(request: Request, _error: Exception) -> Response:
         return RedirectResponse(login_url(request), 303)
@@ -197,6 +197,8 @@ def status_of(error: MetasyncError) -> int:
     match error:
         case BadEvent():
             return error.status
+        case Busy():
+            return 409
         case NotAllowed():
             return 409
         case UsageError():

@@ -1,4 +1,4 @@
-"""What requests carry: bodies, bounded before they are in memory, and numbers in paths."""
+"""What requests carry: forms, and numbers in paths."""
 
 from __future__ import annotations
 
@@ -11,26 +11,13 @@ from metasync.errors import BadEvent
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 """The number of an event, plan, conflict, merge or pause, in a path."""
-LARGEST_BODY = 64 * 1024
-
-
-async def read_body(request: Request) -> bytes:
-    """The body, never more than LARGEST_BODY of it in memory. Raises BadEvent."""
-    declared = request.headers.get("content-length", "0")
-    too_large = BadEvent(f"the body is larger than {LARGEST_BODY} bytes", 413)
-    if declared.isdecimal() and int(declared) > LARGEST_BODY:
-        raise too_large
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_BODY:
-            raise too_large
-    return body
+_MOST_FIELDS = 20_000
+"""A table can have thousands of items in conflict, each a field of one form."""
 
 
 async def read_form(request: Request) -> dict[str, list[str]]:
-    """The fields of a form, each with its values. Raises BadEvent."""
+    """The fields of a form, each with its values. Raises BadEvent. The gate has bounded the body."""
     try:
-        return parse_qs((await read_body(request)).decode(), keep_blank_values=True, max_num_fields=1000)
+        return parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:
         raise BadEvent("the form cannot be read") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from metasync.desk.books import Books
@@ -40,7 +41,7 @@ def _add_login(router: APIRouter, pages: Pages) -> None:
     async def enter(request: Request) -> Response:
         form = await read_form(request)
         to = _inside(form.get("to", ["/"])[0])
-        if not pages.sessions.is_token(form.get("token", [""])[0]):
+        if not pages.sessions.login(form.get("token", [""])[0]):
             return pages.show(request, "login.html", 401, wrong=True, to=to)
         response = RedirectResponse(to, 303)
         pages.sessions.keep(request, response, pages.sessions.begin())
@@ -48,7 +49,9 @@ def _add_login(router: APIRouter, pages: Pages) -> None:
 
     @router.post("/logout")
     async def leave(request: Request) -> Response:
-        pages.sessions.check_form(pages.session(request), (await read_form(request)).get("word", [""])[0])
+        session = await run_in_threadpool(pages.session, request)
+        pages.sessions.check_form(session, (await read_form(request)).get("word", [""])[0])
+        await run_in_threadpool(pages.sessions.end, session)
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE)
         return response

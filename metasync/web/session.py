@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
 import time
+from collections import deque
+from http.cookies import CookieError, SimpleCookie
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 
 from metasync.errors import BadEvent
+from metasync.store.sessions import EndedSessions
 
 COOKIE = "metasync_session"
 _SECONDS = 12 * 3600
+_MOST_ATTEMPTS, _LATELY = 10, 60.0
+"""So many wrong tokens in so many seconds, from wherever: a person types one or two."""
 
 
 class Sessions:
     """Signed, not stored: replicas with one token take each other's. Without a token everybody has a session."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, ended: EndedSessions) -> None:
         self._token = token
+        self._ended = ended
+        self._attempts: deque[float] = deque(maxlen=_MOST_ATTEMPTS)
         # Without a token one process serves this machine alone, and its sessions end with it.
         self._secret = hashlib.sha256(b"metasync session " + (token or secrets.token_hex(32)).encode()).digest()
 
@@ -32,6 +41,16 @@ class Sessions:
         body = f"{int(time.time()) + _SECONDS}.{secrets.token_hex(16)}"
         return f"{body}.{self._sign('session', body)}"
 
+    def login(self, given: str) -> bool:
+        """Whether somebody typed the token. Raises BadEvent where too many have typed a wrong one lately."""
+        now = time.monotonic()
+        if len(self._attempts) == _MOST_ATTEMPTS and now - self._attempts[0] < _LATELY:
+            raise BadEvent("too many wrong tokens were sent; try again in a minute", 429)
+        good = self.is_token(given)
+        if not good:
+            self._attempts.append(now)
+        return good
+
     def is_token(self, given: str) -> bool:
         return self._token is not None and hmac.compare_digest(given.strip().encode(), self._token.encode())
 
@@ -41,11 +60,26 @@ class Sessions:
         if scheme.lower() == "bearer" and self.is_token(given):
             return "bearer"
         cookie = request.cookies.get(COOKIE, "")
+        return cookie if self._until(cookie) > time.time() and not self._ended.is_ended(cookie) else None
+
+    def is_signed(self, headers: Headers) -> bool:
+        """Whether headers carry a cookie that was signed here, ended or not: nobody is asked."""
+        found = SimpleCookie()
+        with contextlib.suppress(CookieError):
+            found.load(headers.get("cookie", ""))
+        return COOKIE in found and self._until(found[COOKIE].value) > 0
+
+    def end(self, cookie: str) -> None:
+        """The cookie is good for nothing any more, whoever kept it."""
+        if until := self._until(cookie):
+            self._ended.end(cookie, until)
+
+    def _until(self, cookie: str) -> float:
+        """When a session ends (Unix seconds); 0 for what was not signed here."""
         body, _, signature = cookie.rpartition(".")
         until = body.partition(".")[0]
-        if not hmac.compare_digest(signature.encode(), self._sign("session", body).encode()) or not until.isdecimal():
-            return None
-        return cookie if int(until) > time.time() else None
+        signed = hmac.compare_digest(signature.encode(), self._sign("session", body).encode())
+        return float(until) if signed and until.isdecimal() else 0.0
 
     def keep(self, request: Request, response: Response, cookie: str) -> None:
         """Gives the cookie to the browser: no script and no other site sends or reads it."""

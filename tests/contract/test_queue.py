@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from metasync.errors import LeaseLost, StoreUnavailable
+from metasync.errors import Busy, LeaseLost, StoreUnavailable
 from metasync.store import Database, open_database
 from metasync.store.events import Claim, EventQueue, NewEvent
 from metasync.store.leases import Leases
@@ -253,7 +253,7 @@ def test_a_command_waits_for_whoever_works_and_says_so(database: Database, lease
     other, told, released = Leases(database, 60.0, "somebody"), [], threading.Event()
     lease = other.take("x")
     assert lease is not None
-    with pytest.raises(LeaseLost, match="somebody works on it"), leases.hold("x", patience=0):
+    with pytest.raises(Busy, match="somebody works on it"), leases.hold("x", patience=0):
         pass
 
     def waiting(holder: str) -> None:
