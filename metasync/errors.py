@@ -33,11 +33,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from metasync.redaction import redact
+
 
 class MetasyncError(Exception):
     """Base of every error that metasync raises on purpose."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, without any secret that the error of somebody else brought along."""
+        return redact(super().__str__())
 
 
 class ConfigurationError(MetasyncError):

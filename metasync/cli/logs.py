@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from metasync.redaction import redact
 from metasync.settings import Settings
 
 
@@ -24,9 +25,23 @@ def configure_logging(settings: Settings | None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
+            _without_secrets,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+
+
+def _without_secrets(_logger: Any, _method: str, line: Any) -> str:
+    return redact(line)
+
+
+class _Redacting(logging.Formatter):
+    """Other libraries' lines, without our secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

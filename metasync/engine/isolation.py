@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 
 from metasync.errors import MetasyncError, TemporaryError
+from metasync.redaction import redact
 
 K = TypeVar("K")
 log = structlog.get_logger()
@@ -33,4 +34,4 @@ def reason(error: Exception, doing: str, subject: str) -> str:
     if isinstance(error, MetasyncError):
         return f"{doing} failed: {error}"
     log.error("unexpected error with one table", table=subject, doing=doing, exc_info=error)
-    return f"{doing} failed: unexpected {type(error).__name__}: {error}"
+    return redact(f"{doing} failed: unexpected {type(error).__name__}: {error}")

@@ -149,7 +149,10 @@ class Observer:
         store, newest = self._database.store_id(), self._versions.newest_id()
         for row in sight.rows:
             reading = sight.readings.get(row.id)
-            why = why_not_together(reading.marks, store, newest, row.incarnation) if reading else None
+            if reading is None or not reading.marks:
+                continue
+            pinned = {str(pin.physical) for pin in self._refs.pinned(row.id)}
+            why = why_not_together(reading.marks, store, newest, row.incarnation, pinned)
             if why is not None:
                 self._refs.block(sight.repository_id, ": ".join(why))
                 return ": ".join(why)

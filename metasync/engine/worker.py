@@ -13,6 +13,7 @@ from metasync.engine.metrics import Metrics
 from metasync.engine.scope import Scope, event_from_json
 from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable, TemporaryError
 from metasync.planning.plan import subject_of
+from metasync.redaction import redact
 from metasync.settings.models import Events
 from metasync.store.events import Claim, EventQueue, StoredEvent
 from metasync.store.leases import Leases
@@ -117,7 +118,7 @@ class Worker:
             return "failed"
         except Exception as error:  # a bug must not take the worker, and the event is kept
             log.exception("unexpected error")
-            self._failed(events, f"unexpected {type(error).__name__}: {error}", temporary=False)
+            self._failed(events, redact(f"unexpected {type(error).__name__}: {error}"), temporary=False)
             return "failed"
         return self._finish(events, outcome)
 

@@ -7,7 +7,6 @@ Normalising comes before every comparison, else fields that servers and engines 
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -27,6 +26,7 @@ from metasync.planning.locations import (
     relative,
     relative_parameters,
 )
+from metasync.planning.patterns import matches
 
 IMPOSED: Mapping[str, str] = {
     "EXTERNAL": "TRUE",
@@ -75,11 +75,7 @@ class Home:
 @lru_cache(10_000)
 def is_volatile(key: str, ignored: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is never compared, merged or stored."""
-    return (
-        key in IMPOSED
-        or key.startswith(PREFIX)
-        or any(fnmatch.fnmatchcase(key, pattern) for pattern in (*VOLATILE, *ignored))
-    )
+    return key in IMPOSED or key.startswith(PREFIX) or matches(key, VOLATILE) or matches(key, ignored)
 
 
 def _steady(parameters: Mapping[str, str], ignored: tuple[str, ...]) -> dict[str, str]:

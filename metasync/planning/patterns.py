@@ -6,13 +6,31 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
+
+import re2
+
+
+class _Matcher(Protocol):
+    def fullmatch(self, text: str, /) -> object | None: ...
+
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
 
 
 @lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> _Matcher:
     if pattern.startswith("re:"):
-        return re.compile(pattern.removeprefix("re:"))
+        # In time that grows with the text alone: anybody may call a branch as they like.
+        matcher: _Matcher = re2.compile(pattern.removeprefix("re:"), _OPTIONS)
+        return matcher
     return re.compile(fnmatch.translate(pattern))
+
+
+def lowered(patterns: Sequence[str]) -> list[str]:
+    """Patterns for names that are lower-case, as HMS's are; a regular expression means what it says."""
+    return [one if one.removeprefix("!").startswith("re:") else one.lower() for one in patterns]
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
@@ -30,8 +48,9 @@ def compile_error(pattern: str) -> str | None:
     """Why a pattern cannot be used, or None."""
     try:
         _compile(pattern.removeprefix("!"))
-    except re.error as error:
-        return f"{pattern!r} is not a regular expression: {error}"
+    except re2.error as error:
+        words = error.args[0].decode(errors="replace") if error.args and isinstance(error.args[0], bytes) else error
+        return f"{pattern!r} is no regular expression of RE2, which runs in linear time: {words}"
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
-from metasync.planning.patterns import compile_error, covers, matches
+from metasync.planning.patterns import compile_error, covers, lowered, matches
 from metasync.settings.models import Rule, Settings
 
 UNADDRESSABLE = "~@$"
@@ -61,18 +61,14 @@ def ref_patterns(rule: Rule, ref_type: RefType) -> Sequence[str]:
 
 
 def takes_table(rule: Rule, table: TableName) -> bool:
-    return matches(str(table), [_lower(pattern) for pattern in rule.tables])
-
-
-def _lower(pattern: str) -> str:
-    return pattern if "re:" in pattern else pattern.lower()
+    return matches(str(table), lowered(rule.tables))
 
 
 def may_take_database(rule: Rule, database: str) -> bool:
     """Whether the rule could take a table of `database`: a cheap test before its tables are listed."""
     takes = [pattern for pattern in rule.tables if not pattern.startswith("!")]
     return not takes or any(
-        pattern.startswith("re:") or matches(database, [pattern.lower().split(".")[0]]) for pattern in takes
+        pattern.startswith("re:") or matches(database, [pattern.split(".")[0]]) for pattern in lowered(takes)
     )
 
 
@@ -80,7 +76,8 @@ def problems(rules: Sequence[Rule]) -> list[str]:
     """What makes a set of rules unusable: bad patterns, targets without {ref}, rules that another shadows."""
     found = []
     for index, rule in enumerate(rules):
-        for pattern in (rule.repository, *rule.branches, *rule.tags, *rule.tables):
+        lists = (rule.branches, rule.tags, rule.tables, rule.protected, rule.ignore_parameters)
+        for pattern in (rule.repository, *(pattern for one in lists for pattern in one)):
             if error := compile_error(pattern):
                 found.append(f"rule {rule.name!r}: {error}")
         if not _names_ref(rule):
@@ -111,5 +108,5 @@ def _shadows(earlier: Rule, later: Rule) -> bool:
         covers([earlier.repository], [later.repository])
         and covers(earlier.branches, later.branches)
         and covers(earlier.tags, later.tags)
-        and covers([p.lower() for p in earlier.tables], [p.lower() for p in later.tables])
+        and covers(lowered(earlier.tables), lowered(later.tables))
     )

@@ -15,7 +15,7 @@ from metasync.planning.kinds.partitions import partition_key, partition_values
 from metasync.planning.matrix import ItemChange, ItemConflict
 from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table, refused_columns
 from metasync.planning.observed import MergeTableView, MergeView
-from metasync.planning.patterns import matches
+from metasync.planning.patterns import lowered, matches
 from metasync.planning.plan import MergeTable, Notice, PartitionChange
 from metasync.planning.tree import Definition, Partial
 from metasync.planning.types import ColumnCheck
@@ -120,7 +120,7 @@ def _partition_changes(before: Definition, after: Definition) -> tuple[Partition
 
 def is_protected(rule: Rule, logical: TableName) -> bool:
     """Whether a table only gets plans, whatever the rule's policy."""
-    return matches(str(logical), [pattern.lower() for pattern in rule.protected])
+    return matches(str(logical), lowered(rule.protected))
 
 
 def _by_strategy(merge: MergeView) -> Choice | None:

@@ -12,38 +12,33 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from metasync.errors import ConfigurationError
+from metasync.redaction import remember, remember_url
 from metasync.settings.models import Settings, check_token
 
 M = TypeVar("M", bound=BaseModel)
+_LARGEST = 1024 * 1024
+"""Characters of a configuration, and bytes of a file that it names."""
+_MOST_NODES, _DEEPEST = 100_000, 50
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in `path`. Raises ConfigurationError with one `file:line: message` for each thing wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error}); write one with: metasync config init") from error
+    text = _read(path, "write one with: metasync config init")
     return parse_settings(text, str(path), os.environ if environment is None else environment)
 
 
 def parse_settings(text: str, name: str = "<text>", environment: Mapping[str, str] | None = None) -> Settings:
     """As `load_settings`, from the text of a file called `name` in messages."""
     environment = {} if environment is None else environment
-    try:
-        tree = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{name}{line}: not YAML: {error.problem or error.context}") from error
-    except YAMLError as error:
-        raise ConfigurationError(f"{name}: not YAML: {error}") from error
+    tree = _tree(text, name)
     if not isinstance(tree, CommentedMap):
         raise ConfigurationError(f"{name}: needs keys such as lakefs, metastore and rules")
-    values = _expand(tree, tree, (), name, environment)
+    values = _expand(tree, tree, (), name, environment, [])
     defaults = values.get("defaults")
     rules = values.get("rules")
     if isinstance(defaults, dict) and isinstance(rules, list):
@@ -52,8 +47,60 @@ def parse_settings(text: str, name: str = "<text>", environment: Mapping[str, st
         settings = Settings.model_validate(values)
     except ValidationError as error:
         lines = [_explain(problem, tree, name) for problem in error.errors()]
-        raise ConfigurationError("\n".join(dict.fromkeys(lines))) from error
-    return _with_secrets(settings, environment)
+        # Not from the error, which holds what was written, secrets too.
+        raise ConfigurationError("\n".join(dict.fromkeys(lines))) from None
+    settings = _with_secrets(settings, environment)
+    _remember(settings)
+    return settings
+
+
+def _read(path: Path, hint: str) -> str:
+    """A small text file. Raises ConfigurationError that says nothing of its content."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ConfigurationError(f"{path}: is larger than {_LARGEST // 1024} KiB")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is no text in UTF-8; {hint}") from None
+
+
+def _tree(text: str, name: str) -> Any:
+    """What a YAML text says. Raises ConfigurationError that names the line, and none of what stands there."""
+    if len(text) > _LARGEST:
+        raise ConfigurationError(f"{name}: is larger than {_LARGEST // 1024} KiB")
+    try:
+        return YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        key = re.search(r'found duplicate key "([^"]*)"', error.problem or "")
+        what = f"the key {key.group(1)!r} stands twice" if key else "a key stands twice"
+        raise ConfigurationError(f"{name}{_at(error)}: {what}") from None
+    except MarkedYAMLError as error:
+        # The library's own words quote the line, and a secret may stand in it.
+        raise ConfigurationError(f"{name}{_at(error)}: not YAML: quotes, indentation or brackets are wrong") from None
+    except (YAMLError, ValueError, RecursionError):
+        raise ConfigurationError(f"{name}: not YAML") from None
+
+
+def _at(error: MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _remember(section: BaseModel) -> None:
+    """Has every secret of the settings kept out of what is printed, logged and answered."""
+    for field in type(section).model_fields:
+        value = getattr(section, field)
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, BaseModel):
+                _remember(one)
+            elif isinstance(one, SecretStr):
+                remember(one.get_secret_value())
+            elif isinstance(one, str) and "://" in one:
+                remember_url(one)
 
 
 def _inherit(defaults: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
@@ -63,12 +110,20 @@ def _inherit(defaults: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _expand(node: Any, tree: Any, where: tuple[Any, ...], name: str, environment: Mapping[str, str]) -> Any:
-    """Plain dicts and lists, with `${VAR}` and `${VAR:-default}` replaced in strings."""
+def _expand(
+    node: Any, tree: Any, where: tuple[Any, ...], name: str, environment: Mapping[str, str], nodes: list[int]
+) -> Any:
+    """Plain dicts and lists, with `${VAR}` and `${VAR:-default}` replaced in strings.
+
+    Raises ConfigurationError where aliases make far more of it than was written, or a part of itself.
+    """
+    nodes.append(1)
+    if len(nodes) > _MOST_NODES or len(where) > _DEEPEST:
+        raise ConfigurationError(f"{name}: is too large once its aliases are filled in, or too deep")
     if isinstance(node, Mapping):
-        return {key: _expand(item, tree, (*where, key), name, environment) for key, item in node.items()}
+        return {key: _expand(item, tree, (*where, key), name, environment, nodes) for key, item in node.items()}
     if isinstance(node, list):
-        return [_expand(item, tree, (*where, index), name, environment) for index, item in enumerate(node)]
+        return [_expand(item, tree, (*where, index), name, environment, nodes) for index, item in enumerate(node)]
     if not isinstance(node, str):
         return node
 
@@ -165,10 +220,7 @@ def _filled(section: M) -> M:
 
 
 def _secret_file(path: str) -> SecretStr:
-    try:
-        return SecretStr(Path(path).expanduser().read_text(encoding="utf-8").strip())
-    except OSError as error:
-        raise ConfigurationError(f"{path}: the secret cannot be read ({error.strerror})") from error
+    return SecretStr(_read(Path(path).expanduser(), "it should hold a secret").strip())
 
 
 def _lakectl_file(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
@@ -176,6 +228,9 @@ def _lakectl_file(environment: Mapping[str, str]) -> tuple[str | None, str | Non
     path = Path(home) / ".lakectl.yaml" if home else None
     if path is None or not path.is_file():
         return None, None
-    content = YAML(typ="safe").load(path.read_text(encoding="utf-8")) or {}
-    credentials = content.get("credentials") or {}
-    return credentials.get("access_key_id"), credentials.get("secret_access_key")
+    content = _tree(_read(path, "lakectl config writes it"), str(path)) or {}
+    credentials = content.get("credentials") if isinstance(content, Mapping) else None
+    if not isinstance(credentials, Mapping):
+        return None, None
+    key, secret = credentials.get("access_key_id"), credentials.get("secret_access_key")
+    return str(key) if key else None, str(secret) if secret else None

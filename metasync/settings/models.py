@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 
+from metasync.redaction import redact
 from metasync.settings.durations import Duration
 from metasync.settings.notifications import AfterApply, Channel
 from metasync.settings.section import Patterns, Section
@@ -29,7 +30,7 @@ class LakeFS(Section):
     """A file that holds the secret."""
     ca_file: str | None = None
     """Certificates to trust beside the system's."""
-    timeout: Duration = 30.0
+    timeout: Annotated[Duration, Field(gt=0)] = 30.0
     """For one request."""
 
     @field_validator("endpoint_url")
@@ -37,6 +38,8 @@ class LakeFS(Section):
     def _address(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("needs http:// or https://")
+        if "@" in value:
+            raise ValueError("holds a user or a password: these belong into access_key_id and secret_access_key")
         return value.rstrip("/").removesuffix("/api/v1")
 
 
@@ -96,9 +99,9 @@ class Metastore(Section):
     """Transport security."""
     pool: Annotated[int, Field(ge=1, le=64)] = 4
     """Connections, and tables worked on at once."""
-    connect_timeout: Duration = 10.0
+    connect_timeout: Annotated[Duration, Field(gt=0)] = 10.0
     """For one connection."""
-    read_timeout: Duration = 120.0
+    read_timeout: Annotated[Duration, Field(gt=0)] = 120.0
     """For one call; a 3.1 metastore retries database errors for some 20 s before it answers."""
     partition_batch: Annotated[int, Field(ge=1, le=5000)] = 500
     """Partitions written in one call, half of what is read in one; a batch that is found too large is halved."""
@@ -114,7 +117,7 @@ class Metastore(Section):
             except ValueError:
                 whole = False
             if not whole or parts.scheme not in ("thrift", "http", "https"):
-                raise ValueError(f"{uri!r} is neither thrift://host:port nor https://host:port/path")
+                raise ValueError(f"{redact(uri)!r} is neither thrift://host:port nor https://host:port/path")
         return value
 
     @model_validator(mode="after")
@@ -142,10 +145,18 @@ class Store(Section):
             raise ValueError("needs 2s or more: a lease is kept by asking the store three times as often")
         return value
 
+    @field_validator("url")
+    @classmethod
+    def _escaped(cls, value: str) -> str:
+        authority = value.partition("://")[2].partition("?")[0]
+        user = authority.rpartition("@")[0]
+        if "@" in user or "/" in user:
+            raise ValueError("its password holds @ or /, which a URL writes as %40 and %2F")
+        return value
+
     @field_serializer("url")
     def _without_password(self, value: str) -> str:
-        without = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", value)
-        return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", without)
+        return redact(value)
 
 
 class Server(Section):
@@ -202,6 +213,13 @@ class Poll(Section):
 
     interval: Duration = 60.0
     """How often the refs of every ruled repository are listed."""
+
+    @field_validator("interval")
+    @classmethod
+    def _not_too_often(cls, value: float) -> float:
+        if value < 1.0:
+            raise ValueError("needs 1s or more")
+        return value
 
 
 class Events(Section):
@@ -319,7 +337,7 @@ class RuleDefaults(Section):
 class Rule(RuleDefaults):
     """Which refs of which repositories mirror which tables, and how."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     """Stored in every mirror's marks."""
     repository: str
     """A glob or `re:` pattern."""
@@ -372,7 +390,7 @@ class Settings(Section):
     """Logs."""
     defaults: RuleDefaults = RuleDefaults()
     """Inherited by every rule."""
-    rules: Annotated[list[Rule], Field(min_length=1)]
+    rules: Annotated[list[Rule], Field(min_length=1, max_length=1000)]
     """The first rule that matches a ref and a table wins."""
 
     @model_validator(mode="after")

@@ -214,17 +214,7 @@ def open_database(url: str, clock: Callable[[], float] | None = None, *, upgrade
     `clock`, in Unix seconds, stands in for the machine's and the database's. Raises ConfigurationError for a URL that
     cannot be used, StoreUnavailable where the database does not answer.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigurationError("store.url is not an SQLAlchemy URL, for example sqlite:///metasync.db") from error
-    if parsed.get_backend_name() == "sqlite":
-        if parsed.database and not Path(parsed.database).parent.is_dir():
-            raise ConfigurationError(f"store.url: the folder of {parsed.database} does not exist")
-    elif parsed.get_backend_name() == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    else:
-        raise ConfigurationError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    parsed = check_url(url)
     try:
         database = Database(parsed, clock)
     except NoSuchModuleError as error:
@@ -232,6 +222,23 @@ def open_database(url: str, clock: Callable[[], float] | None = None, *, upgrade
     if upgrade:
         database.upgrade()
     return database
+
+
+def check_url(url: str) -> URL:
+    """The URL of a store, with the driver that is used. Raises ConfigurationError for one that cannot be used."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Not from the error, which quotes the URL.
+        raise ConfigurationError("store.url is not an SQLAlchemy URL, for example sqlite:///metasync.db") from None
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and not Path(parsed.database).parent.is_dir():
+            raise ConfigurationError(f"store.url: the folder of {parsed.database} does not exist")
+    elif parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    else:
+        raise ConfigurationError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    return parsed
 
 
 def new_id(result: CursorResult[Any]) -> int:

@@ -21,7 +21,7 @@ def documents(path: Path) -> list[Any]:
     return list(YAML(typ="safe").load_all(path.read_text(encoding="utf-8")))
 
 
-COMPOSE = documents(DEPLOY / "docker" / "docker-compose.yml")[0]
+COMPOSE = documents(DEPLOY.parent / "docker-compose.yml")[0]
 KUBERNETES = [d for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")) for d in documents(path) if "kind" in d]
 
 
@@ -37,10 +37,14 @@ def test_compose_waits_for_what_it_needs() -> None:
             assert port.startswith("127.0.0.1:"), f"{name}: known secrets are for this machine alone"
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
-            assert source in COMPOSE["volumes"] or (DEPLOY / "docker" / source).exists(), volume
+            assert source in COMPOSE["volumes"] or (DEPLOY.parent / source).exists(), volume
+        build = service.get("build")
+        assert build is None or (DEPLOY.parent / build["context"] / build["dockerfile"]).exists()
     environment = services["lakefs"]["environment"]
-    token = services["metasync"]["environment"]["METASYNC_TOKEN"]
-    assert environment["LAKEFSACTION_METASYNC_TOKEN"] == token
+    ours = services["metasync"]["environment"]
+    assert environment["LAKEFSACTION_METASYNC_TOKEN"] == ours["METASYNC_WEBHOOK_TOKEN"] != ours["METASYNC_TOKEN"]
+    server = documents(DEPLOY / "docker" / "metasync.yaml")[0]["server"]
+    assert server["webhook_token"] == "${METASYNC_WEBHOOK_TOKEN}" and not server.get("ui_actions")
     assert (
         services["migrate"]["environment"]["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"]
         == (environment["LAKEFS_INSTALLATION_SECRET_ACCESS_KEY"])
@@ -116,7 +120,7 @@ def test_alerts_and_dashboard_speak_of_metrics_that_there_are() -> None:
     "command",
     [
         ["promtool", "check", "rules", "prometheus/alerts.yaml"],
-        ["docker", "compose", "-f", "docker/docker-compose.yml", "config", "--quiet"],
+        ["docker", "compose", "-f", "../docker-compose.yml", "config", "--quiet"],
         ["kustomize", "build", "kubernetes"],
     ],
     ids=lambda command: command[0],

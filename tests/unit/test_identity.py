@@ -24,7 +24,7 @@ from tests.unit.test_plan import marks
     ],
 )
 def test_which_marks_stop_a_store(found: list[Marks], kind: str | None) -> None:
-    why = why_not_together(found, "store", 7, 2)
+    why = why_not_together(found, "store", 7, 2, {"sales__dev_1.t", *(one.name for one in found)})
     assert (why[0] if why else None) == kind
     if why is not None:
         assert found[-1].name in why[1]

@@ -216,9 +216,7 @@ def test_patterns_in_lists() -> None:
         and not matches("dev-12x", ["re:dev-\\d+"])
         and not matches("dev-1", ["*", "!re:dev.*"])
     )
-    assert (
-        compile_error("re:(") == "'re:(' is not a regular expression: missing ), unterminated subpattern at position 0"
-    )
+    assert compile_error("re:(") == "'re:(' is no regular expression of RE2, which runs in linear time: missing ): ("
     assert compile_error("re:a+") is None and compile_error("!re:a") is None and compile_error("[") is None
     assert covers(["*"], ["a"]) and covers(["a*"], ["ab*"]) and not covers(["a"], ["a*"]) and covers(["a?"], ["a?"])
     assert (

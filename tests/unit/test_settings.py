@@ -110,7 +110,7 @@ def test_a_target_without_ref_needs_one_literal_ref() -> None:
     shared = 'repository: lake, tables: ["s.*"], target: {database: "copy_{database}"}'
     assert "has no {ref}" in rules(f'name: a, branches: ["dev-*"], {shared}')[0]
     assert rules(f'name: a, branches: ["dev-1"], {shared}') == []
-    assert "not a regular expression" in rules('name: a, repository: lake, branches: ["re:("], tables: ["s.*"]')[0]
+    assert "no regular expression" in rules('name: a, repository: lake, branches: ["re:("], tables: ["s.*"]')[0]
 
 
 @pytest.mark.parametrize("token", ["", " ", "pässwort", "two words"])
