@@ -147,9 +147,11 @@ class Controller:
                 self._close_births(observed, plan, made)
                 self._recorder.said(observed, plan, made, plan_id)
                 outcomes += made
-                failed = any(o.state in ("failed", "waiting") for o in made)
+                waits = any(o.state == "waiting" for o in made)
+                # One that fails for good holds up nothing that this pass made possible.
+                fails = any(o.state == "failed" for o in made) and not any(o.state == "done" for o in made)
                 stuck = not made and plans[-2:-1] == [plan]
-                if failed or stuck or stop() or not plan.more:
+                if waits or fails or stuck or stop() or not plan.more:
                     break
                 if len(plans) >= passes:
                     more = True

@@ -70,6 +70,10 @@ class Sight:
         """Whether lakeFS shows this life of the ref."""
         return row.ref in self.current and not row.replaced and row.life != "gone"
 
+    def has_former(self, row: RefRow) -> bool:
+        """Whether an earlier incarnation of the ref is replaced, and its tables are not dropped yet."""
+        return any(one.ref == row.ref and one.incarnation < row.incarnation and one.replaced for one in self.rows)
+
     def ask_again_in(self, seconds: float) -> None:
         """Notes that lakeFS should be asked again, for what it records late."""
         self.again_in = min(seconds, self.again_in if self.again_in is not None else seconds)
@@ -143,6 +147,10 @@ class Lineage:
         """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""
         if row.id in sight.readings and (not partitions or row.id in sight.partitions_read):
             return sight.readings[row.id]
+        if sight.has_former(row):
+            # What stands there is the former incarnation's, as long as that is not over: by their names alone, a user's
+            # tables could be either's.
+            return Reading((), {}, ())
         head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
         with sight.asking:
             moment = sight.moment = sight.moment or self._reader.moment()

@@ -289,9 +289,7 @@ class Observer:
         """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail."""
         reading = sight.readings.get(parent.id) if parent else None
         if parent is not None and reading is not None:
-            for logical, why in reading.failed.items():
-                if self._rules.of_table(sight.repository.name, row.ref, logical) is not None:
-                    failed.setdefault(logical, f"{parent.ref}: {why}")
+            self._note_unread(sight, row, parent, reading, failed)
         live = {view.logical: view for view in reading.tables} if reading else {}
         now = self._versions.in_force(parent) if parent else {}
         tables = []
@@ -320,6 +318,23 @@ class Observer:
         if reading is not None:
             tables += self._skipped(sight, row, reading.skipped)
         return tuple(tables)
+
+    def _note_unread(
+        self, sight: Sight, row: RefRow, parent: RefRow, reading: Reading, failed: dict[TableName, str]
+    ) -> None:
+        """Notes which of its parent's tables a new ref misses, as they fail; it gets each once it can be read."""
+        name = sight.repository.name
+        for logical, why in reading.failed.items():
+            if self._rules.of_table(name, row.ref, logical) is not None:
+                failed.setdefault(logical, f"{parent.ref}: {why}")
+        unread = row.unread | {logical for logical in reading.failed if logical in failed}
+        readable = {logical for logical in row.unread if logical not in reading.failed}
+        now = self._versions.in_force(parent) if readable else {}
+        for logical in readable & now.keys():
+            # What it was at the ref's own commit, nobody could see.
+            self._versions.add(row.id, logical, now[logical].definition, (now[logical].id,), row.head)
+        if unread - readable != row.unread:
+            self._refs.note_unread(row.id, unread - readable)
 
     def _skipped(self, sight: Sight, row: RefRow, skipped: dict[TableName, str]) -> list[BirthTable]:
         nothing = Table("", "", StorageDescriptor())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ class RefRow:
     Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
     `waited`: its birth had to wait for merges into its parent. `looked_last`: it has ended, and its tables were looked
     at after that. `listed_at`: when lakeFS first listed this incarnation, by its own clock. `suspected_at`: since when
-    events say, and lakeFS does not confirm, that it was deleted and created again.
+    events say, and lakeFS does not confirm, that it was deleted and created again. `unread`: its parent's tables that
+    could not be read when its mirrors were created.
     """
 
     id: int
@@ -50,6 +52,7 @@ class RefRow:
     looked_last: bool
     listed_at: float | None
     suspected_at: float | None
+    unread: frozenset[TableName]
 
     @property
     def is_unborn(self) -> bool:
@@ -212,6 +215,10 @@ class RefStore:
     def update(self, ref_id: int, **values: Any) -> None:
         with self._database.transaction() as connection:
             connection.execute(update(refs).where(refs.c.id == ref_id).values(**values))
+
+    def note_unread(self, ref_id: int, tables: Iterable[TableName]) -> None:
+        """Notes which of the parent's tables a new ref still has to get, as they could not be read."""
+        self.update(ref_id, unread=json.dumps(sorted(map(str, tables))))
 
     def end(self, ref_id: int, *, kept: bool) -> None:
         """The life is over; its names are free again, unless its mirrors are kept: those are remembered as orphans."""
@@ -425,4 +432,5 @@ def ref_row(row: Row[Any]) -> RefRow:
         looked_last=bool(row.looked_last),
         listed_at=row.listed_at,
         suspected_at=row.suspected_at,
+        unread=frozenset(TableName.parse(name) for name in json.loads(row.unread or "[]")),
     )

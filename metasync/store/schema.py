@@ -113,10 +113,12 @@ refs = Table(
     Column("discovered_head", String(64)),
     Column("listed_at", Float),
     Column("suspected_at", Float),
+    Column("unread", Text, nullable=False, default=""),
     UniqueConstraint("repository_id", "type", "name", "incarnation"),
 )
 """`listed_at`: when lakeFS first listed this incarnation, by lakeFS's own clock. `suspected_at`: since when events say,
-and lakeFS does not confirm, that it was deleted and created again.
+and lakeFS does not confirm, that it was deleted and created again. `unread`: its parent's tables, as JSON, that could
+not be read when its mirrors were created.
 """
 
 heads = Table(

@@ -14,6 +14,7 @@ def upgrade() -> None:
         repositories.alter_column("creation_date", type_=sa.BigInteger(), existing_type=sa.Integer())
     op.add_column("refs", sa.Column("listed_at", sa.Float(), nullable=True))
     op.add_column("refs", sa.Column("suspected_at", sa.Float(), nullable=True))
+    op.add_column("refs", sa.Column("unread", sa.Text(), nullable=False, server_default=""))
     with op.batch_alter_table("merges") as merges:
         merges.alter_column("strategy", type_=sa.Text(), existing_type=sa.String(length=32))
     op.add_column("merges", sa.Column("confirmed", sa.Integer(), nullable=False, server_default="1"))

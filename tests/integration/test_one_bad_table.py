@@ -1,0 +1,199 @@
+"""One bad table stops only itself: a fault at each place where a table is worked on, for one table of five."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from metasync.engine import apply, apply_merge, manifests, tables
+from metasync.engine.merges import MergeBook
+from metasync.engine.record import Recorder
+from metasync.metastore.builder import TableBuilder
+from metasync.metastore.client import Metastore
+from metasync.planning import decide
+from metasync.service import parts
+from metasync.store.versions import VersionStore
+from tests.conftest import World
+
+TABLES = ("a", "b", "bad", "d", "e")
+
+
+class Broken(Exception):
+    """What nobody foresaw."""
+
+
+def about(value: Any) -> bool:
+    """Whether an argument is about the bad table."""
+    logical, physical = getattr(value, "logical", None), getattr(value, "physical", None)
+    names = (value, logical, physical, getattr(value, "table_name", None), getattr(value, "subject", None))
+    return any(
+        getattr(name, "table", None) == "bad" or str(name).endswith(".bad") for name in names if name is not None
+    )
+
+
+def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        if any(about(value) for value in (*arguments, *options.values())):
+            raise Broken("it is broken")
+        return real(*arguments, **options)
+
+    return broken
+
+
+def failing_in_bulk(real: Callable[..., Any]) -> Callable[..., Any]:
+    def broken(self: Metastore, database: str, names: Any) -> Any:
+        if "bad" in names:
+            raise Broken("the whole answer cannot be read")
+        return real(self, database, names)
+
+    return broken
+
+
+READ = [
+    (tables, "as_canonical"),
+    (tables, "as_of_ref"),
+    (tables, "header_of"),
+    (manifests.ManifestReader, "read"),
+    (Metastore, "get_constraints"),
+    (VersionStore, "add"),
+]
+APPLIED = [(apply_merge.MergeApplier, "merge"), (Recorder, "_merged")]
+
+
+def prepare(world: World) -> None:
+    for name in TABLES:
+        world.create_table(name)
+    world.branch("dev-1")
+    assert not world.sync().failures
+
+
+def work(world: World) -> None:
+    for name in TABLES:
+        world.tables.add_column(world.name(name, "dev-1"), "added", "int")
+    world.lake.write("dev-1", *(f"wh/{name}/f" for name in TABLES))
+    world.lake.merge("dev-1")
+
+
+def merged(world: World) -> list[str]:
+    return [name for name in TABLES if "added" in world.tables.columns(world.name(name))]
+
+
+def said(world: World) -> str:
+    """What status says needs somebody, and what notifications are made of."""
+    with parts(world.settings()) as built:
+        return "\n".join(f"{n.kind} {n.subject}: {n.message}" for n in built.books.status().needs)
+
+
+def check_only_bad_failed(world: World, result: Any, *, written: bool = False) -> None:
+    assert merged(world) == [name for name in TABLES if name != "bad" or written]
+    failures = [f.subject for f in result.failed_tables] + [str(o.change.physical) for o in result.failures]
+    assert any(".bad" in subject for subject in failures), failures
+    assert "failed" in said(world) and ".bad" in said(world) and "broken" in said(world)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [*READ, (MergeBook, "table_view"), (decide, "plan_table_merge"), *APPLIED],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    prepare(world)
+    work(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, failing(getattr(owner, name)))
+        # What cannot be recorded was written before, and is found so by the next try.
+        check_only_bad_failed(world, world.sync(), written=name == "_merged")
+        with parts(world.settings()) as built:
+            (merge,) = built.ledger.find_merges("")
+            assert merge.state == "partial"
+        # A merge that comes later goes on without the table, and is open for it too.
+        world.tables.add_column(world.name("a", "dev-1"), "later", "int")
+        world.tables.add_column(world.name("bad", "dev-1"), "later", "int")
+        world.lake.write("dev-1", "wh/a/later")
+        world.lake.merge("dev-1")
+        world.branch("dev-2")
+        world.sync()
+        assert "later" in world.tables.columns(world.name("a"))
+        assert world.tables.exists(world.name("a", "dev-2"))
+        assert "later" not in world.tables.columns(world.name("bad"))
+        assert ".bad" in said(world)
+    # Once it works, what was open is done, in the order in which it came.
+    for _ in range(3):
+        result = world.sync()
+    assert not result.failures and not result.failed_tables and ".bad" not in said(world)
+    assert merged(world) == list(TABLES) and "later" in world.tables.columns(world.name("bad"))
+    with parts(world.settings()) as built:
+        assert {merge.state for merge in built.ledger.find_merges("")} == {"done"}
+    assert world.tables.exists(world.name("bad", "dev-2"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        *(one for one in READ if one[1] != "as_of_ref"),
+        (TableBuilder, "build"),
+        (apply.Applier, "_create_mirror"),
+        (decide, "_plan_mirror"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_creation_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+    for one in TABLES:
+        world.create_table(one)
+    world.branch("dev-1")
+    with monkeypatch.context() as patched:
+        broken = failing(getattr(owner, name))
+        if name == "build":
+            real = TableBuilder.build
+
+            def broken(self: Any, blueprint: Any) -> Any:
+                if blueprint.table.name == "bad":
+                    raise Broken("it is broken")
+                return real(self, blueprint)
+
+        patched.setattr(owner, name, broken)
+        world.sync()
+        mirrors = world.tables.tables(world.name("a", "dev-1").partition(".")[0])
+        assert set(mirrors) >= {"a", "b", "d", "e"} and "bad" not in mirrors
+        assert ".bad" in said(world) and "broken" in said(world)
+    world.sync()
+    assert world.tables.exists(world.name("bad", "dev-1")) and "broken" not in said(world)
+
+
+def test_a_bulk_read_that_one_table_spoils(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(world)
+    work(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(Metastore, "get_tables", failing_in_bulk(Metastore.get_tables))
+        patched.setattr(Metastore, "get_table", failing(Metastore.get_table))
+        result = world.sync()
+    check_only_bad_failed(world, result)
+
+
+def test_a_drop_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(world)
+    world.lake.delete_branch("dev-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(apply.Applier, "_drop", failing(apply.Applier._drop))
+        world.sync()
+        assert world.tables.tables(world.name("a", "dev-1").partition(".")[0]) == ["bad"]
+        assert ".bad" in said(world)
+    world.sync()
+    assert world.name("a", "dev-1").partition(".")[0] not in world.tables.databases()
+
+
+def test_a_column_named_like_a_sentinel(world: World) -> None:
+    world.create_table("good")
+    world.tables.create_table(world.name("star"), world.location("wh/star"), [("id", "bigint"), ("*", "bigint")])
+    world.branch("dev-1")
+    world.sync()
+    for name in ("good", "star"):
+        world.tables.add_column(world.name(name, "dev-1"), "added", "int")
+    world.lake.write("dev-1", "wh/good/f")
+    world.lake.merge("dev-1")
+    result = world.sync()
+    assert not result.failures and not result.failed_tables
+    assert world.tables.columns(world.name("star")) == ["id", "*", "added"]
+    assert world.tables.columns(world.name("good")) == ["id", "added"]
