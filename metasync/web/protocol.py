@@ -52,9 +52,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._fields = 0
+
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD:
+        self._fields += len(name) + len(value) + len(b": \r\n")
+        if self._fields > LARGEST_HEAD:
             # The parser takes it for a request that cannot be read.
             raise ValueError("the headers are too large")
 

@@ -19,6 +19,7 @@ from metasync.service import Parts, parts
 from metasync.serving import edge_of
 from metasync.settings import parse_settings
 from metasync.web import Inbox, make_app
+from metasync.web.protocol import BoundedProtocol
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
 RULES = (
@@ -38,7 +39,9 @@ class Endpoint:
         self.port = free_port()
         edge = edge_of(built, self.inbox, alive=lambda: True, wake=self.wake, leads=lambda: True)
         app = make_app(edge)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_config=None, lifespan="off"))
+        self.server = uvicorn.Server(
+            uvicorn.Config(app, port=self.port, log_config=None, lifespan="off", http=BoundedProtocol)
+        )
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         while not self.server.started:

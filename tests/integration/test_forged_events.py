@@ -81,7 +81,8 @@ def test_no_sequence_of_webhooks_makes_a_plan_with_a_drop_in_it(world: World, se
                     "event_type": kind, "repository_id": world.repository, field: dice.choice(refs[field]),
                     "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", at),
                     "commit_id": dice.choice((head, "0" * 64, world.lake.head("dev-1"))),
-                    "source_ref": dice.choice(("main", "dev-1", "v1", head)), "merge_source": dice.choice(("dev-1", "v1")),
+                    "source_ref": dice.choice(("main", "dev-1", "v1", head)),
+                    "merge_source": dice.choice(("dev-1", "v1")),
                 }
             )  # fmt: skip
         events = [event for body in bodies if (event := event_from_webhook(body, now)) is not None]
