@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,8 +15,6 @@ from metasync.sandbox.metastore import free_port
 from metasync.sandbox.processes import end_with_parent
 from tests.conftest import until
 from tests.faults.thrift import ThriftProxy
-
-COMMAND = str(Path(sys.executable).with_name("metasync"))
 
 
 class Replica:
@@ -29,6 +28,8 @@ class Replica:
         self._config = folder / f"{name}.yaml"
         text = configuration.replace("LISTEN", f"127.0.0.1:{self.port}").replace("METASTORE", self.proxy.uri)
         self._config.write_text(text, encoding="utf-8")
+        self.clock = folder / f"{name}.clock"
+        """Seconds by which its wall clock is off; read whenever it asks for the time."""
         self._process: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
@@ -39,7 +40,9 @@ class Replica:
     def launch(self) -> None:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [COMMAND, "--config", str(self._config), "serve"], stdout=output, stderr=output,
+                [sys.executable, "-m", "tests.skewed", "--config", str(self._config), "serve"],
+                stdout=output, stderr=output, env={**os.environ, "METASYNC_TEST_CLOCK": str(self.clock)},
+                cwd=Path(__file__).parents[1],
                 stdin=subprocess.DEVNULL, preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread of ours forks
             )  # fmt: skip
 

@@ -229,7 +229,7 @@ class Lineage:
         if row.suspected_at is None and not suspected:
             return False
         name, since = sight.repository.name, row.suspected_at if row.suspected_at is not None else now
-        asks = scope.full or now - since < _ASKED_FOR
+        asks = scope.full or 0 <= now - since < _ASKED_FOR
         if asks and is_recreated(row.ref, listed_at, self._lakefs.runs_of_branch(name, row.ref.name, listed_at)):
             return True
         if row.suspected_at is None:
@@ -243,7 +243,7 @@ class Lineage:
                 row.id,
             )
         )
-        if now - since < _ASKED_FOR:
+        if 0 <= now - since < _ASKED_FOR:
             # lakeFS records a run only once its hooks have ended, and this event is one of them.
             sight.ask_again_in(max(1.0, (now - since) / 2))
         return False

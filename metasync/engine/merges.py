@@ -93,7 +93,7 @@ class MergeBook:
                 continue
             assert merge.source_ref_id is not None
             first = self._first(sight, destination) | self._first(sight, self._refs.get(merge.source_ref_id))
-            if not merge.confirmed and now - merge.seen_at < _CONFIRMED_IN and self._may_drop(sight):
+            if not merge.confirmed and 0 <= now - merge.seen_at < _CONFIRMED_IN and self._may_drop(sight):
                 sight.ask_again_in(1.0)
                 taken |= first
             if first & taken:

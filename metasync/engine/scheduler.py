@@ -6,6 +6,7 @@ All waiting goes by a clock that nobody can set; the schedule's times are the wa
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -35,7 +36,7 @@ class Scheduler:
         queue: EventQueue,
         leases: Leases,
         wake: Callable[[], None],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = lambda: datetime.fromtimestamp(time.time(), UTC),
     ) -> None:
         self._settings = settings
         self._rules = rules

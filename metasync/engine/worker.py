@@ -15,7 +15,7 @@ from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable
 from metasync.planning.plan import subject_of
 from metasync.redaction import redact
 from metasync.settings.models import Events
-from metasync.store.events import Claim, EventQueue, StoredEvent
+from metasync.store.events import RECHECK, Claim, EventQueue, StoredEvent
 from metasync.store.leases import Leases
 
 _IDLE = 0.5
@@ -136,7 +136,7 @@ class Worker:
             # Others first; what the events told is in the store by now.
             self._queue.put_once(outcome.repository, "more", {})
         if outcome.again_in is not None:
-            self._queue.put_once(outcome.repository, "recheck", {}, delay=outcome.again_in)
+            self._queue.put_once(outcome.repository, RECHECK, {}, delay=outcome.again_in)
         self._queue.done(ids)
         result = "refused" if outcome.refused else "more" if outcome.more else "done"
         self._metrics.finished(result, len(ids))

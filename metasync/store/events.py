@@ -16,6 +16,8 @@ from metasync.store.schema import events
 
 _LONGEST_WAIT = 600.0
 _LONGEST_WAIT_IN_AN_OUTAGE = 60.0
+RECHECK = "recheck"
+"""The kind of an event that reminds us to ask lakeFS again, for what it records late."""
 _AT_ONCE = 1000
 """The most events that one claim takes: what is in memory, and what one look at a repository serves."""
 
@@ -239,10 +241,14 @@ class EventQueue:
         return _event(row) if row is not None else None
 
     def depth(self) -> tuple[int, float]:
-        """How many events wait or are worked on, and the age in seconds of the oldest."""
+        """How many events wait or are worked on, and the age in seconds of the oldest; a reminder for later is none."""
+        now = self._database.now()
+        later = (events.c.kind == RECHECK) & (events.c.state == "queued") & (events.c.due_at > now)
         with self._database.reading() as connection:
             row = connection.execute(
-                select(func.count(), func.min(events.c.received_at)).where(events.c.state.in_(("queued", "claimed")))
+                select(func.count(), func.min(events.c.received_at)).where(
+                    events.c.state.in_(("queued", "claimed")), ~later
+                )
             ).one()
         return int(row[0]), self._database.now() - row[1] if row[1] is not None else 0.0
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import signal
+import socket
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,14 +17,24 @@ import psycopg
 from tests.faults import http, thrift
 from tests.faults.hooks import HookProxy
 from tests.replicas import Replica
+from tests.soak.model import Lake
 
 
 class Chaos:
     """One mishap at a time, by a seed; some last a while."""
 
     def __init__(
-        self, replicas: list[Replica], lakefs: http.HttpProxy, hooks: HookProxy, database: str, lease: float, seed: int
+        self,
+        replicas: list[Replica],
+        lakefs: http.HttpProxy,
+        hooks: HookProxy,
+        database: str,
+        lease: float,
+        seed: int,
+        lakes: list[Lake],
+        token: str,
     ) -> None:
+        self._lakes, self._token = lakes, token
         self.counts: Counter[str] = Counter()
         self._replicas, self._lakefs, self._hooks = replicas, lakefs, hooks
         self._database, self._lease = database, lease
@@ -37,6 +51,9 @@ class Chaos:
             (2, self.lakefs_outage),
             (3, self.cut_database),
             (3, self.let_hooks_go),
+            (4, self.forge),
+            (2, self.set_clock),
+            (2, self.idle_connections),
         ]
 
     def do(self) -> None:
@@ -133,6 +150,38 @@ class Chaos:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+    def forge(self) -> None:
+        """Somebody with the webhook's token sends what never happened, dated as they like."""
+        if (target := self._running()) is None:
+            return
+        lake = self._dice.choice(self._lakes)
+        for _ in range(self._dice.randint(1, 5)):
+            kind = self._dice.choice(("post-delete-branch", "post-create-branch", "post-commit", "post-revert"))
+            at = time.gmtime(time.time() + self._dice.choice((-1e6, -2, 0, 3, 30, 1e6)))
+            body = {
+                "event_type": kind, "repository_id": lake.repository, "commit_id": "0" * 64,
+                "branch_id": self._dice.choice(list(lake.branches)),
+                "event_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", at),
+            }  # fmt: skip
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
+            url = f"http://127.0.0.1:{target.port}/hooks/lakefs"
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10)
+
+    def set_clock(self) -> None:
+        """A machine's wall clock jumps, by up to a day either way."""
+        replica = self._dice.choice(self._replicas)
+        replica.clock.write_text(str(self._dice.choice((-86400, -3600, -30, 30, 3600, 86400))))
+        self._after(self._dice.uniform(5, 30), lambda: replica.clock.unlink(missing_ok=True))
+
+    def idle_connections(self) -> None:
+        """As many connections as a process may have files, that say nothing."""
+        opened: list[socket.socket] = []
+        for replica in self._replicas:
+            with contextlib.suppress(OSError):
+                opened += [socket.create_connection(("127.0.0.1", replica.port), timeout=2) for _ in range(450)]
+        self._after(self._dice.uniform(2, 8), lambda: [one.close() for one in opened] and None)
 
     def let_hooks_go(self) -> None:
         self._hooks.let_go()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 STABLE = ("t0", "t1")
 """Tables that nobody drops."""
 TABLES = (*STABLE, "dropped")
+POISONED = "odd"
+"""A table that people write nonsense into; what becomes of it does not matter, as long as all else goes on."""
 
 
 @dataclass(eq=False)

@@ -11,7 +11,7 @@ from metasync.errors import MetasyncError
 from metasync.model.hms import Table, TableName
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
-from tests.soak.model import STABLE, TABLES, Lake, Life, Merged
+from tests.soak.model import POISONED, STABLE, TABLES, Lake, Life, Merged
 
 MOST_BRANCHES = 12
 MOST_TAGS = 4
@@ -43,6 +43,7 @@ class People:
             (6, self.merge),
             (2, self.merge_back),
             (1, self.merge_across),
+            (2, self.poison),
         ]
 
     def prepare(self) -> None:
@@ -59,6 +60,9 @@ class People:
                 f"{lake.database}.{table}", self._at("main", f"wh/{table}"), [("id", "bigint")], [("dt", "string")]
             )
             self.tables.add_partitions(f"{lake.database}.{table}", ("first",))
+        # A column may be called so; everything around this table must go on whatever becomes of it.
+        odd = [("id", "bigint"), ("*", "bigint")]
+        self.tables.create_table(f"{lake.database}.{POISONED}", self._at("main", f"wh/{POISONED}"), odd)
 
     def do(self) -> None:
         """One thing, if it can be done."""
@@ -176,6 +180,21 @@ class People:
         self.users.upload(ref.name, f"wh/{table}/dt={value}/f")
         self.tables.add_partitions(str(found.table_name), (value,))
         ref.own.append(f"{table}/{value}")
+        return True
+
+    def poison(self) -> bool:
+        """What no reader of ours may stumble over, on one table beside the others."""
+        ref = self._any(self.lake.mirrored())
+        if ref is None or (found := self._mirror(ref, POISONED)) is None:
+            return False
+        key, value = self._dice.choice(
+            (
+                ("spark.sql.sources.schema", '{"type":"struct","fields":[{"name":1}]}'),
+                ("spark.sql.sources.schema", "{broken"), ("avro.schema.literal", '{"type":"record","fields":[1]}'),
+                ("spark.sql.sources.schema.numParts", "many"), ("path", "s3a://"), ("comment", "\u2028 \t é"),
+            )
+        )  # fmt: skip
+        self.tables.set_parameter(str(found.table_name), key, value)
         return True
 
     def make_table(self) -> bool:

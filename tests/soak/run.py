@@ -65,7 +65,10 @@ class Soak:
         for one in self.people:
             content = action_file(self.hooks.url, one.users.lakefs.version())
             install(one.users.lakefs, one.lake.repository, "main", content)
-        self.chaos = Chaos(self.replicas, self.lakefs, self.hooks, self.url, LEASE, self.dice.getrandbits(32))
+        self.chaos = Chaos(
+            self.replicas, self.lakefs, self.hooks, self.url, LEASE, self.dice.getrandbits(32), self.lakes,
+            self.sandbox.token,
+        )  # fmt: skip
         self.foreign = self.make_foreign()
         self.before = snapshot(self.tables, self.foreign)
         for replica in self.replicas:
