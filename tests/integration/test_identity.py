@@ -249,3 +249,21 @@ def test_a_drop_asks_whose_the_table_is_once_more(world: World, monkeypatch: pyt
     monkeypatch.setattr(Metastore, "get_table", get)
     result = world.sync()
     assert taken and result.conflicts == 1 and world.tables.exists(str(name))
+
+
+def test_a_restored_store_that_missed_a_creation_is_noticed(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    restore = back_up(world)
+    world.branch("dev-2")
+    world.sync()
+    before = marks(world, "t", "dev-2")
+    restore()
+    result = world.sync()
+    assert "older-store" in kinds(result) and result.refused and marks(world, "t", "dev-2") == before
+    adopt(world)
+    assert not world.sync().refused and world.tables.exists(world.name("t", "dev-2"))
+    world.lake.delete_branch("dev-2")
+    world.sync()
+    assert f"{world.database}__dev_2" not in world.tables.databases()
