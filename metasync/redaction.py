@@ -6,6 +6,7 @@ stands where a URL has its user and password.
 
 from __future__ import annotations
 
+import json
 import re
 from threading import Lock
 from urllib.parse import quote, unquote
@@ -13,17 +14,17 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 _SHORTEST = 6
 """Shorter texts are found everywhere; taking them out would leave nothing to read."""
-_IN_URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s'\"]*@")
+_IN_URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^\s'\"]{0,1000}@")
 _IN_QUERY = re.compile(r"(?P<key>[?&;](?:[a-z]*(?:password|secret|token|key))=)[^&\s'\"]*", re.I)
 _known: set[str] = set()
 _lock = Lock()
 
 
 def remember(secret: str | None) -> None:
-    """Has a secret taken out of every text from now on, also as a URL writes it."""
+    """Has a secret taken out of every text from now on, also as a URL or JSON writes it."""
     if secret and len(secret) >= _SHORTEST:
         with _lock:
-            _known.update({secret, quote(secret, safe=""), unquote(secret)})
+            _known.update({secret, quote(secret, safe=""), unquote(secret), json.dumps(secret)[1:-1]})
 
 
 def remember_url(url: str) -> None:

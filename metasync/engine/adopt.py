@@ -17,6 +17,7 @@ from metasync.metastore import Metastore, TableBuilder
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
+from metasync.planning.identity import why_not_together
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.refs import RefRow
@@ -71,7 +72,7 @@ class Adopter:
         with self._controller.alone(repository):
             sight = self._begun(repository)
             found = self.found(repository)
-            if not force and self._is_healthy(repository, found):
+            if not force and self._is_healthy(sight, found):
                 return ()
             by_ref: dict[Ref, list[Marked]] = {}
             for one in found:
@@ -86,12 +87,20 @@ class Adopter:
             )
         return found
 
-    def _is_healthy(self, repository: str, found: Sequence[Marked]) -> bool:
+    def _is_healthy(self, sight: Sight, found: Sequence[Marked]) -> bool:
         """Whether all that bears our marks is this store's work."""
-        if self._refs.blocked(repository):
+        if self._refs.blocked(sight.repository.name):
             return False
         store, newest = self._database.store_id(), self._versions.newest_id()
-        return all(one.marks.store == store and one.marks.version <= newest for one in found)
+        by_ref: dict[Ref, list[Marks]] = {}
+        for one in found:
+            by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one.marks)
+        for ref, marks in by_ref.items():
+            row = sight.row(ref) or next((one for one in sight.rows if one.ref == ref), None)
+            pinned = {str(pin.physical) for pin in self._refs.pinned(row.id)} if row is not None else set()
+            if row is None or why_not_together(marks, store, newest, row.incarnation, pinned) is not None:
+                return False
+        return True
 
     def _ours(self, repository: str) -> tuple[str, str]:
         return self._settings.instance, repository

@@ -148,16 +148,17 @@ class Controller:
                 self._recorder.said(observed, plan, made, plan_id)
                 outcomes += made
                 waits = any(o.state == "waiting" for o in made)
-                # One that fails for good holds up nothing that this pass made possible.
-                fails = any(o.state == "failed" for o in made) and not any(o.state == "done" for o in made)
-                stuck = not made and plans[-2:-1] == [plan]
+                # What changed nothing says why, and makes nothing possible for another pass.
+                moved = [o for o in made if o.state != "failed" and not (o.state == "done" and o.message)]
+                fails = any(o.state == "failed" for o in made) and not moved
+                stuck = not moved and plans[-2:-1] == [plan]
                 if waits or fails or stuck or stop() or not plan.more:
                     break
                 if len(plans) >= passes:
                     more = True
                     break
                 # Events say where to look once; what they told is in the store now.
-                scope = Scope(scope.repository)
+                scope = Scope(scope.repository, again=scope.full or scope.again)
         return Result(
             scope.repository,
             tuple(plans),

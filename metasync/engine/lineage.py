@@ -224,6 +224,9 @@ class Lineage:
         """
         if row.ref.type is RefType.TAG:
             return commit != row.head
+        if row.ref.name in self._canonical(sight.repository):
+            # metasync owns none of its tables, whichever incarnation it is.
+            return False
         listed_at = row.listed_at if row.listed_at is not None else row.first_seen + _SKEW
         suspected = row.missed_since is not None or is_suspected(row.ref, listed_at, scope.events)
         if row.suspected_at is None and not suspected:

@@ -59,10 +59,10 @@ class MergeBook:
         self._sources = sources
         self._rules = rules
 
-    def pending(self, sight: Sight, now: float, *, full: bool) -> tuple[list[MergeView], list[MergeRow]]:
+    def pending(self, sight: Sight, now: float, *, again: bool) -> tuple[list[MergeView], list[MergeRow]]:
         """The oldest open merge of each destination, and those that wait for them.
 
-        One that is open for tables that failed is tried again where it may have changed something: in a full pass, and
+        One that is open for tables that failed is tried again where that may have changed something: with `again`, and
         where a side was read.
         """
         views: list[MergeView] = []
@@ -79,7 +79,7 @@ class MergeBook:
             if merge is None:
                 continue
             if merge.state == "partial":
-                views.extend(self._retried(sight, merge, destination, full))
+                views.extend(self._retried(sight, merge, destination, again))
                 continue
             if merge.state == "source-unknown":
                 sight.notices.append(
@@ -105,12 +105,12 @@ class MergeBook:
             views.append(self.view(sight, merge, self._lineage.forked(sight, destination)))
         return views, behind
 
-    def _retried(self, sight: Sight, merge: MergeRow, destination: RefRow, full: bool) -> list[MergeView]:
+    def _retried(self, sight: Sight, merge: MergeRow, destination: RefRow, again: bool) -> list[MergeView]:
         """A merge that is open for the tables that failed, to be tried again; nothing where its turn has not come."""
         if sight.has_ended(destination):
             self._ledger.close_as(merge.id, "its destination is gone")
             return []
-        if not full and not {merge.destination_ref_id, merge.source_ref_id} & set(sight.readings):
+        if not again and not {merge.destination_ref_id, merge.source_ref_id} & set(sight.readings):
             return []
         return [self.view(sight, merge, destination)]
 
@@ -182,7 +182,7 @@ class MergeBook:
         """
         failed: dict[TableName, str] = {}
         for row in (source, destination):
-            if sight.is_alive(row) and row.id in sight.readings:
+            if row.id in sight.readings:
                 for logical, why in sight.readings[row.id].failed.items():
                     failed.setdefault(logical, f"{row.ref}: {why}")
         wanted: set[TableName] = set()

@@ -78,7 +78,7 @@ class Observer:
         for row in list(sight.rows):
             if row.ref in sight.current and not row.replaced and self._rules.is_watched(repository, row.ref):
                 self._finder.walk(sight, row, scope)
-        merges, behind = self._merges.pending(sight, now, full=scope.full)
+        merges, behind = self._merges.pending(sight, now, again=scope.full or scope.again)
         unsettled = {row.id for row in sight.rows if row.life != "live" or row.replaced}
         oldest = self._oldest(sight, merges, behind)
         unsettled |= set(oldest)
@@ -178,14 +178,19 @@ class Observer:
     def _read_what_moved(self, sight: Sight, scope: Scope) -> None:
         """The tables of refs whose head moved, of all where the scope is full, and of those that end."""
         moved = []
+        # What could not be read for a new ref is looked at until it can.
+        wanted = {row.parent_id for row in sight.rows if row.unread and self._is_unborn(sight, row)}
         for row in list(sight.rows):
             if not self._rules.of_ref(sight.repository.name, row.ref) and not self._is_canonical(sight, row):
                 continue
             if row.replaced or row.id in sight.confirmed_gone:
-                self._lineage.read(sight, row, partitions=True)
-                # From here on its versions come from merges alone: its tables are only there to be dropped.
-                self._refs.update(row.id, looked_last=1)
-            elif row.ref in sight.current and (scope.full or row.is_unborn or sight.current[row.ref] != row.head):
+                reading = self._lineage.read(sight, row, partitions=True)
+                if not reading.failed:
+                    # From here on its versions come from merges alone: its tables are only there to be dropped.
+                    self._refs.update(row.id, looked_last=1)
+            elif row.ref in sight.current and (
+                scope.full or row.is_unborn or row.id in wanted or sight.current[row.ref] != row.head
+            ):
                 moved.append(row)
         # No ref's tables are a question to another's: what a ref inherits is fixed by its watermark.
         width = min(_READ_AT_ONCE, self._metastore.parallel)

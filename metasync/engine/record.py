@@ -141,7 +141,7 @@ class Recorder:
         self._refs.pin(change for change in plan.changes if isinstance(change, CreateMirror))
         for finish in (change for change in plan.changes if isinstance(change, FinishMerge)):
             changes = [m for m in plan.merges if m.merge_id == finish.merge_id]
-            self._ledger.start_merge(finish.merge_id, changes)
+            self._ledger.start_merge(finish.merge_id, changes, finish.failed)
             self._ledger.retry_failed(finish.merge_id, changes, {failure.logical for failure in finish.failed})
 
     def done(self, repository: Repository, outcome: Applied) -> None:

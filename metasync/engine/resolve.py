@@ -12,7 +12,8 @@ from metasync.engine.lineage import Lineage
 from metasync.engine.merges import MergeBook
 from metasync.engine.observe import Observer
 from metasync.engine.scope import Scope
-from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
+from metasync.engine.sources import IMPORTED
+from metasync.errors import ChangedMeanwhile, Incompatible, NotAllowed, UsageError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
@@ -144,6 +145,8 @@ class Resolver:
         with self._controller.alone(repository):
             repository_id = self._lineage.known(repository).repository_id
             merge = self._open_merge(repository, repository_id, commit)
+            if merge.state == "started":
+                raise NotAllowed(f"the merge {commit!r} is half done; first: metasync reconcile {repository}")
             self._ledger.close_as(merge.id, f"no source, says {by}")
             ref, cause = str(self._refs.get(merge.destination_ref_id).ref), f"merge {merge.commit[:12]}, by {by}"
             self._history.note(repository, ref, "", "", "merge-closed", "no source", cause)
@@ -158,13 +161,16 @@ class Resolver:
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits as "source unknown"."""
         repository_id = self._lineage.known(repository).repository_id
-        merge = self._open_merge(repository, repository_id, commit)
-        if merge.state != "source-unknown":
+        imports = [m for m in self._ledger.find_merges(commit, repository_id) if m.note == IMPORTED]
+        merge = imports[0] if len(imports) == 1 else self._open_merge(repository, repository_id, commit)
+        if merge.state != "source-unknown" and merge.note != IMPORTED:
             raise UsageError(f"the merge {commit!r} of {repository} does not wait for its source: it is {merge.state}")
         for kind in (RefType.BRANCH, RefType.TAG):
             row = self._refs.newest(repository_id, Ref(kind, source))
             if row is not None:
-                known = {"source": str(row.ref), "source_ref_id": row.id, "state": "pending", "confirmed": 1}
+                known = {
+                    "source": str(row.ref), "source_ref_id": row.id, "state": "pending", "confirmed": 1, "note": "",
+                }  # fmt: skip
                 self._ledger.update_merge(merge.id, **known)
                 return
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -10,18 +11,24 @@ from typing import Any
 from metasync.errors import BadEvent
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 
-_LONGEST = 1024
+_LONGEST, _LONGEST_COMMIT = 1024, 64
+_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
+"""What lakeFS takes for a repository's name."""
 _FIELDS = tuple(field.name for field in fields(LakeFSEvent))
 _OF_TAGS = (EventType.CREATE_TAG, EventType.DELETE_TAG)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """One repository. `full`: every table of every watched ref is read, not only where something moved."""
+    """One repository. `full`: every table of every watched ref is read, not only where something moved.
+
+    `again`: it goes on with a full pass, so what failed before is tried again.
+    """
 
     repository: str
     events: tuple[LakeFSEvent, ...] = ()
     full: bool = False
+    again: bool = False
 
 
 def event_from_webhook(body: Any, at: float) -> LakeFSEvent | None:
@@ -34,6 +41,10 @@ def event_from_webhook(body: Any, at: float) -> LakeFSEvent | None:
     kind, repository = _text(body, "event_type"), _text(body, "repository_id")
     if not repository:
         raise BadEvent("repository_id is missing")
+    if not _REPOSITORY.fullmatch(repository):
+        raise BadEvent("repository_id is no name that lakeFS gives")
+    if len(_text(body, "commit_id")) > _LONGEST_COMMIT:
+        raise BadEvent(f"commit_id is longer than {_LONGEST_COMMIT} characters")
     if not kind:
         raise BadEvent("event_type is missing")
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from metasync.engine.lineage import Sight
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
+from metasync.store.history import History
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
 
@@ -17,6 +18,8 @@ _EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _HIDDEN = "tx-"
 _IMPORTED = "source-wins"
 """The strategy that every import carries in its metadata."""
+IMPORTED = "an import: no merge"
+"""The note of a merge that was closed as none; a person can still say what it was made from."""
 _ASKED_FOR = 3600.0
 """Seconds for which lakeFS is asked what a squashed commit was."""
 _IMPORT_AFTER = 600.0
@@ -42,10 +45,11 @@ class Source:
 class SourceFinder:
     """Finds the sources of merge commits."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger) -> None:
+    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History) -> None:
         self._lakefs = lakefs
         self._refs = refs
         self._ledger = ledger
+        self._history = history
 
     def find(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> Source | None:
         """The source of a commit of `row`; None where the commit is no merge of anybody's branch.
@@ -58,7 +62,7 @@ class SourceFinder:
         events = tuple(events)
         typed, confirmed = self._typed(sight, row, commit, events)
         hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
-        if hidden or (squashed and not typed and self._is_import(sight, commit, events)):
+        if hidden or (squashed and not typed and self._is_import(sight, commit)):
             return None
         return replace(self._meant(sight, typed, commit.parents, commit.generation), confirmed=confirmed)
 
@@ -79,9 +83,18 @@ class SourceFinder:
             return self._known(merge, self._meant(sight, typed, merge.parents, merge.generation))
         recorded = self._lakefs.payload_of_run(name, merge.commit, EventType.COMMIT) is not None
         if recorded or (age > _IMPORT_AFTER and self._looks_imported(sight, merge)):
-            self._ledger.close_as(merge.id, "an import: no merge")
+            self._ledger.close_as(merge.id, IMPORTED)
+            self._history.note_once(
+                name,
+                str(self._refs.get(merge.destination_ref_id).ref),
+                "taken-for-import",
+                f"{merge.commit[:12]} is taken for an import, which merges nothing; if it was a squash merge: "
+                f"metasync merge {name} --commit {merge.commit[:12]} --source REF",
+                f"commit {merge.commit[:12]}",
+            )
             return None
-        sight.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
+        if age >= 0:
+            sight.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
         return merge
 
     def confirmed_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
@@ -112,7 +125,7 @@ class SourceFinder:
             ),
             "",
         )
-        if told and _EXPRESSION.sub("", told) in holders:
+        if told and holders == {_EXPRESSION.sub("", told)}:
             return told, True
         match = _MESSAGE.fullmatch(commit.message)
         said = match.group(1) if match and match.group(2) == row.ref.name else ""
@@ -131,12 +144,10 @@ class SourceFinder:
         # lakeFS's words alone, which anybody can write: the weakest witness, and still one.
         return said, True
 
-    def _is_import(self, sight: Sight, commit: Commit, events: tuple[LakeFSEvent, ...]) -> bool:
+    def _is_import(self, sight: Sight, commit: Commit) -> bool:
         """Whether a commit with one parent and a strategy is surely an import, which carries that metadata too."""
         if commit.merge_strategy != _IMPORTED:
             return False
-        if any(e.type is EventType.COMMIT and e.commit_id == commit.id for e in events):
-            return True
         if commit.message == "Import objects":
             return True
         return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None

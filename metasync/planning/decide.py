@@ -332,7 +332,10 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
             )
         )
         return
-    draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
+    if view.failed:
+        # What a table was that cannot be read would be lost with it, and what else it is merged from.
+        draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
+        return
     kept = False
     for table in view.tables:
         rule = rules.of_table(observed.repository.name, view.ref, table.logical)
@@ -359,9 +362,7 @@ def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, 
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]
-    if not view.failed:
-        # A table that cannot be read may be ours to drop: the ref ends once that is known.
-        draft.changes.append(EndRef(view.id, view.ref, kept))
+    draft.changes.append(EndRef(view.id, view.ref, kept))
 
 
 # Merge
@@ -385,6 +386,8 @@ def _plan_merge(draft: _Draft, merge: MergeView, rules: RuleSet) -> None:
             if (change := _plan_table(draft, merge, table, rules, subject)) is not None:
                 changes.append(change)
     failed = tuple(draft.failures[before:])
+    # Later merges of the same tables wait for those that failed before.
+    draft.more = draft.more or (merge.partial and len(failed) < len(merge.tables) + len(merge.failed))
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
     stopped = {change.logical for change in changes if change.conflicts} | {failure.logical for failure in failed}

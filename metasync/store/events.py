@@ -101,14 +101,21 @@ class EventQueue:
         return self.put_all([NewEvent(repository, kind, payload)], delay=delay)[0]
 
     def put_once(self, repository: str, kind: str, payload: Mapping[str, Any], delay: float = 0.0) -> int | None:
-        """As `put`, unless an event of that kind waits for the repository already."""
+        """As `put`, unless an event of that kind waits for the repository already; that is due no later then."""
+        due = self._database.now() + delay
         with self._database.reading() as connection:
             waiting = connection.execute(
-                select(events.c.id)
+                select(events.c.id, events.c.due_at)
                 .where(events.c.repository == repository, events.c.kind == kind, events.c.state == "queued")
                 .limit(1)
             ).one_or_none()
-        return None if waiting is not None else self.put(repository, kind, payload, delay)
+        if waiting is None:
+            return self.put(repository, kind, payload, delay)
+        if kind == RECHECK and waiting.due_at > due:
+            mine = (events.c.id == waiting.id, events.c.state == "queued")
+            with self._database.transaction() as connection:
+                connection.execute(update(events).where(*mine).values(due_at=due))
+        return None
 
     def claim(self, leases: Leases) -> Claim | None:
         """The due events of the repository that has waited longest and that nobody works on; takes its lease.

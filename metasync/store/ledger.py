@@ -90,8 +90,8 @@ class Ledger:
         with self._database.reading() as connection:
             return merge_row(connection.execute(select(merges).where(merges.c.id == merge_id)).one())
 
-    def start_merge(self, merge_id: int, changes: Sequence[MergeTable]) -> None:
-        """Stores what is going to be written, before the first write."""
+    def start_merge(self, merge_id: int, changes: Sequence[MergeTable], failed: Sequence[TableFailure] = ()) -> None:
+        """Stores what is going to be written, and for which tables the merge stays open, before the first write."""
         with self._database.transaction() as connection:
             state = connection.execute(select(merges.c.state).where(merges.c.id == merge_id)).scalar_one()
             if state != "pending":
@@ -105,6 +105,9 @@ class Ledger:
                         state="planned",
                     )
                 )
+            for failure in failed:
+                row = {"merge_id": merge_id, "logical": str(failure.logical), "change": "", "state": "failed"}
+                connection.execute(insert(merge_tables).values(row | {"error": failure.message}))
             connection.execute(update(merges).where(merges.c.id == merge_id).values(state="started"))
 
     def unfinished(self, merge_id: int) -> tuple[MergeTable, ...]:
@@ -191,21 +194,25 @@ class Ledger:
     def retry_failed(self, merge_id: int, changes: Sequence[MergeTable], failed: Collection[TableName]) -> None:
         """Stores what is going to be written for the tables that had failed; those not in either are done.
 
-        A table that failed and to which the merge has nothing to bring any more needs nothing.
+        A table that failed and to which the merge has nothing to bring any more needs nothing. Of a merge that is not
+        open for failed tables, nothing is changed: what was begun is finished as it was planned.
         """
         planned = {str(change.logical): _MERGE_TABLE.dump_json(change).decode() for change in changes}
         still = {str(logical) for logical in failed}
         which = (merge_tables.c.merge_id == merge_id, merge_tables.c.state == "failed")
         now = self._database.now()
         with self._database.transaction() as connection:
+            mine = (merges.c.id == merge_id, merges.c.state == "partial")
+            if connection.execute(select(merges.c.id).where(*mine)).one_or_none() is None:
+                return
             for (logical,) in connection.execute(select(merge_tables.c.logical).where(*which)).all():
-                mine = (merge_tables.c.merge_id == merge_id, merge_tables.c.logical == logical)
+                row = (merge_tables.c.merge_id == merge_id, merge_tables.c.logical == logical)
                 if logical in planned:
                     values: dict[str, Any] = {"state": "planned", "change": planned[logical]}
-                    connection.execute(update(merge_tables).where(*mine).values(values))
+                    connection.execute(update(merge_tables).where(*row).values(values))
                 elif logical not in still:
-                    connection.execute(delete(merge_tables).where(*mine, merge_tables.c.change == ""))
-                    connection.execute(update(merge_tables).where(*mine).values(state="done", done_at=now))
+                    connection.execute(delete(merge_tables).where(*row, merge_tables.c.change == ""))
+                    connection.execute(update(merge_tables).where(*row).values(state="done", done_at=now))
             if planned:
                 connection.execute(update(merges).where(merges.c.id == merge_id).values(state="started"))
 

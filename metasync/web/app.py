@@ -53,6 +53,7 @@ from metasync.web.rendering import STATIC, LoginNeeded, Pages, login_url
 from metasync.web.session import Sessions
 
 _HIDDEN = "tx-"
+_KEPT_NOWHERE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _HEADINGS = {404: "There is no such thing", 409: "Not now", 422: "That cannot be read", 503: "Not now"}
 _LOOPBACK = ["127.0.0.1", "localhost", "[::1]", "::1", "testserver"]
 log = structlog.get_logger()
@@ -83,15 +84,15 @@ def make_app(edge: Edge) -> FastAPI:
     token = secret.get_secret_value() if secret is not None else None
     hook_secret = edge.settings.server.webhook_token or secret
     sessions = Sessions(token, edge.sessions)
+    if token is None:
+        # Without a token only this machine is served, and no page of elsewhere may reach it by a name of its own.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
     app.add_middleware(
         Gate,
         token=token,
         hook_token=hook_secret.get_secret_value() if hook_secret is not None else None,
         has_session=sessions.is_signed,
     )
-    if token is None:
-        # Without a token only this machine is served, and no page of elsewhere may reach it by a name of its own.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK)
     pages = Pages(edge.settings, sessions)
     _answer_errors(app, pages)
     _take_events(app, edge)
@@ -169,6 +170,11 @@ def _answer_errors(app: FastAPI, pages: Pages) -> None:
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "5"} if status == 503 else {}
         text = "the store does not take events now" if isinstance(error, StoreUnavailable) else str(error)
         return problem(request, status, CODES.get(status, code_of(type(error))), text, headers)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, _error: Exception) -> Response:
+        # Starlette logs it, and answers outside of the gate.
+        return problem(request, 500, "unexpected-error", "metasync failed; its log says why", _KEPT_NOWHERE)
 
     @app.exception_handler(ClientDisconnect)
     async def _gone(_request: Request, _error: Exception) -> Response:

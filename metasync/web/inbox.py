@@ -6,9 +6,10 @@ A commit waits for the disk; a thousand webhooks a second cannot each have one o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from metasync.errors import StoreUnavailable
+from metasync.errors import StoreRefused, StoreUnavailable
 from metasync.store.events import EventQueue, NewEvent
 
 _AT_ONCE = 1000
@@ -40,18 +41,26 @@ class Inbox:
         self._thread.shutdown()
 
     async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-            events = [event for event, _ in batch]
-            try:
-                numbers = await loop.run_in_executor(self._thread, self._queue.put_all, events, True)
-            except Exception as error:  # whatever it is, somebody waits for each of these answers
-                for _, stored in batch:
-                    stored.set_exception(error)
-                    # Where nobody waits any more, nobody has to be told.
-                    stored.exception()
-            else:
-                for (_, stored), number in zip(batch, numbers, strict=True):
-                    stored.set_result(number)
+            await self._store(batch)
         self._writing = None
+
+    async def _store(self, batch: Sequence[tuple[NewEvent, asyncio.Future[int]]]) -> None:
+        """Stores events together; where the store refuses one of them, the others without it."""
+        events = [event for event, _ in batch]
+        try:
+            numbers = await asyncio.get_running_loop().run_in_executor(self._thread, self._queue.put_all, events, True)
+        except Exception as error:  # whatever it is, somebody waits for each of these answers
+            if isinstance(error, StoreRefused) and len(batch) > 1:
+                middle = len(batch) // 2
+                await self._store(batch[:middle])
+                await self._store(batch[middle:])
+                return
+            for _, stored in batch:
+                stored.set_exception(error)
+                # Where nobody waits any more, nobody has to be told.
+                stored.exception()
+        else:
+            for (_, stored), number in zip(batch, numbers, strict=True):
+                stored.set_result(number)

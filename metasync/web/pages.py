@@ -41,7 +41,7 @@ def _add_login(router: APIRouter, pages: Pages) -> None:
     async def enter(request: Request) -> Response:
         form = await read_form(request)
         to = _inside(form.get("to", ["/"])[0])
-        if not pages.sessions.login(form.get("token", [""])[0]):
+        if not pages.sessions.login(form.get("token", [""])[0], request.client.host if request.client else ""):
             return pages.show(request, "login.html", 401, wrong=True, to=to)
         response = RedirectResponse(to, 303)
         pages.sessions.keep(request, response, pages.sessions.begin())

@@ -10,8 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 32 * 1024
 """Bytes of a request's line and headers."""
-SILENCE = 15.0
-"""Seconds in which a connection must have sent the head of a request."""
+SILENCE = 30.0
+"""Seconds in which a connection must have sent a request, its body too."""
 _MOST = 400
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n"
@@ -29,26 +29,27 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP, with limits: where there are too many connections, the one that was silent longest goes."""
 
     _waiting: ClassVar[dict[BoundedProtocol, None]] = {}
-    """Connections without a request in hand, the longest silent first. One web server a process, on one thread."""
+    """Connections that have not sent a whole request, the oldest first. One web server a process, on one thread."""
     limit = most_connections()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._head = 0
+        self._in_head = True
         self._silence: asyncio.TimerHandle | None = None
         self._wait()
         if len(self.connections) > self.limit:
-            next(iter(self._waiting)).transport.close()
+            next(iter(self._waiting))._give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self in self._waiting:
+        if self._in_head:
             self._head += len(data)
         super().data_received(data)
-        if self in self._waiting and self._head > LARGEST_HEAD and not self.transport.is_closing():
+        if self._in_head and self._head > LARGEST_HEAD and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
@@ -64,18 +65,23 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("the headers are too large")
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
+        self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.transport is not None and not self.transport.is_closing():
+        # Another request may have come behind this one already.
+        if self.cycle.response_complete and not self.transport.is_closing():
             self._wait()
 
     def _wait(self) -> None:
         self._stop_waiting()
         self._waiting[self] = None
-        self._head = 0
+        self._head, self._in_head = 0, True
         self._silence = self.loop.call_later(SILENCE, self._give_up)
 
     def _stop_waiting(self) -> None:
@@ -85,5 +91,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._silence = None
 
     def _give_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+        """Ends the connection, whatever it has not read."""
+        self._stop_waiting()
+        self.transport.abort()

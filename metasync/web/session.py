@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
 
 from fastapi import Request, Response
@@ -19,7 +19,8 @@ from metasync.store.sessions import EndedSessions
 COOKIE = "metasync_session"
 _SECONDS = 12 * 3600
 _MOST_ATTEMPTS, _LATELY = 10, 60.0
-"""So many wrong tokens in so many seconds, from wherever: a person types one or two."""
+"""So many wrong tokens in so many seconds, from one address: a person types one or two."""
+_MOST_ADDRESSES = 1000
 
 
 class Sessions:
@@ -28,7 +29,7 @@ class Sessions:
     def __init__(self, token: str | None, ended: EndedSessions) -> None:
         self._token = token
         self._ended = ended
-        self._attempts: deque[float] = deque(maxlen=_MOST_ATTEMPTS)
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
         # Without a token one process serves this machine alone, and its sessions end with it.
         self._secret = hashlib.sha256(b"metasync session " + (token or secrets.token_hex(32)).encode()).digest()
 
@@ -41,14 +42,19 @@ class Sessions:
         body = f"{int(time.time()) + _SECONDS}.{secrets.token_hex(16)}"
         return f"{body}.{self._sign('session', body)}"
 
-    def login(self, given: str) -> bool:
-        """Whether somebody typed the token. Raises BadEvent where too many have typed a wrong one lately."""
+    def login(self, given: str, address: str) -> bool:
+        """Whether somebody typed the token. Raises BadEvent where their address has sent too many wrong ones lately."""
         now = time.monotonic()
-        if len(self._attempts) == _MOST_ATTEMPTS and now - self._attempts[0] < _LATELY:
+        lately = self._attempts.get(address, deque[float](maxlen=_MOST_ATTEMPTS))
+        if len(lately) == _MOST_ATTEMPTS and now - lately[0] < _LATELY:
             raise BadEvent("too many wrong tokens were sent; try again in a minute", 429)
         good = self.is_token(given)
         if not good:
-            self._attempts.append(now)
+            lately.append(now)
+            self._attempts[address] = lately
+            self._attempts.move_to_end(address)
+            if len(self._attempts) > _MOST_ADDRESSES:
+                self._attempts.popitem(last=False)
         return good
 
     def is_token(self, given: str) -> bool:

@@ -39,7 +39,7 @@ def examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "text"), examples(), ids=lambda value: value if len(value) < 60 else "")
 def test_every_example_is_a_configuration(name: str, text: str) -> None:
-    environment = {"METASYNC_TOKEN": "t", "METASYNC_STORE": "sqlite:///m.db"}
+    environment = {"METASYNC_TOKEN": "t", "METASYNC_WEBHOOK_TOKEN": "w", "METASYNC_STORE": "sqlite:///m.db"}
     assert problems(parse_settings(text, name, environment).rules) == []
 
 
