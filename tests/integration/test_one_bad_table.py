@@ -197,3 +197,83 @@ def test_a_column_named_like_a_sentinel(world: World) -> None:
     assert not result.failures and not result.failed_tables
     assert world.tables.columns(world.name("star")) == ["id", "*", "added"]
     assert world.tables.columns(world.name("good")) == ["id", "added"]
+
+
+class Watcher:
+    """Counts what is made."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def planned(self, _plan: Any) -> None:
+        return
+
+    def __call__(self, _outcome: Any) -> None:
+        self.made += 1
+
+
+def test_a_merge_that_is_cut_short_still_knows_what_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(world)
+    work(world)
+    watcher = Watcher()
+    with monkeypatch.context() as patched:
+        patched.setattr(decide, "plan_table_merge", failing(decide.plan_table_merge))
+        world.sync(stop=lambda: watcher.made >= 2, told=watcher)
+    world.sync()
+    world.sync()
+    assert merged(world) == list(TABLES) and ".bad" not in said(world)
+    with parts(world.settings()) as built:
+        assert [merge.state for merge in built.ledger.find_merges("")] == ["done"]
+
+
+def test_a_ref_that_goes_with_a_table_that_cannot_be_read_keeps_its_tables(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(world)
+    work(world)
+    world.lake.delete_branch("dev-1")
+    database = world.name("a", "dev-1").partition(".")[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "header_of", failing(tables.header_of))
+        for _ in range(2):
+            result = world.sync()
+            assert not result.more
+            assert world.tables.tables(database) == list(TABLES) and ".bad" in said(world)
+    for _ in range(2):
+        world.sync()
+    assert merged(world) == list(TABLES)
+    assert database not in world.tables.databases() and ".bad" not in said(world)
+
+
+def test_several_merges_that_are_open_for_a_table_are_done_in_one_reconcile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(decide, "plan_table_merge", failing(decide.plan_table_merge))
+        for number in range(3):
+            world.tables.add_column(world.name("bad", "dev-1"), f"c{number}", "int")
+            world.lake.write("dev-1", f"wh/bad/{number}")
+            world.lake.merge("dev-1")
+            world.sync()
+    world.sync()
+    assert world.tables.columns(world.name("bad")) == ["id", "c0", "c1", "c2"]
+    with parts(world.settings()) as built:
+        assert {merge.state for merge in built.ledger.find_merges("")} == {"done"}
+
+
+def test_a_table_that_could_not_be_read_when_a_branch_was_created_comes_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.create_table("a")
+    world.sync()
+    world.create_table("bad")
+    world.branch("dev-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "header_of", failing(tables.header_of))
+        for full in (False, False, True):
+            world.sync(full=full)
+            assert world.tables.exists(world.name("a", "dev-1")) and not world.tables.exists(world.name("bad", "dev-1"))
+            assert ".bad" in said(world)
+    world.sync(full=False)
+    assert world.tables.exists(world.name("bad", "dev-1")) and ".bad" not in said(world)
