@@ -129,7 +129,7 @@ class World:
     def record_runs(self) -> None:
         """Has lakeFS record from now on which branches are created and deleted; nobody listens to its webhook."""
         events = "".join(f"  post-{event}-branch:\n" for event in ("create", "delete"))
-        hook = "hooks:\n  - id: x\n    type: webhook\n    properties: {url: 'http://127.0.0.1:9/'}\n"
+        hook = "hooks:\n  - id: nobody\n    type: webhook\n    properties: {url: 'http://127.0.0.1:9/'}\n"
         self.lake.upload("main", "_lakefs_actions/runs.yaml", f"name: runs\non:\n{events}{hook}")
         self.lake.commit("main", "actions")
 

@@ -93,7 +93,9 @@ class MergeBook:
                 continue
             assert merge.source_ref_id is not None
             first = self._first(sight, destination) | self._first(sight, self._refs.get(merge.source_ref_id))
-            if not merge.confirmed and 0 <= now - merge.seen_at < _CONFIRMED_IN and self._may_drop(sight):
+            # Entered in this very pass, it is younger than `now`; much younger, the clock was set back.
+            fresh = abs(now - merge.seen_at) < _CONFIRMED_IN
+            if not merge.confirmed and fresh and self._may_drop(sight):
                 sight.ask_again_in(1.0)
                 taken |= first
             if first & taken:

@@ -93,7 +93,7 @@ class SourceFinder:
                 f"commit {merge.commit[:12]}",
             )
             return None
-        if age >= 0:
+        if age > -_IMPORT_AFTER:
             sight.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
         return merge
 

@@ -55,7 +55,8 @@ def test_a_deletion_and_a_creation_dated_ahead_drop_nothing_and_ask_a_person(wor
     )
     assert not drops(result) and "may-be-recreated" in kinds(result) and result.again_in is not None
     assert world.tables.tables(world.name("t", "dev-1").partition(".")[0]) == ["mine", "t"]
-    assert "may-be-recreated" not in kinds(sync(world, forged(world, EventType.DELETE_BRANCH, now + 90, "main")))
+    later = sync(world, forged(world, EventType.DELETE_BRANCH, now + 90, "main"))
+    assert {n.subject for plan in later.plans for n in plan.notices if n.kind == "may-be-recreated"} == {"branch/dev-1"}
     # It is said until somebody answers, and then not again for the same events.
     assert "may-be-recreated" in kinds(world.sync())
     with parts(world.settings()) as built:

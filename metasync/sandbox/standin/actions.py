@@ -22,6 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from metasync.sandbox.standin.repository import Refused, StoredRepository
 
+_HOOK_ID = re.compile(r"[_a-zA-Z][-_a-zA-Z0-9]{1,255}")
 _FOLDER = "_lakefs_actions/"
 _CACHED_SECONDS = 5.0
 _EVENTS = {
@@ -222,6 +223,10 @@ def _parse(path: str, content: bytes) -> _Action:
     for event in events:
         if event not in _EVENTS:
             raise ValueError(f"parsing file {path}: event '{event}' is not supported: invalid action")
+    for number, hook in enumerate(hooks):
+        if not _HOOK_ID.fullmatch(str(hook.get("id", ""))):
+            # Of one letter is none to lakeFS either (seen on 1.84).
+            raise ValueError(f"parsing file {path}: hook[{number}] missing ID: invalid action")
     return _Action(str(value.get("name", "")), events, hooks)
 
 
