@@ -97,8 +97,8 @@ class Adopter:
             by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one.marks)
         for ref, marks in by_ref.items():
             row = sight.row(ref) or next((one for one in sight.rows if one.ref == ref), None)
-            pinned = {str(pin.physical) for pin in self._refs.pinned(row.id)} if row is not None else set()
-            if row is None or why_not_together(marks, store, newest, row.incarnation, pinned) is not None:
+            known = self._refs.known_names(one.name for one in marks)
+            if row is None or why_not_together(marks, store, newest, row.incarnation, known) is not None:
                 return False
         return True
 

@@ -151,8 +151,8 @@ class Observer:
             reading = sight.readings.get(row.id)
             if reading is None or not reading.marks:
                 continue
-            pinned = {str(pin.physical) for pin in self._refs.pinned(row.id)}
-            why = why_not_together(reading.marks, store, newest, row.incarnation, pinned)
+            known = self._refs.known_names(marks.name for marks in reading.marks)
+            why = why_not_together(reading.marks, store, newest, row.incarnation, known)
             if why is not None:
                 self._refs.block(sight.repository_id, ": ".join(why))
                 return ": ".join(why)

@@ -8,12 +8,12 @@ from metasync.model.marks import Marks
 
 
 def why_not_together(
-    marks: Iterable[Marks], store: str, newest_version: int, newest_incarnation: int, pinned: Container[str]
+    marks: Iterable[Marks], store: str, newest_version: int, newest_incarnation: int, known: Container[str]
 ) -> tuple[str, str] | None:
     """A kind and a sentence that say why marks of our instance are not this store's work; None where they are.
 
     `marks` are those of one ref, whose newest incarnation and the newest of all versions the store knows by the numbers
-    given; `pinned` are the names of the mirrors that it knows to have made, or to be making, for that incarnation.
+    given; `known` are the names at which it made a mirror, or is making one, for whatever ref.
     """
     for one in marks:
         if one.store != store:
@@ -22,7 +22,7 @@ def why_not_together(
                 f"{one.name} was made by another installation of the instance {one.instance!r} (store {one.store}), or "
                 f"this store ({store}) is a new one",
             )
-        missed = one.incarnation == newest_incarnation and one.name not in pinned and bool(one.table)
+        missed = one.incarnation == newest_incarnation and one.name not in known and bool(one.table)
         if one.version > newest_version or one.incarnation > newest_incarnation or missed:
             return (
                 "older-store",

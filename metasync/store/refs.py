@@ -17,6 +17,8 @@ from metasync.planning.plan import CreateMirror
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.schema import heads, mirrors, readings, refs, repositories
 
+_NAMES_AT_ONCE = 500
+
 
 @dataclass(frozen=True)
 class RefRow:
@@ -331,6 +333,16 @@ class RefStore:
     def made(self, ref_id: int, logical: TableName) -> None:
         with self._database.transaction() as connection:
             mark_made(connection, [(ref_id, logical)], self._database.now())
+
+    def known_names(self, names: Iterable[str]) -> set[str]:
+        """Those of some physical names at which this store made a mirror, or is making one, for whatever ref."""
+        found: set[str] = set()
+        wanted = sorted(set(names))
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _NAMES_AT_ONCE):
+                some = mirrors.c.physical.in_(wanted[start : start + _NAMES_AT_ONCE])
+                found |= set(connection.execute(select(mirrors.c.physical).where(some)).scalars())
+        return found
 
     def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
         with self._database.reading() as connection:
