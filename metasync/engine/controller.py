@@ -225,7 +225,8 @@ class Controller:
         """Notes which refs have all that this plan had for them. A plan of a person's has nothing for the others."""
         unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
         for view in observed.refs:
-            settled = view.id not in unfinished and not view.waits and not view.ended
+            # One that a list left out was not looked at: what it still has to get, nobody asked.
+            settled = view.present and view.id not in unfinished and not view.waits and not view.ended
             former = any(o.ref == view.ref and o.ended and o.life != "gone" for o in observed.refs)
             if (
                 view.life in ("new", "making")

@@ -9,6 +9,7 @@ import pytest
 
 from metasync.engine.scope import Scope
 from metasync.errors import ChangedMeanwhile, Incompatible, MetastoreUnavailable, UsageError
+from metasync.lakefs import LakeFS
 from metasync.metastore.client import Metastore
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
@@ -550,3 +551,21 @@ def test_observe_mode_refuses_to_apply_and_prune_drops_no_database_of_a_user(wor
     world.extra = "mode: observe\n"
     with parts(world.settings()) as built, pytest.raises(UsageError):
         built.controller.execute(None, replace(built.controller.plan(Scope(world.repository)).plans[0]))  # type: ignore[arg-type]
+
+
+def test_a_list_that_leaves_out_a_new_ref_ends_no_creation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    real = LakeFS.list_refs
+    with monkeypatch.context() as patched:
+        # Its creation waits for another pass, as for merges that come first.
+        patched.setattr("metasync.engine.observe._BORN_AT_ONCE", 0)
+        world.sync()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            LakeFS, "list_refs", lambda self, name: {r: c for r, c in real(self, name).items() if r.name != "dev-1"}
+        )
+        world.sync()
+    assert not world.tables.exists(world.name("t", "dev-1"))
+    world.sync()
+    assert world.tables.exists(world.name("t", "dev-1"))
