@@ -105,8 +105,15 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
     """
     if not context.output.is_json:
         with context.books() as books:
-            context.output.plan(books.stored_plan(plan_id).plan)
-        if not yes and context.output.asks and not context.output.confirm("Apply this?"):
+            found = books.stored_plan(plan_id)
+        if found.about.state != "applied":
+            context.output.plan(found.plan)
+        if (
+            found.about.state == "waiting"
+            and not yes
+            and context.output.asks
+            and not context.output.confirm("Apply this?")
+        ):
             context.output.say("nothing is changed")
             return
     with context.orders() as orders, ChangesTold(context) as told:
