@@ -108,14 +108,9 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
             found = books.stored_plan(plan_id)
         if found.about.state != "applied":
             context.output.plan(found.plan)
-        if (
-            found.about.state == "waiting"
-            and not yes
-            and context.output.asks
-            and not context.output.confirm("Apply this?")
-        ):
-            context.output.say("nothing is changed")
-            return
+            if not yes and context.output.asks and not context.output.confirm("Apply this?"):
+                context.output.say("nothing is changed")
+                return
     with context.orders() as orders, ChangesTold(context) as told:
         results = orders.apply(plan_id, told)
     sys.exit(report(context, results))
