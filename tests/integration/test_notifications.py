@@ -101,7 +101,7 @@ def look(stores: Stores, made: Settings, metrics: Metrics | None = None) -> None
     """One look of each task, as the thread takes it."""
     notifier = Notifier(made, stores, metrics or Metrics(), lambda: True)
     for task in notifier.tasks:
-        task.look()
+        task.look(stores.database.now())
 
 
 def test_a_need_is_told_once_and_again_when_it_comes_back(stores: Stores, listener: Listener) -> None:
