@@ -157,7 +157,7 @@ class RemoteDesk:
         return self._post(answers.Results, f"/repositories/{repository}/merge", body)
 
     def no_source(self, repository: str, commit: str, by: str = "") -> None:
-        body = {"commit": commit, "no_source": True, "by": by}
+        body = {"commit": commit, "source": None, "by": by}
         self._post(answers.Queued, f"/repositories/{repository}/merge-source", body)
 
     def preview_recreate(self, repository: str, ref: str) -> answers.Plans:

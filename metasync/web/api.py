@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from metasync.desk import answers
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
-from metasync.errors import BadEvent
 from metasync.settings.durations import parse_duration
 from metasync.web.body import Number
 
@@ -79,8 +78,7 @@ class MergeBody(_Body):
 
 class SourceBody(_Body):
     commit: Annotated[str, Field(min_length=6, max_length=128)]
-    source: Annotated[str, Field(max_length=1024)] = ""
-    no_source: bool = False
+    source: Annotated[str, Field(min_length=1, max_length=1024)] | None
     by: Annotated[str, Field(max_length=200)] = "api"
 
 
@@ -256,10 +254,8 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:
 
     @api.post("/repositories/{repository}/merge-source")
     def merge_source(repository: Name, body: SourceBody) -> answers.Queued:
-        """Tell what a merge commit was made from that waits as `source unknown`, or that there is no source."""
-        if body.no_source is bool(body.source):
-            raise BadEvent("give source, or no_source: true")
-        if body.no_source:
+        """Tell what a merge commit was made from that waits as `source unknown`; null where it has no source."""
+        if body.source is None:
             orders.no_source(repository, body.commit, body.by)
         else:
             orders.tell_source(repository, body.commit, body.source)
