@@ -13,7 +13,7 @@ from metasync.lakefs import LakeFS
 from metasync.lakefs.actions import installed_on
 from metasync.metastore import ConnectionPool, Metastore
 from metasync.model.lakefs import RefType
-from metasync.planning.rules import RuleSet, problems
+from metasync.planning.rules import RuleSet, problems_of
 from metasync.settings import Settings
 from metasync.store.stores import open_stores
 
@@ -24,7 +24,7 @@ _VOLATILE = ("overlay", "tmpfs", "ramfs")
 
 def diagnose(settings: Settings) -> Checks:
     """Looks at the rules, the store, lakeFS, the metastore and the server, each on its own."""
-    found = problems(settings.rules)
+    found = problems_of(settings)
     checks = [Check(subject="rules", ok=not found, finding="; ".join(found) or f"{len(settings.rules)}, none shadowed")]
     for part in (_store, _lakefs, _metastore, _server):
         checks += part(settings)

@@ -32,8 +32,7 @@ from metasync.engine.undo import Undoer
 from metasync.errors import ConfigurationError
 from metasync.lakefs import LakeFS
 from metasync.metastore import ConnectionPool, Metastore
-from metasync.planning.patterns import compile_error
-from metasync.planning.rules import RuleSet, problems
+from metasync.planning.rules import RuleSet, problems_of
 from metasync.settings import Settings
 from metasync.store.stores import Stores, open_stores
 
@@ -63,9 +62,7 @@ def parts(settings: Settings, patience: float = 600.0) -> Iterator[Parts]:
 
     `patience` is how long, in seconds, an order waits for somebody else who works on the repository.
     """
-    found = problems(settings.rules)
-    found += [why for hook in settings.after_apply for one in hook.repositories if (why := compile_error(one))]
-    if found:
+    if found := problems_of(settings):
         raise ConfigurationError("\n".join(found))
     with open_stores(settings.store) as stores:
         tracer = open_tracer(settings.telemetry.traces, settings.instance)

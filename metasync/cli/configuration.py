@@ -11,8 +11,7 @@ from click.shell_completion import get_completion_class
 
 from metasync.cli.context import Context, pass_context
 from metasync.errors import ConfigurationError, MetasyncError, UsageError
-from metasync.planning.patterns import compile_error
-from metasync.planning.rules import problems
+from metasync.planning.rules import problems_of
 from metasync.settings import Settings, parse_settings
 from metasync.store.database import check_url
 
@@ -57,9 +56,7 @@ def init(context: Context, lakefs: str, metastore: str, repository: str) -> None
 @pass_context
 def check(context: Context) -> None:
     """Say what is wrong with the file, line by line. Exit 2 where anything is."""
-    found = problems(context.settings.rules)
-    for hook in context.settings.after_apply:
-        found += [f"after_apply {hook.name!r}: {why}" for one in hook.repositories if (why := compile_error(one))]
+    found = problems_of(context.settings)
     check_url(context.settings.store.url)
     if found:
         raise ConfigurationError("\n".join(f"{context.path}: {problem}" for problem in found))

@@ -70,7 +70,7 @@ class Output:
 
     def confirm(self, question: str) -> bool:
         """Whether the person at the terminal says yes; False where nobody sits at one."""
-        return sys.stdin.isatty() and self._person and click.confirm(question, default=False, err=True)
+        return self.asks and click.confirm(question, default=False, err=True)
 
     @property
     def asks(self) -> bool:

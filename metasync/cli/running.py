@@ -101,7 +101,8 @@ def reconcile(context: Context, repository: str | None) -> None:
 def apply(context: Context, plan_id: int, yes: bool) -> None:
     """Execute a stored plan exactly as it was shown, or refuse because the state moved.
 
-    Prints what it will do, and asks on a terminal: a stored plan drops, narrows or repoints something.
+    Prints what it will do, and asks on a terminal: a stored plan drops, narrows or repoints something. Drops that the
+    safety limits held back are refused where a table of their refs came, went or changed hands; else they still hold.
     """
     if not context.output.is_json:
         with context.books() as books:

@@ -166,12 +166,14 @@ class MergeBook:
                 rule = self.rule_for(sight, source, destination, logical)
                 if rule is None or (wanted is not None and logical not in wanted):
                     failed.pop(logical, None)
-                if rule is None or logical in failed or (wanted is not None and logical not in wanted):
+                    continue
+                if logical in failed:
                     continue
                 table = self.table_view(
                     sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
                 )
-                tables.extend([table] if table is not None else [])
+                if table is not None:
+                    tables.append(table)
         statistics = () if view.ended else self._statistics(sight, merge, source, destination, reading, failed)
         return replace(view, tables=tuple(tables), note=note, statistics=tuple(statistics), failed=failed)
 

@@ -168,10 +168,9 @@ class Resolver:
         for kind in (RefType.BRANCH, RefType.TAG):
             row = self._refs.newest(repository_id, Ref(kind, source))
             if row is not None:
-                known = {
-                    "source": str(row.ref), "source_ref_id": row.id, "state": "pending", "confirmed": 1, "note": "",
-                }  # fmt: skip
-                self._ledger.update_merge(merge.id, **known)
+                self._ledger.update_merge(
+                    merge.id, source=str(row.ref), source_ref_id=row.id, state="pending", confirmed=1, note=""
+                )
                 return
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
 

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any, TypeVar
 
 import lakefs_sdk
@@ -243,10 +242,7 @@ class LakeFS:
         """
         found: list[ActionRun] = []
         pages = self._pages(
-            "list_repository_runs",
-            repository,
-            partial(self.actions.list_repository_runs, branch=f"{branch}/"),
-            repository,
+            "list_repository_runs", repository, self.actions.list_repository_runs, repository, branch=f"{branch}/"
         )
         try:
             for run in pages:

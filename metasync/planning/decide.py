@@ -94,9 +94,12 @@ def _within_limits(plan: Plan, observed: Observed, safety: Safety) -> Plan:
     if not reason:
         return plan
     dropping = {change.ref_id for change in plan.changes if isinstance(change, DropTable)}
-    held = [c for c in plan.changes if isinstance(c, DropTable | DropDatabase | EndRef) and c.ref_id in dropping]
-    going_on = tuple(change for change in plan.changes if all(change is not one for one in held))
-    return replace(plan, changes=going_on, held=tuple(held), refusal=reason)
+    held: list[Change] = []
+    going_on: list[Change] = []
+    for change in plan.changes:
+        ends = isinstance(change, DropTable | DropDatabase | EndRef) and change.ref_id in dropping
+        (held if ends else going_on).append(change)
+    return replace(plan, changes=tuple(going_on), held=tuple(held), refusal=reason)
 
 
 def _blocked(observed: Observed) -> Plan:

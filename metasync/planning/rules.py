@@ -72,6 +72,14 @@ def may_take_database(rule: Rule, database: str) -> bool:
     )
 
 
+def problems_of(settings: Settings) -> list[str]:
+    """As `problems`, and the patterns that say of which repositories `after_apply` is told."""
+    found = problems(settings.rules)
+    for hook in settings.after_apply:
+        found += [f"after_apply {hook.name!r}: {why}" for one in hook.repositories if (why := compile_error(one))]
+    return found
+
+
 def problems(rules: Sequence[Rule]) -> list[str]:
     """What makes a set of rules unusable: bad patterns, targets without {ref}, rules that another shadows."""
     found = []

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -89,7 +90,7 @@ class Demo:
         self._until("the service listens", lambda: self._metasync("status", check=False) == 0 and self._listens())
         self._tell(install(self._lake.lakefs, "lake", "main", content))
         self._tell("lakeFS keeps what it read of action files for some seconds; a moment, please")
-        time.sleep(_ACTIONS_CACHED)
+        time.sleep(_ACTIONS_CACHED)  # lakeFS does not tell when it reads them anew
 
     def _a_branch_and_a_tag(self) -> None:
         self._title("A branch dev-1 and a tag v1.0 appear, and their tables with them")
@@ -97,7 +98,7 @@ class Demo:
         self._lake.create_branch("dev-1")
         self._lake.create_tag("v1.0")
         for name in ("sales__dev_1.orders", "sales__dev_1.customers", "sales__v1_0.orders", "sales__v1_0.customers"):
-            self._until(f"{name} is there", lambda name=name: self._whole(name))  # type: ignore[misc]
+            self._until(f"{name} is there", partial(self._whole, name))
         self._show("sales__dev_1.orders")
         self._show("sales__v1_0.orders")
         location = self._tables.table("sales__dev_1.orders").sd.location

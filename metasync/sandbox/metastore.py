@@ -134,7 +134,7 @@ class SandboxMetastore:
 
 def pause() -> None:
     """Between two looks at a process that is starting."""
-    time.sleep(0.1)
+    time.sleep(0.1)  # it does not tell when it listens
 
 
 def free_port() -> int:

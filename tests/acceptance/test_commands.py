@@ -154,14 +154,14 @@ def test_serve_takes_a_webhook_and_sigterm_ends_it(world: World) -> None:
     assert kinds == ["post-create-branch", "start"]
 
 
-def test_a_metastore_that_is_away_keeps_events_until_it_is_back(world: World) -> None:
+def test_a_metastore_that_is_away_keeps_events_until_it_is_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.extra = "events: {poll: {interval: 1h}, retry_delay: 1s}\n"
     port = free_port()
     real = world.sandbox.metastore.uri
     world.create_table("t")
     world.branch("dev-1")
     text = world.text().replace(f"uris: [{real}]", f"uris: [thrift://127.0.0.1:{port}]")
-    world.text = lambda: text  # type: ignore[method-assign]
+    monkeypatch.setattr(world, "text", lambda: text)
     with serving(world) as (process, url, log):
         until("it is tried again", lambda: b"tried again" in log.read_bytes())
         with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:

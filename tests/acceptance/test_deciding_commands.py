@@ -7,6 +7,8 @@ import os
 import pty
 import subprocess
 
+import pytest
+
 from tests.commands import COMMAND, run, run_json
 from tests.conftest import World
 
@@ -110,13 +112,13 @@ def test_what_the_limits_hold_back_holds_up_nothing_and_can_be_applied(world: Wo
     assert f"{world.database}__dev_3" not in world.tables.databases()
 
 
-def test_history_is_what_was_done(world: World) -> None:
+def test_history_is_what_was_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.create_table("t")
     world.create_table("u")
     world.branch("dev-1")
     run(world, "reconcile")
     text = world.text
-    world.text = lambda: text().replace(f'"{world.database}.*"', f'"{world.database}.t"')  # type: ignore[method-assign]
+    monkeypatch.setattr(world, "text", lambda: text().replace(f'"{world.database}.*"', f'"{world.database}.t"'))
     run(world, "reconcile")
     run(world, "prune", "--yes")
     rows = run_json(world, "history", world.repository)["items"]
