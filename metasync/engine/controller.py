@@ -158,7 +158,8 @@ class Controller:
                     more = True
                     break
                 # Events say where to look once; what they told is in the store now.
-                scope = Scope(scope.repository, again=scope.full or scope.again)
+                retried = any(merge.partial for merge in observed.merges)
+                scope = Scope(scope.repository, again=scope.full or scope.again or retried)
         return Result(
             scope.repository,
             tuple(plans),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from metasync.engine.lineage import Sight
+from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.scope import Scope
 from metasync.engine.sources import SourceFinder
 from metasync.lakefs import LakeFS
@@ -40,8 +40,17 @@ class _Stretch:
 class MergeFinder:
     """Enters each merge commit of a watched branch once."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History, sources: SourceFinder) -> None:
+    def __init__(
+        self,
+        lakefs: LakeFS,
+        refs: RefStore,
+        ledger: Ledger,
+        history: History,
+        lineage: Lineage,
+        sources: SourceFinder,
+    ) -> None:
         self._lakefs = lakefs
+        self._lineage = lineage
         self._refs = refs
         self._ledger = ledger
         self._history = history
@@ -53,6 +62,11 @@ class MergeFinder:
         if row.ledger_head == head and row.walk_head is None:
             return
         stretch = self._unseen(sight.repository.name, row.walk_at or head, row.ledger_head)
+        if stretch.rewritten and self._lineage.was_recreated(sight, row):
+            # What lies on this log is the new incarnation's, which the next pass begins.
+            self._refs.replace(row.id)
+            sight.walking.add(row.id)
+            return
         for commit in reversed(stretch.commits):
             self._enter(sight, row, commit, scope.events)
             self._tell(sight, row, commit, scope.events)
@@ -108,6 +122,8 @@ class MergeFinder:
         self._note(sight, row, notice, head)
 
     def _enter(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
+        if self._sources.is_anothers(sight, row, commit):
+            return
         source = self._sources.find(sight, row, commit, events)
         if source is None:
             return

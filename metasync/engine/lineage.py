@@ -204,7 +204,7 @@ class Lineage:
         commit = sight.current.get(row.ref)
         if commit is not None and not row.replaced:
             if self._is_replaced(sight, row, commit, scope, now):
-                self._refs.update(row.id, replaced=1, missed_since=now, suspected_at=None)
+                self._refs.replace(row.id)
             elif row.missed_since is not None:
                 # It was gone, and is there again: kept as it is, and what was said of it stands until lakeFS confirms
                 # it.
@@ -227,13 +227,12 @@ class Lineage:
         if row.ref.name in self._canonical(sight.repository):
             # metasync owns none of its tables, whichever incarnation it is.
             return False
-        listed_at = row.listed_at if row.listed_at is not None else row.first_seen + _SKEW
-        suspected = row.missed_since is not None or is_suspected(row.ref, listed_at, scope.events)
+        suspected = row.missed_since is not None or is_suspected(row.ref, _listed_at(row), scope.events)
         if row.suspected_at is None and not suspected:
             return False
         name, since = sight.repository.name, row.suspected_at if row.suspected_at is not None else now
         asks = scope.full or 0 <= now - since < _ASKED_FOR
-        if asks and is_recreated(row.ref, listed_at, self._lakefs.runs_of_branch(name, row.ref.name, listed_at)):
+        if asks and self.was_recreated(sight, row):
             return True
         if row.suspected_at is None:
             self._refs.update(row.id, suspected_at=now)
@@ -250,6 +249,13 @@ class Lineage:
             # lakeFS records a run only once its hooks have ended, and this event is one of them.
             sight.ask_again_in(max(1.0, (now - since) / 2))
         return False
+
+    def was_recreated(self, sight: Sight, row: RefRow) -> bool:
+        """Whether lakeFS recorded that a mirrored branch was deleted and created again since it was first listed."""
+        if row.ref.type is RefType.TAG or row.ref.name in self._canonical(sight.repository):
+            return False
+        runs = self._lakefs.runs_of_branch(sight.repository.name, row.ref.name, _listed_at(row))
+        return is_recreated(row.ref, _listed_at(row), runs)
 
     def _is_gone(self, sight: Sight, ref: Ref) -> bool:
         """404 for the ref, from a lakeFS that in the same pass shows the recorded repository and its default branch."""
@@ -382,6 +388,11 @@ class Lineage:
 
     def _reload(self, sight: Sight, ref_id: int) -> None:
         sight.rows = [self._refs.get(row.id) if row.id == ref_id else row for row in sight.rows]
+
+
+def _listed_at(row: RefRow) -> float:
+    """When lakeFS first listed this incarnation, by its own clock."""
+    return row.listed_at if row.listed_at is not None else row.first_seen + _SKEW
 
 
 def _is_unaddressable(ref: Ref) -> bool:

@@ -182,7 +182,7 @@ class MergeBook:
     ) -> tuple[set[TableName] | None, dict[TableName, str]]:
         """The tables that alone are merged, None for all; and those that cannot be, with the reason.
 
-        A table that a side could not be read for, and one for which an earlier merge into the destination is open.
+        A table that a side could not be read for, and one for which an earlier merge into a side is open.
         """
         failed: dict[TableName, str] = {}
         for row in (source, destination):
@@ -195,6 +195,10 @@ class MergeBook:
                 wanted.add(logical)
             if open_for_it[0] != merge.id:
                 failed.setdefault(logical, "an earlier merge of this table failed, and comes first")
+        for logical, (first, *_) in self._ledger.failed_tables(source.id).items():
+            if self._ledger.merge(first).generation < merge.generation:
+                why = f"a merge of this table into {source.ref} failed, and comes first"
+                failed.setdefault(logical, why)
         return wanted if merge.state == "partial" else None, failed
 
     def source_versions(self, sight: Sight, merge: MergeRow, source: RefRow) -> tuple[dict[TableName, Version], str]:

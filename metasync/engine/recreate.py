@@ -63,7 +63,7 @@ class Recreator:
         """Ends the incarnation and brings the repository up to date. Raises UsageError."""
         with self._controller.alone(repository):
             row = self._branch(repository, ref)
-            self._refs.update(row.id, replaced=1, missed_since=row.missed_since or row.first_seen, suspected_at=None)
+            self._refs.replace(row.id)
             self._history.note(repository, str(row.ref), "", "", "recreated", "", f"metasync recreate, by {by}")
             return self._controller.sync(Scope(repository, full=True), told=told)
 

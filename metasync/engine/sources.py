@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from metasync.engine.lineage import Sight
 from metasync.lakefs import LakeFS
@@ -65,6 +66,30 @@ class SourceFinder:
         if hidden or (squashed and not typed and self._is_import(sight, commit)):
             return None
         return replace(self._meant(sight, typed, commit.parents, commit.generation), confirmed=confirmed)
+
+    def is_anothers(self, sight: Sight, row: RefRow, commit: Commit) -> bool:
+        """Whether a commit on a branch's log is a merge into another branch, whose history this one shares.
+
+        A branch that was created anew from the other, or reset to it, has the other's merges before its own. What
+        lakeFS recorded of the merge says into what; else its message does, where it names another branch that has the
+        commit on its own log, or that is gone.
+        """
+        if row.parent_id is None or (len(commit.parents) < 2 and commit.merge_strategy is None):
+            return False
+        match = _MESSAGE.fullmatch(commit.message)
+        if match is None or match.group(2) == row.ref.name:
+            return False
+        other = self._refs.newest(sight.repository_id, Ref(RefType.BRANCH, match.group(2)))
+        if other is None:
+            return False
+        name = sight.repository.name
+        payload = self._lakefs.payload_of_run(name, commit.id, EventType.MERGE)
+        if payload is not None and payload.get("branch_id"):
+            return payload["branch_id"] != row.ref.name
+        if not sight.is_alive(other):
+            return True
+        log = self._lakefs.first_parents(name, sight.current[other.ref])
+        return commit.id in (c.id for c in takewhile(lambda c: c.generation >= commit.generation, log))
 
     def found_meanwhile(self, sight: Sight, merge: MergeRow, now: float) -> MergeRow | None:
         """A merge whose source nobody could tell, with its source where that shows by now.

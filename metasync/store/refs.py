@@ -218,6 +218,10 @@ class RefStore:
         with self._database.transaction() as connection:
             connection.execute(update(refs).where(refs.c.id == ref_id).values(**values))
 
+    def replace(self, ref_id: int) -> None:
+        """The ref of this name is another incarnation by now: this one's mirrors are to be dropped."""
+        self.update(ref_id, replaced=1, missed_since=self._database.now(), suspected_at=None)
+
     def note_unread(self, ref_id: int, tables: Iterable[TableName]) -> None:
         """Notes which of the parent's tables a new ref still has to get, as they could not be read."""
         self.update(ref_id, unread=json.dumps(sorted(map(str, tables))))

@@ -38,7 +38,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=128)]
 Text = Annotated[str, Query(min_length=1, max_length=1024)]
-Duration = Annotated[str, Query(max_length=20, pattern=r"^([0-9]+([.][0-9]+)?(ms|s|m|h|d))+$")]
+DURATION = r"^([0-9]{1,4}([.][0-9]+)?(ms|s|m|h))+$"
+"""What `parse_duration` takes whatever stands there: nothing that is over its ten years."""
+LONGEST_DURATION = 20
+"""Characters."""
+Duration = Annotated[str, Query(max_length=LONGEST_DURATION, pattern=DURATION)]
 EventState = Literal["queued", "claimed", "done", "dead", "discarded"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,6 +88,55 @@ def test_a_reset_and_a_merge_within_one_silence(world: World) -> None:
     assert "history-rewritten" in kinds(result) and not result.conflicts
     assert world.tables.columns(world.name("t")) == ["id", "c0", "since"]
     assert merges(world) == [(first, "done"), (second, "done")]
+
+
+def merged_into_the_other_and_then_shared(world: World, share: Callable[[], Any]) -> Any:
+    """dev-2 gets a merge from main, then dev-1 gets dev-2's history, all of it while nobody looks."""
+    world.create_table("t")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.lake.write("dev-1", "wh/own")
+    world.sync()
+    world.tables.add_column(world.name("t"), "new", "int")
+    world.lake.write("main", "wh/t/new")
+    world.lake.merge("main", "dev-2")
+    share()
+    return world.sync()
+
+
+def destinations(world: World) -> list[tuple[str, str]]:
+    with parts(world.settings()) as built:
+        return [(built.refs.get(m.destination_ref_id).ref.name, m.state) for m in built.ledger.find_merges("")]
+
+
+def test_a_branch_that_is_reset_to_another_takes_no_merge_from_it(world: World) -> None:
+    result = merged_into_the_other_and_then_shared(world, lambda: world.lake.hard_reset("dev-1", "dev-2"))
+    assert "history-rewritten" in kinds(result) and destinations(world) == [("dev-2", "done")]
+    assert world.tables.columns(world.name("t", "dev-2")) == ["id", "new"]
+    assert world.tables.columns(world.name("t", "dev-1")) == ["id"]
+
+
+def test_a_branch_that_was_created_anew_unseen_shows_in_its_history(world: World) -> None:
+    world.record_runs()
+    result = merged_into_the_other_and_then_shared(world, lambda: world.recreate("dev-1", "dev-2"))
+    assert "history-rewritten" not in kinds(result) and destinations(world) == [("dev-2", "done")]
+    for ref in ("dev-1", "dev-2"):
+        assert world.tables.columns(world.name("t", ref)) == ["id", "new"]
+    with parts(world.settings()) as built:
+        assert {row.incarnation for _, row in built.refs.every() if row.ref.name == "dev-1"} >= {2}
+
+
+def test_a_message_that_names_another_branch_hides_no_merge(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.branch("dev-2")
+    world.sync()
+    world.tables.add_column(world.name("t"), "new", "int")
+    world.lake.write("main", "wh/t/new")
+    world.lake.merge("main", "dev-1", message="Merge 'main' into 'dev-2'")
+    world.sync()
+    assert destinations(world) == [("dev-1", "done")]
+    assert world.tables.columns(world.name("t", "dev-1")) == ["id", "new"]
 
 
 def test_a_reset_costs_no_walk_of_the_whole_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

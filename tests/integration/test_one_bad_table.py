@@ -262,6 +262,24 @@ def test_several_merges_that_are_open_for_a_table_are_done_in_one_reconcile(
         assert {merge.state for merge in built.ledger.find_merges("")} == {"done"}
 
 
+def test_what_a_merge_still_owes_the_source_of_another_comes_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(world)
+    world.branch("dev-2")
+    world.sync()
+    work(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(decide, "plan_table_merge", failing(decide.plan_table_merge))
+        world.sync()
+    world.lake.merge("main", "dev-2")
+    world.sync(full=False)
+    for name in TABLES:
+        assert "added" in world.tables.columns(world.name(name, "dev-2")), name
+    with parts(world.settings()) as built:
+        assert {merge.state for merge in built.ledger.find_merges("")} == {"done"}
+
+
 def test_a_table_that_could_not_be_read_when_a_branch_was_created_comes_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="metasync-soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {options.seed}, {options.seconds:.0f} s, in {folder}", flush=True)
     with Soak(folder, options.seed) as soak:
         soak.let_loose(options.seconds)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metasync.cli.logs import configure_logging
 from metasync.errors import ConfigurationError, MetasyncError
@@ -21,6 +23,7 @@ from metasync.redaction import redact
 from metasync.settings import load_settings, parse_settings
 from metasync.settings.durations import format_duration, parse_duration
 from metasync.store import open_database
+from metasync.web.api import DURATION, LONGEST_DURATION
 from tests.commands import COMMAND
 
 CANARY = "canary-7f3a"
@@ -204,6 +207,11 @@ def test_a_rule_is_shadowed_only_by_what_covers_it() -> None:
 def test_durations_are_printed_as_they_are_read(text: str) -> None:
     seconds = parse_duration(text)
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.from_regex(DURATION).filter(lambda text: len(text) <= LONGEST_DURATION and text.isprintable()))
+def test_whatever_the_api_takes_for_a_duration_is_one(text: str) -> None:
+    assert parse_duration(text) >= 0
 
 
 def test_what_config_show_prints_config_check_accepts(tmp_path: Path) -> None:
