@@ -85,7 +85,7 @@ class SourceFinder:
         name = sight.repository.name
         payload = self._lakefs.payload_of_run(name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("branch_id"):
-            return payload["branch_id"] != row.ref.name
+            return str(payload["branch_id"]) != row.ref.name
         if not sight.is_alive(other):
             return True
         log = self._lakefs.first_parents(name, sight.current[other.ref])
