@@ -10,31 +10,31 @@ from functools import partial
 from metasync.desk.answers import System, moment
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
-from metasync.engine.adopt import Adopter
-from metasync.engine.apply import Applier
-from metasync.engine.compare import Comparer
+from metasync.engine.apply.applier import Applier
+from metasync.engine.commands.adopt import Adopter
+from metasync.engine.commands.compare import Comparer
+from metasync.engine.commands.recreate import Recreator
+from metasync.engine.commands.resolve import Resolver
+from metasync.engine.commands.undo import Undoer
 from metasync.engine.controller import Controller
-from metasync.engine.discovery import Discoverer
-from metasync.engine.ledger import MergeFinder
-from metasync.engine.lineage import Lineage
-from metasync.engine.manifests import ManifestReader
-from metasync.engine.merges import MergeBook
-from metasync.engine.metrics import Metrics
-from metasync.engine.observe import Observer
-from metasync.engine.record import Recorder
-from metasync.engine.recreate import Recreator
-from metasync.engine.resolve import Resolver
-from metasync.engine.sources import SourceFinder
-from metasync.engine.tables import TableReader
+from metasync.engine.observe.directories import Discoverer
+from metasync.engine.observe.observer import Observer
+from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.record.recorder import Recorder
 from metasync.engine.threads import may_go_on
-from metasync.engine.tracing import Tracer, open_tracer
-from metasync.engine.undo import Undoer
+from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.manifests import ManifestReader
+from metasync.engine.track.merge_log import MergeFinder
+from metasync.engine.track.merge_sources import SourceFinder
+from metasync.engine.track.table_reader import TableReader
 from metasync.errors import ConfigurationError
 from metasync.lakefs import LakeFS
 from metasync.metastore import ConnectionPool, Metastore
 from metasync.planning.rules import RuleSet, problems_of
 from metasync.settings import Settings
 from metasync.store.stores import Stores, open_stores
+from metasync.telemetry.metrics import Metrics
+from metasync.telemetry.tracing import Tracer, open_tracer
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from pydantic_core import PydanticUndefined
 from metasync import errors
 from metasync.cli.main import main as command_line
 from metasync.desk import answers
-from metasync.engine.metrics import Metrics
 from metasync.settings import Settings
 from metasync.settings.models import Rule, RuleDefaults
+from metasync.telemetry.metrics import Metrics
 from metasync.web.app import CODES, status_of
 
 DOCS = Path(__file__).parents[1] / "docs"

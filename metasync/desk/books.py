@@ -12,8 +12,8 @@ from metasync.desk.answers import moment
 from metasync.desk.explain import explain, parse_table
 from metasync.desk.graph import table_page
 from metasync.desk.needs import needs, notes
-from metasync.engine.tablelog import TableLog
-from metasync.engine.waiting import meant_refs
+from metasync.desk.readiness import meant_refs
+from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
 from metasync.planning.names import physical_name

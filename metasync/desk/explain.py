@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metasync.desk import answers
-from metasync.engine.waiting import meant_refs
+from metasync.desk.readiness import meant_refs
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository

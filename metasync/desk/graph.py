@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from metasync.desk.answers import Lane, TablePage, VersionNode, moment
-from metasync.engine.tablelog import TableLog
+from metasync.engine.commands.table_log import TableLog
 from metasync.model.hms import TableName
 from metasync.planning.words import describe_item
 from metasync.store.refs import RefRow

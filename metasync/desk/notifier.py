@@ -16,13 +16,13 @@ from metasync.channels import Message, Sender, sender_of
 from metasync.desk.answers import ChangeMade, Deed, Need, Notification
 from metasync.desk.books import deed
 from metasync.desk.needs import needs
-from metasync.engine.metrics import Metrics
 from metasync.errors import MetasyncError, PermanentError
 from metasync.planning.patterns import matches
 from metasync.settings.models import Settings
 from metasync.settings.notifications import AfterApply, Channel
 from metasync.store.leases import uptime
 from metasync.store.stores import Stores
+from metasync.telemetry.metrics import Metrics
 
 _EVERY = 3.0
 _LONGEST_WAIT = 300.0

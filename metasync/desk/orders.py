@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 from metasync.desk import answers
 from metasync.desk.books import Books, described_pauses
-from metasync.engine.compare import Comparer
+from metasync.desk.readiness import Waiter
+from metasync.engine.commands.compare import Comparer
+from metasync.engine.commands.recreate import Recreator
+from metasync.engine.commands.resolve import Resolver
+from metasync.engine.commands.undo import Undoer
 from metasync.engine.controller import Controller, Result, Told
-from metasync.engine.recreate import Recreator
-from metasync.engine.resolve import Resolver
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
-from metasync.engine.undo import Undoer
-from metasync.engine.waiting import Waiter
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.planning.merge import Side

@@ -1,10 +1,12 @@
-"""What happens, in one direction: observe, decide, apply, record.
+"""The engine: what a sync pass does, in the order of the rooms below; imports go down this list only.
 
-controller   the loop that fits on one screen
-observe      lakeFS, the metastore and the store -> Observed; lineage, ledger and tables are its parts
-apply        a plan's changes -> the metastore; apply_merge: those of merges
-record       what was done -> the store
-worker       events -> the controller; scheduler: poller and schedule -> events
+worker       claims events and has their repository synced; scheduler: the poll, the schedule and leadership
+commands/    what people order: resolve, approve, undo, prune, adopt, compare, merge by hand
+controller   one pass after another: observe, plan, apply, record; it decides nothing
+observe/     what this pass is about -> Observed
+track/       brings refs, merge logs and table versions up to date in the store
+apply/       a plan's changes -> the metastore
+record/      what was done -> the store
 
-It decides nothing that `planning` could decide.
+Whatever can be decided by a pure function is decided in `planning`, never here.
 """

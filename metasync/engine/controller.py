@@ -9,13 +9,11 @@ from typing import Protocol
 
 import structlog
 
-from metasync.engine.apply import Applier
-from metasync.engine.metrics import Metrics
-from metasync.engine.observe import Observer
-from metasync.engine.record import Recorder
+from metasync.engine.apply.applier import Applier
+from metasync.engine.observe.observer import Observer
+from metasync.engine.record.recorder import Recorder
 from metasync.engine.scope import Scope
 from metasync.engine.threads import interruptible
-from metasync.engine.tracing import Tracer
 from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
@@ -25,6 +23,8 @@ from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
 from metasync.store.stores import Stores
+from metasync.telemetry.metrics import Metrics
+from metasync.telemetry.tracing import Tracer
 
 _MOST_PASSES = 50
 log = structlog.get_logger()

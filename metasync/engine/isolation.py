@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
 
 from metasync.errors import MetasyncError, TemporaryError
+from metasync.metastore import Metastore
+from metasync.model.hms import Table, TableName
 from metasync.redaction import redact
 
 K = TypeVar("K")
@@ -35,3 +37,20 @@ def reason(error: Exception, doing: str, subject: str) -> str:
         return f"{doing} failed: {error}"
     log.error("unexpected error with one table", table=subject, doing=doing, exc_info=error)
     return redact(f"{doing} failed: unexpected {type(error).__name__}: {error}")
+
+
+def readable_tables(
+    metastore: Metastore, database: str, names: Sequence[str], unread: dict[TableName, str]
+) -> list[Table]:
+    """The tables of those names that exist, read in bulk, else one by one; `unread` gets those that cannot be read."""
+    try:
+        return list(metastore.get_tables(database, list(names)))
+    except TemporaryError:
+        raise
+    except Exception:  # some table of them; which one is found out below, and told there
+        found = []
+        for name in (TableName(database, one) for one in names):
+            with one_table(name, unread, f"reading {name}"):
+                if (table := metastore.get_table(name)) is not None:
+                    found.append(table)
+        return found

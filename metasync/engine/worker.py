@@ -9,7 +9,6 @@ import uuid
 import structlog
 
 from metasync.engine.controller import Controller, Result
-from metasync.engine.metrics import Metrics
 from metasync.engine.scope import Scope, event_from_json
 from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable, TemporaryError
 from metasync.planning.plan import subject_of
@@ -17,6 +16,7 @@ from metasync.redaction import redact
 from metasync.settings.models import Events
 from metasync.store.events import RECHECK, Claim, EventQueue, StoredEvent
 from metasync.store.leases import Leases
+from metasync.telemetry.metrics import Metrics
 
 _IDLE = 0.5
 _TURN = 20

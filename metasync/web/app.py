@@ -26,7 +26,6 @@ from metasync import __version__
 from metasync.desk import answers
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
-from metasync.engine.metrics import Metrics
 from metasync.engine.scope import event_from_webhook, event_to_json
 from metasync.errors import (
     BadEvent,
@@ -45,6 +44,7 @@ from metasync.settings.models import Settings
 from metasync.store import Database
 from metasync.store.events import NewEvent
 from metasync.store.sessions import EndedSessions
+from metasync.telemetry.metrics import Metrics
 from metasync.web.api import make_api
 from metasync.web.gate import CODES, Gate
 from metasync.web.inbox import Inbox

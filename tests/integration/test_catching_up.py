@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from metasync.engine import ledger, lineage, observe
+from metasync.engine.observe import observer
 from metasync.engine.scope import Scope
+from metasync.engine.track import lineage, merge_log
 from metasync.lakefs import LakeFS
 from metasync.service import parts
 from tests.conftest import World
@@ -40,7 +41,7 @@ def test_a_long_log_is_read_in_steps_and_merged_in_order(world: World, monkeypat
     world.branch("dev-1")
     world.sync()
     made = weeks_of_work(world, 6)
-    monkeypatch.setattr(ledger, "_STEP", 4)
+    monkeypatch.setattr(merge_log, "_STEP", 4)
     result = world.sync()
     assert not result.failures and kinds(result).count("catching-up") >= 3
     assert world.tables.columns(world.name("t")) == ["id", *(f"c{n}" for n in range(6))]
@@ -55,7 +56,7 @@ def test_nothing_is_merged_or_ended_before_the_log_is_read_and_a_cut_is_resumed(
     world.sync()
     made = weeks_of_work(world, 4)
     world.lake.delete_branch("dev-1")
-    monkeypatch.setattr(ledger, "_STEP", 5)
+    monkeypatch.setattr(merge_log, "_STEP", 5)
     for _ in range(2):
         with parts(world.settings()) as built:
             assert built.controller.sync(Scope(world.repository, full=True), passes=1).more
@@ -165,7 +166,7 @@ def test_many_new_refs_begin_and_are_born_in_turns(world: World, monkeypatch: py
     for number in range(7):
         world.branch(f"dev-{number}", f"dev-{number - 1}" if number else "main")
     monkeypatch.setattr(lineage, "_BEGUN_AT_ONCE", 3)
-    monkeypatch.setattr(observe, "_BORN_AT_ONCE", 2)
+    monkeypatch.setattr(observer, "_BORN_AT_ONCE", 2)
     result = world.sync()
     assert not result.failures and kinds(result).count("catching-up") == 2
     assert max(len(plan.changes) for plan in result.plans) <= 2
@@ -177,7 +178,7 @@ def test_a_command_goes_on_where_its_turn_is_over(world: World, monkeypatch: pyt
     world.sync()
     for number in range(4):
         world.branch(f"dev-{number}")
-    monkeypatch.setattr(observe, "_BORN_AT_ONCE", 1)
+    monkeypatch.setattr(observer, "_BORN_AT_ONCE", 1)
     with parts(world.settings()) as built:
         turns = 0
         while built.controller.sync(Scope(world.repository), passes=1).more:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metasync.engine.tablelog import TableLog
+from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
 from metasync.planning.words import describe_item
 from metasync.service import parts

@@ -17,11 +17,11 @@ from metasync.channels.senders import signature
 from metasync.desk.answers import ChangeMade, Notification
 from metasync.desk.notifier import Notifier
 from metasync.desk.notifier import test_message as a_test_message
-from metasync.engine.metrics import Metrics
 from metasync.errors import ChannelUnavailable, PermanentError
 from metasync.planning.plan import Notice
 from metasync.settings import Settings, parse_settings
 from metasync.store.stores import Stores, open_stores
+from metasync.telemetry.metrics import Metrics
 
 RULES = '\nrules: [{name: dev, repository: lake, branches: ["dev-*"], tables: ["sales.*"]}]\n'
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from metasync.engine import apply, apply_merge, manifests, tables
-from metasync.engine.merges import MergeBook
-from metasync.engine.record import Recorder
+from metasync.engine.apply import applier, merge_applier
+from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.record.recorder import Recorder
+from metasync.engine.track import manifests, table_reader
 from metasync.metastore.builder import TableBuilder
 from metasync.metastore.client import Metastore
 from metasync.planning import decide
@@ -52,14 +53,14 @@ def failing_in_bulk(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 READ = [
-    (tables, "as_canonical"),
-    (tables, "as_of_ref"),
-    (tables, "header_of"),
+    (table_reader, "as_canonical"),
+    (table_reader, "as_of_ref"),
+    (table_reader, "header_of"),
     (manifests.ManifestReader, "read"),
     (Metastore, "get_constraints"),
     (VersionStore, "add"),
 ]
-APPLIED = [(apply_merge.MergeApplier, "merge"), (Recorder, "_merged")]
+APPLIED = [(merge_applier.MergeApplier, "merge"), (Recorder, "_merged")]
 
 
 def prepare(world: World) -> None:
@@ -134,7 +135,7 @@ def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch,
     [
         *(one for one in READ if one[1] != "as_of_ref"),
         (TableBuilder, "build"),
-        (apply.Applier, "_create_mirror"),
+        (applier.Applier, "_create_mirror"),
         (decide, "_plan_mirror"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -176,7 +177,7 @@ def test_a_drop_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch) 
     prepare(world)
     world.lake.delete_branch("dev-1")
     with monkeypatch.context() as patched:
-        patched.setattr(apply.Applier, "_drop", failing(apply.Applier._drop))
+        patched.setattr(applier.Applier, "_drop", failing(applier.Applier._drop))
         world.sync()
         assert world.tables.tables(world.name("a", "dev-1").partition(".")[0]) == ["bad"]
         assert ".bad" in said(world)
@@ -234,7 +235,7 @@ def test_a_ref_that_goes_with_a_table_that_cannot_be_read_keeps_its_tables(
     world.lake.delete_branch("dev-1")
     database = world.name("a", "dev-1").partition(".")[0]
     with monkeypatch.context() as patched:
-        patched.setattr(tables, "header_of", failing(tables.header_of))
+        patched.setattr(table_reader, "header_of", failing(table_reader.header_of))
         for _ in range(2):
             result = world.sync()
             assert not result.more
@@ -289,7 +290,7 @@ def test_a_table_that_could_not_be_read_when_a_branch_was_created_comes_later(
     world.create_table("bad")
     world.branch("dev-1")
     with monkeypatch.context() as patched:
-        patched.setattr(tables, "header_of", failing(tables.header_of))
+        patched.setattr(table_reader, "header_of", failing(table_reader.header_of))
         for full in (False, False, True):
             world.sync(full=full)
             assert world.tables.exists(world.name("a", "dev-1")) and not world.tables.exists(world.name("bad", "dev-1"))

@@ -7,9 +7,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from metasync.engine import tracing
 from metasync.engine.scope import Scope
 from metasync.service import parts
+from metasync.telemetry import tracing
 from tests.conftest import World
 
 

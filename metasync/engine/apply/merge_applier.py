@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from metasync.engine.partitions import PartitionWriter
+from metasync.engine.apply.partitions import PartitionWriter
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.engine.controller import Controller
-from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.scope import Scope
+from metasync.engine.track.lineage import Lineage, Sight
 from metasync.errors import NotAllowed
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.hms import Table, TableName

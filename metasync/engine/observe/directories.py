@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.engine.changed import ChangedPaths
 from metasync.engine.isolation import one_table
-from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.threads import parallel
+from metasync.engine.track.changed_paths import ChangedPaths
+from metasync.engine.track.lineage import Lineage, Sight
 from metasync.lakefs import LakeFS
 from metasync.model.hms import TableName
 from metasync.planning.discovery import Directory, discovered, wanted_values

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metasync.engine.controller import Controller, Result, Told
-from metasync.engine.lineage import Lineage
+from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository

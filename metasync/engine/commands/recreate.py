@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metasync.engine.controller import Controller, Result, Told
-from metasync.engine.lineage import Lineage
-from metasync.engine.observe import Observer
+from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
+from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.model.lakefs import RefType
 from metasync.planning.decide import make_plan

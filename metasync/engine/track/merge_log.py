@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from metasync.engine.lineage import Lineage, Sight
 from metasync.engine.scope import Scope
-from metasync.engine.sources import SourceFinder
+from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.merge_sources import SourceFinder
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent
 from metasync.planning.plan import Notice

@@ -8,11 +8,11 @@ from dataclasses import replace
 from uuid import uuid4
 
 from metasync.engine.controller import Controller, Result, Told
-from metasync.engine.lineage import Lineage
-from metasync.engine.merges import MergeBook
-from metasync.engine.observe import Observer
+from metasync.engine.observe.observer import Observer
+from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.scope import Scope
-from metasync.engine.sources import IMPORTED
+from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.merge_sources import IMPORTED
 from metasync.errors import ChangedMeanwhile, Incompatible, NotAllowed, UsageError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from metasync.engine.isolation import one_table
-from metasync.engine.manifests import ManifestReader
+from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.threads import parallel
-from metasync.errors import ObservationMoved, TemporaryError
+from metasync.engine.track.manifests import ManifestReader
+from metasync.errors import ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.metastore.notifications import LogPosition
@@ -253,23 +253,6 @@ class TableReader:
     def _copies_partitions(self, repository: str, row: RefRow, logical: TableName, pin: Pinned | None) -> bool:
         rule = (self._rules.named(pin.rule) if pin else None) or self._rules.of_table(repository, row.ref, logical)
         return rule is None or rule.partitions != "none"
-
-
-def readable_tables(
-    metastore: Metastore, database: str, names: Sequence[str], unread: dict[TableName, str]
-) -> list[Table]:
-    """The tables of those names that exist, read in bulk, else one by one; `unread` gets those that cannot be read."""
-    try:
-        return list(metastore.get_tables(database, list(names)))
-    except TemporaryError:
-        raise
-    except Exception:  # some table of them; which one is found out below, and told there
-        found = []
-        for name in (TableName(database, one) for one in names):
-            with one_table(name, unread, f"reading {name}"):
-                if (table := metastore.get_table(name)) is not None:
-                    found.append(table)
-        return found
 
 
 def _viewed(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from metasync.engine.commands.table_log import TableLog
 from metasync.engine.controller import Controller
-from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.merges import MergeBook
-from metasync.engine.observe import Observer
+from metasync.engine.observe.observer import Observer
+from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.scope import Scope
-from metasync.engine.tablelog import TableLog
+from metasync.engine.track.lineage import Lineage, Sight
 from metasync.model.hms import TableName
 from metasync.planning.decide import make_plan
 from metasync.planning.matrix import ItemChange

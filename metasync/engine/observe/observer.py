@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from metasync.engine.discovery import Discoverer
-from metasync.engine.isolation import one_table
-from metasync.engine.ledger import MergeFinder
-from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.merges import MergeBook
+from metasync.engine.isolation import one_table, readable_tables
+from metasync.engine.observe.directories import Discoverer
+from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.scope import Scope
-from metasync.engine.tables import Reading, readable_tables
 from metasync.engine.threads import parallel
+from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.merge_log import MergeFinder
+from metasync.engine.track.table_reader import Reading
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from metasync.engine.changed import ChangedPaths
 from metasync.engine.isolation import one_table
-from metasync.engine.lineage import Lineage, Sight
-from metasync.engine.sources import SourceFinder
-from metasync.engine.tables import Reading
 from metasync.engine.threads import parallel
+from metasync.engine.track.changed_paths import ChangedPaths
+from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.merge_sources import SourceFinder
+from metasync.engine.track.table_reader import Reading
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from metasync.engine.lineage import Sight
+from metasync.engine.track.lineage import Sight
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.store.history import History

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from threading import Lock
 
-from metasync.engine.changed import ChangedPaths
 from metasync.engine.scope import Scope
-from metasync.engine.tables import Moment, Reading, TableReader
+from metasync.engine.track.changed_paths import ChangedPaths
+from metasync.engine.track.table_reader import Moment, Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.model.hms import TableName

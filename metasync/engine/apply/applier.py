@@ -13,11 +13,10 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
-from metasync.engine.apply_merge import MergeApplier
-from metasync.engine.isolation import one_table, reason
-from metasync.engine.partitions import PartitionWriter
-from metasync.engine.statistics import copy_statistics
-from metasync.engine.tables import readable_tables
+from metasync.engine.apply.merge_applier import MergeApplier
+from metasync.engine.apply.partitions import PartitionWriter
+from metasync.engine.apply.statistics import copy_statistics
+from metasync.engine.isolation import one_table, readable_tables, reason
 from metasync.engine.threads import parallel
 from metasync.errors import (
     AlreadyExists,
