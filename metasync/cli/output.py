@@ -18,7 +18,7 @@ from rich.text import Text
 
 from metasync.desk.answers import Answer
 from metasync.desk.lines import Line, change_lines, plan_lines, summary
-from metasync.planning.plan import Applied, EndRef, FinishMerge, Plan, subject_of
+from metasync.planning.plan import Applied, Bookkeeping, Plan, subject_of
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "x": "bold red", "!": "magenta"}
 
@@ -103,7 +103,7 @@ class Output:
 
     def outcome(self, outcome: Applied) -> None:
         """One change as it is made, on stderr."""
-        if isinstance(outcome.change, EndRef | FinishMerge):
+        if isinstance(outcome.change, Bookkeeping):
             return
         if outcome.state == "done":
             for line in list(change_lines(outcome.change))[:1]:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.desk.answers import Results
 from metasync.desk.lines import notice_text
-from metasync.planning.plan import Applied, Plan
+from metasync.planning.plan import BOOKKEEPING, Applied, Plan
 
 _EVERY = 15.0
 
@@ -125,7 +125,7 @@ def report(context: Context, results: Results, *, conflicts_are_stored: bool = T
             for plan in result.plans:
                 for notice in (*plan.refusals, *(n for n in plan.notices if n.help)):
                     output.line("!", notice_text(notice))
-            done = sum(o.state == "done" and o.change not in ("end-ref", "finish-merge") for o in result.outcomes)
+            done = sum(o.state == "done" and o.change not in BOOKKEEPING for o in result.outcomes)
             failed = [o for o in result.outcomes if o.state in ("failed", "waiting")]
             in_conflict = [o for o in result.outcomes if o.state == "conflict"]
             conflicts = len(in_conflict)

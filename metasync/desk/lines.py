@@ -18,6 +18,8 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     Notice,
@@ -128,7 +130,7 @@ def change_lines(change: Change) -> Iterable[Line]:
             return [Line("~", f"{change.physical}: {len(change.partitions)} partitions are put back at their places")]
         case MergeTable():
             return list(_merge_lines(change))
-        case EndRef() | FinishMerge():
+        case EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
             return []
 
 

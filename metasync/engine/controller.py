@@ -18,7 +18,7 @@ from metasync.errors import NotAllowed
 from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
-from metasync.planning.plan import Applied, CreateMirror, DiscoverPartitions, Plan, TableFailure
+from metasync.planning.plan import Applied, Plan, TableFailure
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
@@ -144,7 +144,6 @@ class Controller:
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
                 plan_id = self._keep_held(plan)
                 made = self._execute(observed, plan, stop, told)
-                self._close_births(observed, plan, made)
                 self._recorder.said(observed, plan, made, plan_id)
                 outcomes += made
                 waits = any(o.state == "waiting" for o in made)
@@ -216,39 +215,7 @@ class Controller:
                 outcomes = self._applier.apply(observed.repository, plan, done, stop)
             finally:
                 self._recorder.written(plan.repository)
-        self._note_discovered(plan, outcomes)
         for outcome in outcomes:
             if outcome.state in ("failed", "waiting") and outcome.message:
                 log.warning("change not made", kind=outcome.change.kind, reason=outcome.message)
         return outcomes
-
-    def _close_births(self, observed: Observed, plan: Plan, outcomes: list[Applied]) -> None:
-        """Notes which refs have all that this plan had for them. A plan of a person's has nothing for the others."""
-        unfinished = {getattr(o.change, "ref_id", None) for o in outcomes if o.state in ("failed", "waiting")}
-        for view in observed.refs:
-            # One that a list left out was not looked at: what it still has to get, nobody asked.
-            settled = view.present and view.id not in unfinished and not view.waits and not view.ended
-            former = any(o.ref == view.ref and o.ended and o.life != "gone" for o in observed.refs)
-            if (
-                view.life in ("new", "making")
-                and settled
-                and not former
-                and not self._held_back(plan, view.id, outcomes)
-            ):
-                self._recorder.born(view.id)
-
-    def _note_discovered(self, plan: Plan, outcomes: list[Applied]) -> None:
-        done = {id(o.change) for o in outcomes if o.state == "done"}
-        found = [change for change in plan.changes if isinstance(change, DiscoverPartitions)]
-        failed = {failure.ref_id for failure in plan.failures}
-        for ref_id, commit in {(change.ref_id, change.commit) for change in found}:
-            if ref_id not in failed and all(id(change) in done for change in found if change.ref_id == ref_id):
-                self._recorder.discovered(ref_id, commit)
-
-    def _held_back(self, plan: Plan, ref_id: int, outcomes: list[Applied]) -> bool:
-        """Whether a birth still has mirrors to make, was refused some, or is paused."""
-        made = {id(o.change) for o in outcomes if o.state == "done"}
-        open_ones = any(isinstance(c, CreateMirror) and c.ref_id == ref_id and id(c) not in made for c in plan.changes)
-        paused = (notice for notice in plan.notices if notice.kind == "paused")
-        waits = {notice.ref_id for notice in (*plan.refusals, *paused)} | {f.ref_id for f in plan.failures}
-        return open_ones or ref_id in waits

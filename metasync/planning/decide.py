@@ -18,6 +18,8 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     Notice,
@@ -138,6 +140,7 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
     if view.waits or former:
         draft.more = True
         return
+    failures, refusals = len(draft.failures), len(draft.refusals)
     _finish_birth(draft, view, observed, rules)
     draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
     pinned = {pin.logical for pin in view.pinned}
@@ -158,6 +161,8 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
                 view.id,
             )
         )
+    if view.present and (failures, refusals) == (len(draft.failures), len(draft.refusals)):
+        draft.changes.append(FinishCreation(view.id, view.ref))
 
 
 def _plan_mirror(
@@ -423,6 +428,7 @@ def _may_copy(copy: CopyStatistics, rules: RuleSet) -> bool:
 
 
 def _plan_discovery(draft: _Draft, view: RefView, rules: RuleSet) -> None:
+    before = len(draft.changes)
     for table in view.discovered:
         physical = next((t.physical for t in view.tables if t.logical == table.logical), None)
         rule = rules.named(table.rule)
@@ -442,6 +448,8 @@ def _plan_discovery(draft: _Draft, view: RefView, rules: RuleSet) -> None:
         draft.changes.append(
             DiscoverPartitions(view.id, view.ref, view.head, table.logical, physical, table.partitions, rule.name)
         )
+    if len(draft.changes) > before and not view.failed:
+        draft.changes.append(FinishDiscovery(view.id, view.ref, view.head))
 
 
 def _plan_places(draft: _Draft, view: RefView, rules: RuleSet, repository: str) -> None:

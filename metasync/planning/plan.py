@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -185,6 +185,25 @@ class EndRef:
 
 
 @dataclass(frozen=True)
+class FinishCreation:
+    """Note that a ref has all the mirrors that it is to get; planned only where none of them was refused or failed."""
+
+    ref_id: int
+    ref: Ref
+    kind: Literal["finish-creation"] = "finish-creation"
+
+
+@dataclass(frozen=True)
+class FinishDiscovery:
+    """Note that every partition directory of a ref up to `commit` has been read, and what they made is done."""
+
+    ref_id: int
+    ref: Ref
+    commit: str
+    kind: Literal["finish-discovery"] = "finish-discovery"
+
+
+@dataclass(frozen=True)
 class TableFailure:
     """One table that could not be read, planned or applied; everything else went on.
 
@@ -227,9 +246,14 @@ Change = Annotated[
     | DropTable
     | DropDatabase
     | EndRef
-    | FinishMerge,
+    | FinishMerge
+    | FinishCreation
+    | FinishDiscovery,
     Field(discriminator="kind"),
 ]
+Bookkeeping = EndRef | FinishMerge | FinishCreation | FinishDiscovery
+"""Changes of the store alone; they come last, once those that they close are done."""
+BOOKKEEPING = frozenset(change.kind for change in get_args(Bookkeeping))
 
 
 def owner_of(change: Change) -> tuple[str, int]:
@@ -244,7 +268,7 @@ def subject_of(change: Change) -> str:
     match change:
         case DropDatabase():
             return change.name
-        case EndRef():
+        case EndRef() | FinishCreation() | FinishDiscovery():
             return str(change.ref)
         case FinishMerge():
             return f"{change.source} -> {change.destination}"
@@ -291,8 +315,8 @@ class Plan:
     @property
     def pending(self) -> bool:
         """Whether an apply would change a definition in the metastore; statistics are no change that waits."""
-        bookkeeping = MergeTable | CopyStatistics | EndRef | FinishMerge
-        return any(not isinstance(c, bookkeeping) for c in self.changes) or any(merge.writes for merge in self.merges)
+        silent = MergeTable | CopyStatistics | Bookkeeping
+        return any(not isinstance(c, silent) for c in self.changes) or any(merge.writes for merge in self.merges)
 
     def counts(self) -> Mapping[str, int]:
         """How many of each, for the last line of a plan and for metrics."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metasync.engine.apply import applier, merge_applier
+from metasync.engine.apply import create, delete, merge_applier
 from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.record.recorder import Recorder
 from metasync.engine.track import manifests, table_reader
@@ -135,7 +135,7 @@ def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch,
     [
         *(one for one in READ if one[1] != "as_of_ref"),
         (TableBuilder, "build"),
-        (applier.Applier, "_create_mirror"),
+        (create.MirrorCreator, "create"),
         (decide, "_plan_mirror"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -177,7 +177,7 @@ def test_a_drop_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch) 
     prepare(world)
     world.lake.delete_branch("dev-1")
     with monkeypatch.context() as patched:
-        patched.setattr(applier.Applier, "_drop", failing(applier.Applier._drop))
+        patched.setattr(delete.MirrorDropper, "drop", failing(delete.MirrorDropper.drop))
         world.sync()
         assert world.tables.tables(world.name("a", "dev-1").partition(".")[0]) == ["bad"]
         assert ".bad" in said(world)

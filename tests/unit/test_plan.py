@@ -33,6 +33,8 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     Notice,
@@ -97,6 +99,11 @@ def kinds(plan: Plan) -> list[str]:
     return [change.kind for change in plan.changes]
 
 
+MADE = ["create-mirror", "finish-creation"]
+"""The plan of a ref that gets one mirror, of which nothing is refused."""
+FINISHED = (FinishCreation(2, DEV),)
+
+
 def told(plan: Plan) -> list[tuple[str, str]]:
     return [(n.kind, n.subject) for n in (*plan.refusals, *plan.notices)]
 
@@ -110,11 +117,12 @@ def test_a_birth_makes_a_mirror_of_every_table_that_a_rule_takes() -> None:
     assert plan.changes == (
         CreateMirror(2, DEV, 1, ORDERS, MIRROR, "dev", 7, "d", ORDERS, 3, 2),
         CreateMirror(2, DEV, 1, ITEMS, TableName("sales__dev_1", "items"), "dev", 7, "d", None, 0, 2),
+        *FINISHED,
     )
     assert plan.repository == "lake" and plan.pending and not plan.more and plan.refusal == ""
     assert plan.counts() == NOTHING | {"create": 2}
     again = make_plan(observed(new(DEV, birth(), life="making")), rules(), SAFE)
-    assert kinds(again) == ["create-mirror"]
+    assert kinds(again) == MADE
     assert kinds(make_plan(observed(new(DEV, birth(), life="live")), rules(), SAFE)) == []
     ended = new(DEV, birth(), present=False, confirmed_gone=True)
     assert "create-mirror" not in kinds(make_plan(observed(ended), rules(), SAFE))
@@ -122,18 +130,18 @@ def test_a_birth_makes_a_mirror_of_every_table_that_a_rule_takes() -> None:
 
 def test_a_birth_as_of_an_old_commit_says_so_and_a_rule_may_leave_partitions_or_all_out() -> None:
     plan = make_plan(observed(new(TAG, birth(), as_of="live")), rules(partitions="none"), SAFE)
-    (made,) = plan.changes
+    made, _ = plan.changes
     assert isinstance(made, CreateMirror)
     assert (made.as_of, made.partitions, made.copy_partitions) == ("live", 0, False)
     assert made.physical == TableName("sales__v1", "orders")
-    assert make_plan(observed(new(DEV, birth())), rules(create="ignore"), SAFE).changes == ()
+    assert make_plan(observed(new(DEV, birth())), rules(create="ignore"), SAFE).changes == FINISHED
     discovering = make_plan(observed(new(DEV, birth())), rules(partitions="discover"), SAFE).changes[0]
     assert discovering.copy_partitions and discovering.partitions == 3  # type: ignore[union-attr]
 
 
 def test_what_is_skipped_is_said() -> None:
     plan = make_plan(observed(new(DEV, birth(skipped="a view"))), rules(), SAFE)
-    assert plan.changes == () and plan.notices == (Notice("skipped", "branch/dev-1 sales.orders", "a view"),)
+    assert plan.changes == FINISHED and plan.notices == (Notice("skipped", "branch/dev-1 sales.orders", "a view"),)
 
 
 @pytest.mark.parametrize("why", [{"waits": True}, {}])
@@ -159,12 +167,13 @@ def test_a_birth_that_was_begun_is_finished_as_it_was_planned() -> None:
     plan = make_plan(observed(new(DEV, birth(), pinned=(pinned(),))), rules(), SAFE)
     assert plan.changes == (
         CreateMirror(2, DEV, 1, ORDERS, TableName("old__name", "orders"), "dev", 5, "p", ITEMS, 4, 6, "x", True, False),
+        *FINISHED,
     )
     name = pinned().physical
     half = Occupant(HEADER, marks(name=name, making="birth-2"))
     resumed = make_plan(observed(new(DEV, pinned=(pinned(),)), occupied={name: half}), rules(), SAFE).changes[0]
     assert isinstance(resumed, CreateMirror) and resumed.resumed
-    assert make_plan(observed(new(DEV, birth(), pinned=(pinned(made=True),))), rules(), SAFE).changes == ()
+    assert make_plan(observed(new(DEV, birth(), pinned=(pinned(made=True),))), rules(), SAFE).changes == FINISHED
     without = make_plan(observed(new(DEV, pinned=(pinned(),))), rules(partitions="none"), SAFE).changes[0]
     assert isinstance(without, CreateMirror) and not without.copy_partitions
     foreign = Occupant(HEADER, None)
@@ -188,7 +197,7 @@ def test_a_name_that_another_ref_holds_is_refused_or_told_apart() -> None:
     far = make_plan(observed(new(DEV, birth()), claims=claims), rules(), SAFE).refusals[0]
     assert "a ref of another repository" in far.message
     mine = make_plan(observed(new(DEV, birth()), claims={MIRROR: 2}), rules(), SAFE)
-    assert kinds(mine) == ["create-mirror"]
+    assert kinds(mine) == MADE
     hashed = make_plan(
         observed(new(DEV, birth()), claims=claims), rules(target={"on_collision": "hash"}), SAFE
     ).changes[0]
@@ -200,7 +209,7 @@ def test_a_name_that_another_ref_holds_is_refused_or_told_apart() -> None:
     )
     assert [n.kind for n in both.refusals] == ["name-collision"]
     two = make_plan(observed(new(DEV, birth()), new(Ref(RefType.BRANCH, "dev_1"), birth(), id=3)), rules(), SAFE)
-    assert kinds(two) == ["create-mirror"] and [n.kind for n in two.refusals] == ["name-collision"]
+    assert kinds(two) == MADE and [n.kind for n in two.refusals] == ["name-collision"]
 
 
 def test_a_canonical_name_is_never_a_target() -> None:
@@ -228,7 +237,7 @@ def test_a_canonical_name_is_never_a_target() -> None:
 def test_what_stands_at_a_mirrors_name(found: Marks | None, kind: str, words: str) -> None:
     plan = make_plan(observed(new(DEV, birth()), occupied={MIRROR: Occupant(HEADER, found)}), rules(), SAFE)
     if kind in ("", "belongs"):
-        assert plan.refusals == () and kinds(plan) == ([] if kind else ["create-mirror"])
+        assert plan.refusals == () and kinds(plan) == (MADE[1:] if kind else MADE)
         return
     (refusal,) = plan.refusals
     assert refusal.kind == kind and words in refusal.message and refusal.help and refusal.ref_id == 2
@@ -240,12 +249,12 @@ def test_a_users_table_on_the_branch_is_no_refusal() -> None:
     plan = make_plan(
         observed(new(DEV, birth(), tables=(own,)), occupied={MIRROR: Occupant(HEADER, None)}), rules(), SAFE
     )
-    assert plan.changes == () and plan.refusals == ()
+    assert plan.changes == FINISHED and plan.refusals == ()
 
 
 def test_limits_of_a_birth() -> None:
     few = Safety(max_partitions_per_table=3, max_tables_per_ref=1)
-    assert kinds(make_plan(observed(new(DEV, birth())), rules(), few)) == ["create-mirror"]
+    assert kinds(make_plan(observed(new(DEV, birth())), rules(), few)) == MADE
     many = make_plan(observed(new(DEV, birth(partitions=4), birth(ITEMS))), rules(), few)
     assert [c.logical for c in many.changes if isinstance(c, CreateMirror)] == [ITEMS]
     (refusal,) = many.refusals
@@ -341,7 +350,7 @@ def test_what_is_held_back_holds_up_nothing_else() -> None:
     views = [gone(n, Ref(RefType.BRANCH, f"dev-{n}"), standing()) for n in range(4)]
     fresh = new(Ref(RefType.BRANCH, "dev-9"), birth(), id=9)
     plan = make_plan(observed(*views, fresh), rules(), Safety(max_ref_drops=3))
-    assert kinds(plan) == ["create-mirror"] and plan.refusal
+    assert kinds(plan) == MADE and plan.refusal
     assert sum(isinstance(change, DropTable) for change in plan.held) == 4
 
 
@@ -510,7 +519,10 @@ def test_the_rule_that_discovers_decides() -> None:
         "tables": ["sales.*"],
         "partitions": "discover",
     }
-    assert kinds(make_plan(observed(view), rules(second, merge="plan"), SAFE)) == ["discover-partitions"]
+    assert kinds(make_plan(observed(view), rules(second, merge="plan"), SAFE)) == [
+        "discover-partitions",
+        "finish-discovery",
+    ]
 
 
 def test_tables_come_after_those_that_their_keys_refer_to() -> None:
@@ -556,7 +568,8 @@ FOUND = PartitionChange(("1",), None, None)
 def test_discovered_partitions_are_planned_unless_the_rule_only_plans() -> None:
     view = new(DEV, life="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),))
     plan = make_plan(observed(view), rules(partitions="discover"), SAFE)
-    assert plan.changes == (DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,), "dev"),)
+    discovered = DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,), "dev")
+    assert plan.changes == (discovered, FinishDiscovery(2, DEV, "c1"))
     assert plan.counts()["alter"] == 1 and plan.pending
     for more in ({"merge": "plan"}, {"protected": ["sales.orders"]}):
         held = make_plan(observed(view), rules(partitions="discover", **more), SAFE)
@@ -566,7 +579,10 @@ def test_discovered_partitions_are_planned_unless_the_rule_only_plans() -> None:
     nowhere = replace(view, tables=())
     assert make_plan(observed(nowhere), rules(partitions="discover"), SAFE).changes == ()
     main = replace(view, ref=Ref(RefType.BRANCH, "main"))
-    assert kinds(make_plan(observed(main), rules(partitions="discover"), SAFE)) == ["discover-partitions"]
+    assert kinds(make_plan(observed(main), rules(partitions="discover"), SAFE)) == [
+        "discover-partitions",
+        "finish-discovery",
+    ]
 
 
 KEYS = (FieldSchema("dt", "string"), FieldSchema("c", "string"))
@@ -629,6 +645,7 @@ def test_a_plan_survives_being_stored() -> None:
     plan = make_plan(observed(*views, merges=(view,)), rules(), SAFE)
     assert {c.kind for c in plan.changes} == {
         "create-mirror", "merge-table", "copy-statistics", "discover-partitions", "drop-table", "drop-database", "end-ref", "finish-merge",
+        "finish-creation", "finish-discovery",
     }  # fmt: skip
     stored = json.loads(json.dumps(plan_to_json(plan)))
     assert next(iter(stored)) == "kind" and stored["kind"] == "metasync.plan/v1"

@@ -21,6 +21,8 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     Notice,
@@ -164,6 +166,11 @@ class Recorder:
                 self._decisions.forget_destination(change.ref_id)
             case FinishMerge():
                 self._since("merge", self._ledger.finish_merge(change.merge_id, change.failed))
+            case FinishCreation():
+                self._mirrors.write(repository.name)
+                self._finish_creation(change.ref_id)
+            case FinishDiscovery():
+                self._refs.update(change.ref_id, discovered_head=change.commit)
             case DiscoverPartitions():
                 self._discovered(repository, change)
             case PlacePartitions():
@@ -175,17 +182,12 @@ class Recorder:
             case MergeTable():
                 self._merged(repository, change, outcome)
 
-    def born(self, ref_id: int) -> None:
-        """Everything that the ref was to get is made, or refused."""
+    def _finish_creation(self, ref_id: int) -> None:
         row = self._refs.get(ref_id)
         if row.life in ("new", "making"):
             self._refs.update(ref_id, life="live")
             if self._refs.pinned(ref_id):
                 self._since("birth", row.born_event_time or row.first_seen)
-
-    def discovered(self, ref_id: int, commit: str) -> None:
-        """Every directory up to a commit is looked at, and what it made is done."""
-        self._refs.update(ref_id, discovered_head=commit)
 
     def _discovered(self, repository: Repository, change: DiscoverPartitions) -> None:
         newest = self._versions.in_force(self._refs.get(change.ref_id)).get(change.logical)
