@@ -11,8 +11,12 @@ from metasync.desk.answers import System, moment
 from metasync.desk.books import Books
 from metasync.desk.orders import Orders, Switches
 from metasync.engine.apply.applier import Applier
+from metasync.engine.commands import Commands
 from metasync.engine.commands.adopt import Adopter
+from metasync.engine.commands.approve import Approver
 from metasync.engine.commands.compare import Comparer
+from metasync.engine.commands.merge import Merger
+from metasync.engine.commands.prune import Pruner
 from metasync.engine.commands.recreate import Recreator
 from metasync.engine.commands.resolve import Resolver
 from metasync.engine.commands.undo import Undoer
@@ -46,10 +50,7 @@ class Parts(Stores):
     lakefs: LakeFS
     metastore: Metastore
     controller: Controller
-    resolver: Resolver
-    undoer: Undoer
-    comparer: Comparer
-    adopter: Adopter
+    commands: Commands
     books: Books
     switches: Switches
     orders: Orders
@@ -107,10 +108,16 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
     recorder = Recorder(stores, metrics.lagged)
     controller = Controller(settings, stores, rules, observer, applier, recorder, metrics, tracer, patience)
-    resolver = Resolver(settings, stores, rules, observer, controller, lakefs, lineage, merges, metastore)
-    undoer = Undoer(stores, controller, lineage, metastore)
-    comparer = Comparer(settings, stores, rules, controller, observer, lineage, merges)
-    recreator = Recreator(settings, stores, rules, controller, observer, lineage)
+    commands = Commands(
+        adopter=Adopter(settings, stores, rules, controller, lineage, metastore),
+        approver=Approver(settings, stores, rules, observer, controller, lakefs),
+        comparer=Comparer(settings, stores, rules, controller, observer, lineage, merges),
+        merger=Merger(stores, rules, observer, controller, lakefs, lineage),
+        pruner=Pruner(settings, stores, rules, controller, lakefs, metastore),
+        recreator=Recreator(settings, stores, rules, controller, observer, lineage),
+        resolver=Resolver(stores, observer, controller, lineage, merges),
+        undoer=Undoer(stores, controller, lineage, metastore),
+    )
     metrics.mode(settings.mode)
     return Parts(
         **vars(stores),
@@ -119,10 +126,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
         lakefs=lakefs,
         metastore=metastore,
         controller=controller,
-        resolver=resolver,
-        undoer=undoer,
-        comparer=comparer,
-        adopter=Adopter(settings, stores, rules, controller, lineage, metastore),
+        commands=commands,
         books=Books(settings, stores, lambda: _systems(metrics, stores)),
         switches=Switches(settings, stores),
         orders=Orders(
@@ -130,10 +134,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
             rules=rules,
             lakefs=lakefs,
             controller=controller,
-            resolver=resolver,
-            undoer=undoer,
-            comparer=comparer,
-            recreator=recreator,
+            commands=commands,
         ),
         metrics=metrics,
     )

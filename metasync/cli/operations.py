@@ -27,7 +27,7 @@ def prune(context: Context, yes: bool) -> None:
             if not results.items:
                 context.output.say("no orphans")
             sys.exit(report(context, results))
-        found = built.resolver.orphans()
+        found = built.commands.pruner.orphans()
     rows = [
         {"repository": name, "orphan": str(change.physical)}
         for name, changes in found.items()
@@ -52,7 +52,9 @@ def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
     tables that differ on both sides are conflicts until somebody resolves them. On a healthy store nothing is changed.
     """
     with parts(context.settings) as built:
-        found = built.adopter.adopt(repository, force=force) if yes else built.adopter.found(repository)
+        found = (
+            built.commands.adopter.adopt(repository, force=force) if yes else built.commands.adopter.found(repository)
+        )
     rows = [
         {"name": m.marks.name, "of": m.marks.table, "ref": m.marks.ref, "store": m.marks.store, "rule": m.marks.rule}
         for m in found

@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 from metasync.desk import answers
 from metasync.desk.books import Books, described_pauses
 from metasync.desk.readiness import Waiter
-from metasync.engine.commands.compare import Comparer
-from metasync.engine.commands.recreate import Recreator
-from metasync.engine.commands.resolve import Resolver
-from metasync.engine.commands.undo import Undoer
+from metasync.engine.commands import Commands
 from metasync.engine.controller import Controller, Result, Told
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
@@ -112,19 +109,13 @@ class Orders:
         rules: RuleSet,
         lakefs: LakeFS,
         controller: Controller,
-        resolver: Resolver,
-        undoer: Undoer,
-        comparer: Comparer,
-        recreator: Recreator,
+        commands: Commands,
     ) -> None:
         self._decisions = stores.decisions
-        self._recreator = recreator
         self._rules = rules
         self._lakefs = lakefs
         self._controller = controller
-        self._resolver = resolver
-        self._undoer = undoer
-        self._comparer = comparer
+        self._commands = commands
 
     def plan(self, repository: str | None = None) -> answers.Plans:
         """What a reconcile of a repository, or of all, would do."""
@@ -147,57 +138,57 @@ class Orders:
 
     def apply(self, plan_id: int, told: Told | None = None) -> answers.Results:
         """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
-        return _results([self._resolver.apply_plan(plan_id, told)])
+        return _results([self._commands.approver.apply(plan_id, told)])
 
     def resolve(
         self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None
     ) -> answers.Results:
         """Settles a table's conflicts for a side; `undecided` are those that still have no choice."""
-        result = self._resolver.resolve(conflict_id, side, items, told)
+        result = self._commands.resolver.resolve(conflict_id, side, items, told)
         still = [row for row in self._decisions.of_same_table(conflict_id) if row.state == "open"]
         left = [item_name(row.path) for row in still if row.choice is None]
         return _results([result], undecided=left if not result.plans else ())
 
     def preview_resolve(self, conflict_id: int, side: Side, items: Sequence[str] = ()) -> answers.Plans:
         """What settling would do; a plan without changes where items still have no choice."""
-        return answers.Plans(items=(self._resolver.preview(conflict_id, side, items),))
+        return answers.Plans(items=(self._commands.resolver.preview(conflict_id, side, items),))
 
     def merge(
         self, repository: str, source: str, destination: str, by: str = "", told: Told | None = None
     ) -> answers.Results:
         """Merges metadata alone."""
-        return _results([self._resolver.merge_metadata(repository, source, destination, by=by, told=told)])
+        return _results([self._commands.merger.merge_metadata(repository, source, destination, by=by, told=told)])
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits for it. Raises UsageError."""
-        self._resolver.tell_source(repository, commit, source)
+        self._commands.merger.tell_source(repository, commit, source)
 
     def no_source(self, repository: str, commit: str, by: str = "") -> None:
         """Closes a merge of which there is nothing to carry. Raises UsageError."""
-        self._resolver.no_source(repository, commit, by)
+        self._commands.merger.no_source(repository, commit, by)
 
     def preview_recreate(self, repository: str, ref: str) -> answers.Plans:
         """What would be dropped if a branch were taken for a new one. Raises UsageError."""
-        return answers.Plans(items=(self._recreator.plan(repository, ref),))
+        return answers.Plans(items=(self._commands.recreator.plan(repository, ref),))
 
     def recreate(self, repository: str, ref: str, by: str = "", told: Told | None = None) -> answers.Results:
         """Takes a branch for a new one: its mirrors and tables are dropped, and created anew. Raises UsageError."""
-        return _results([self._recreator.recreate(repository, ref, by, told)])
+        return _results([self._commands.recreator.recreate(repository, ref, by, told)])
 
     def keep(self, repository: str, ref: str, by: str = "") -> None:
         """Takes a branch that may have been created again for the one that is known. Raises UsageError."""
-        self._recreator.keep(repository, ref, by)
+        self._commands.recreator.keep(repository, ref, by)
 
     def undo(self, name: str, dry_run: bool = False, told: Told | None = None) -> answers.Results:
         """Takes a merge or an applied plan back."""
         if dry_run:
-            plan = self._undoer.plan(name)[1]
+            plan = self._commands.undoer.plan(name)[1]
             return answers.Results(items=(answers.Result(repository=plan.repository, plans=(plan,)),))
-        return _results([self._undoer.undo(name, told)])
+        return _results([self._commands.undoer.undo(name, told)])
 
     def prune(self, told: Told | None = None) -> answers.Results:
         """Drops the mirrors that no rule wants any more."""
-        return _results(self._resolver.prune(told))
+        return _results(self._commands.pruner.prune(told))
 
     def diff(self, repository: str, one: str, other: str) -> answers.Diff:
         """What leads from the tables of ref `one` to those of ref `other`."""
@@ -210,13 +201,13 @@ class Orders:
                         for i in table.items
                     ),
                 )
-                for table in self._comparer.diff(repository, one, other)
+                for table in self._commands.comparer.diff(repository, one, other)
             )
         )
 
     def preview_merge(self, repository: str, source: str, destination: str) -> answers.Plans:
         """What merging `source` into `destination` would do."""
-        return answers.Plans(items=(self._comparer.merge(repository, source, destination),))
+        return answers.Plans(items=(self._commands.comparer.merge(repository, source, destination),))
 
     def _named(self, repository: str | None) -> list[str]:
         return [repository] if repository else repositories(self._rules, self._lakefs)

@@ -22,15 +22,15 @@ def test_metadata_is_merged_where_lakefs_has_no_data_to_merge(world: World) -> N
     mirror = branched(world)
     world.tables.add_column(mirror, "b", "int")
     with parts(world.settings()) as built:
-        shown = built.comparer.merge(world.repository, "dev-1", "main")
+        shown = built.commands.comparer.merge(world.repository, "dev-1", "main")
         assert [describe_item(item) for change in shown.merges for item in change.items] == ["+column b int"]
         assert world.tables.columns(world.name("t")) == ["id"]
-        result = built.resolver.merge_metadata(world.repository, "dev-1", "main")
+        result = built.commands.merger.merge_metadata(world.repository, "dev-1", "main")
         assert not result.failures
         assert world.tables.columns(world.name("t")) == ["id", "b"]
-        assert not built.comparer.merge(world.repository, "dev-1", "main").pending
+        assert not built.commands.comparer.merge(world.repository, "dev-1", "main").pending
         with pytest.raises(UsageError, match="no branch or tag 'nowhere'"):
-            built.resolver.merge_metadata(world.repository, "nowhere", "main")
+            built.commands.merger.merge_metadata(world.repository, "nowhere", "main")
     # A merge of data after it offers nothing anew.
     world.lake.write("dev-1", "wh/t/f")
     world.lake.merge("dev-1")
@@ -51,12 +51,12 @@ def test_a_merge_is_undone_but_for_what_somebody_changed_since(world: World) -> 
     assert world.tables.columns(main) == ["id", "b"] and world.tables.partitions(main) == [("1",)]
     world.tables.set_parameter(main, "mine", "x")
     with parts(world.settings()) as built:
-        result = built.undoer.undo(commit[:12])
+        result = built.commands.undoer.undo(commit[:12])
         assert not result.failures and not result.conflicts
         assert world.tables.columns(main) == ["id"] and world.tables.partitions(main) == []
         parameters = world.tables.table(main).parameters
         assert "k" not in parameters and parameters["mine"] == "x"
-        assert built.undoer.undo(commit).outcomes == ()
+        assert built.commands.undoer.undo(commit).outcomes == ()
     # As after `git revert`: the branch's changes are history and do not come back by themselves.
     world.lake.write("dev-1", "wh/t/dt=1/g")
     world.lake.merge("dev-1")
@@ -73,12 +73,12 @@ def test_undo_stops_where_somebody_went_on(world: World) -> None:
     world.sync()
     world.tables.set_parameter(main, "k", "later")
     with parts(world.settings()) as built:
-        result = built.undoer.undo(commit)
+        result = built.commands.undoer.undo(commit)
         assert result.conflicts == 1
         assert world.tables.table(main).parameters["k"] == "later"
         assert built.decisions.conflicts() == ()
         with pytest.raises(UsageError, match="there is no merge or plan 'ffff'"):
-            built.undoer.plan("ffff")
+            built.commands.undoer.plan("ffff")
 
 
 def test_an_applied_plan_is_undone(world: World) -> None:
@@ -91,10 +91,10 @@ def test_an_applied_plan_is_undone(world: World) -> None:
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
         with pytest.raises(UsageError, match="only an applied plan"):
-            built.undoer.plan(str(plan.id))
-        built.resolver.apply_plan(plan.id)
+            built.commands.undoer.plan(str(plan.id))
+        built.commands.approver.apply(plan.id)
         assert world.tables.columns(main) == ["id"]
-        assert not built.undoer.undo(str(plan.id)).failures
+        assert not built.commands.undoer.undo(str(plan.id)).failures
     assert world.tables.columns(main) == ["id", "old"]
 
 
@@ -107,7 +107,7 @@ def test_a_table_made_by_a_merge_is_taken_back(world: World) -> None:
     world.sync()
     assert world.tables.exists(world.name("born"))
     with parts(world.settings()) as built:
-        assert not built.undoer.undo(commit).failures
+        assert not built.commands.undoer.undo(commit).failures
     assert not world.tables.exists(world.name("born"))
 
 
@@ -125,10 +125,10 @@ def test_items_are_chosen_one_by_one(world: World) -> None:
         found = built.decisions.conflicts()
         assert [c.path for c in found] == [("parameters", "a"), ("parameters", "b")]
         with pytest.raises(UsageError, match="'column x' is not in conflict"):
-            built.resolver.resolve(found[0].id, "ours", ["column x"])
-        assert built.resolver.resolve(found[0].id, "theirs", ["parameter a"]).plans == ()
+            built.commands.resolver.resolve(found[0].id, "ours", ["column x"])
+        assert built.commands.resolver.resolve(found[0].id, "theirs", ["parameter a"]).plans == ()
         assert world.tables.columns(main) == ["id"]
-        assert built.resolver.resolve(found[0].id, "ours", ["parameter b"]).outcomes[0].state == "done"
+        assert built.commands.resolver.resolve(found[0].id, "ours", ["parameter b"]).outcomes[0].state == "done"
         assert built.decisions.conflicts() == ()
     table = world.tables.table(main)
     assert (table.parameters["a"], table.parameters["b"]) == ("2", "3")
@@ -144,13 +144,13 @@ def test_refs_are_compared(world: World) -> None:
     world.tables.add_partitions(mirror, ("1",))
     world.create_table("only_main")
     with parts(world.settings()) as built:
-        found = built.comparer.diff(world.repository, "main", "dev-1")
+        found = built.commands.comparer.diff(world.repository, "main", "dev-1")
         words = {str(t.logical): [describe_item(item) for item in t.items] for t in found}
         assert words == {
             f"{world.database}.t": ["+column b int", "+partition (1)"],
             f"{world.database}.only_main": ["-table"],
         }
-        assert built.comparer.diff(world.repository, "main", "main") == ()
+        assert built.commands.comparer.diff(world.repository, "main", "main") == ()
 
 
 def test_a_tables_log_says_who_changed_what_and_from_where(world: World) -> None:

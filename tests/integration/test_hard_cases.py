@@ -280,8 +280,8 @@ def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World)
     assert "source-unknown" in kinds(world.sync())
     with parts(world.settings()) as built:
         with pytest.raises(UsageError):
-            built.resolver.tell_source(world.repository, commit, "nobody")
-        built.resolver.tell_source(world.repository, commit[:12], "dev-1")
+            built.commands.merger.tell_source(world.repository, commit, "nobody")
+        built.commands.merger.tell_source(world.repository, commit[:12], "dev-1")
         assert not built.controller.sync(Scope(world.repository)).failures
     assert world.tables.columns(world.name("t")) == ["id", "a"]
 
@@ -310,7 +310,7 @@ def test_a_refused_plan_does_not_outlive_the_state_it_was_made_for(world: World)
     assert refused is not None
     world.lake.create_branch("dev-0")
     with parts(world.settings()) as built, pytest.raises(ChangedMeanwhile, match="not those that it was made for"):
-        built.resolver.apply_plan(refused)
+        built.commands.approver.apply(refused)
     assert world.tables.exists(world.name("t", "dev-0"))
 
 
@@ -328,7 +328,7 @@ def test_a_persons_decision_ends_no_birth_that_still_waits(world: World) -> None
     world.sync()
     with parts(world.settings()) as built:
         (conflict,) = built.decisions.conflicts()
-        built.resolver.resolve(conflict.id, "ours")
+        built.commands.resolver.resolve(conflict.id, "ours")
     assert [notice.kind for notice in world.sync().plans[0].refusals] == ["foreign-table"]
 
 
@@ -345,7 +345,7 @@ def test_resolving_a_conflict_does_not_apply_what_was_not_asked(world: World) ->
     with parts(world.settings()) as built:
         (conflict,) = built.decisions.conflicts()
         assert conflict.path == ("parameters", "comment")
-        built.resolver.resolve(conflict.id, "theirs")
+        built.commands.resolver.resolve(conflict.id, "theirs")
         (plan,) = built.decisions.waiting_plans()
         assert "-column old" in plan.reason
     assert world.tables.table(world.name("t")).parameters["comment"] == "dev"
@@ -366,7 +366,7 @@ def test_a_drop_that_waits_is_refused_when_partitions_came_since(world: World) -
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
         with pytest.raises(ChangedMeanwhile):
-            built.resolver.apply_plan(plan.id)
+            built.commands.approver.apply(plan.id)
     assert world.tables.partitions(world.name("t")) == [("1",), ("2",)]
 
 

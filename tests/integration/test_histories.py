@@ -143,7 +143,7 @@ class Play:
 
     def do_adopt(self, step: Mapping[str, Any]) -> None:
         with parts(self.settings()) as built:
-            assert built.adopter.adopt(self.world.repository)
+            assert built.commands.adopter.adopt(self.world.repository)
 
     def do_repository(self, step: Mapping[str, Any]) -> None:
         self.monkeypatch.setattr(
@@ -154,16 +154,16 @@ class Play:
         self.result = Result(self.world.repository, ())
         with parts(self.settings()) as built:
             for plan in built.decisions.waiting_plans():
-                assert not built.resolver.apply_plan(plan.id).failures
+                assert not built.commands.approver.apply(plan.id).failures
 
     def do_resolve(self, step: Mapping[str, Any]) -> None:
         with parts(self.settings()) as built:
             while found := built.decisions.conflicts():
-                assert built.resolver.resolve(found[0].id, step["resolve"]).outcomes[0].state == "done"
+                assert built.commands.resolver.resolve(found[0].id, step["resolve"]).outcomes[0].state == "done"
 
     def do_undo(self, step: Mapping[str, Any]) -> None:
         with parts(self.settings()) as built:
-            assert not built.undoer.undo(self.commits[step["undo"]]).failures
+            assert not built.commands.undoer.undo(self.commits[step["undo"]]).failures
 
     # Tables
 

@@ -40,7 +40,7 @@ def kinds(result: Result) -> set[str]:
 
 def adopt(world: World) -> None:
     with parts(world.settings()) as built:
-        assert built.adopter.adopt(world.repository)
+        assert built.commands.adopter.adopt(world.repository)
 
 
 def marks(world: World, table: str, ref: str) -> dict[str, str]:
@@ -205,7 +205,7 @@ def test_two_installations_of_one_name_notice_each_other(world: World, tmp_path:
     assert not world.sync().refused
     with parts(other.settings) as built:
         assert built.controller.sync(Scope(world.repository)).refused
-        built.adopter.adopt(world.repository)
+        built.commands.adopter.adopt(world.repository)
     assert not other.sync().refused
     # Now the former incumbent is the one that cannot know.
     refused = world.sync()

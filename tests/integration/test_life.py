@@ -74,7 +74,7 @@ def test_a_merge_carries_additions_withholds_what_is_destructive_and_applies_it_
     assert world.tables.partition(main, "3").sd.location == world.location("wh/t/dt=3")
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
-        assert not built.resolver.apply_plan(plan.id).failures
+        assert not built.commands.approver.apply(plan.id).failures
         assert built.decisions.waiting_plans() == ()
     assert world.tables.columns(main) == ["id", "new"]
     assert world.tables.partitions(main) == [("2",), ("3",)]
@@ -98,7 +98,7 @@ def test_a_stored_plan_refuses_when_the_table_moved(world: World) -> None:
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
         with pytest.raises(ChangedMeanwhile, match="changed since"):
-            built.resolver.apply_plan(plan.id)
+            built.commands.approver.apply(plan.id)
     assert world.tables.columns(world.name("t")) == ["id", "old", "since"]
 
 
@@ -120,7 +120,7 @@ def test_a_conflict_is_kept_and_resolved_for_either_side(world: World) -> None:
         assert world.tables.columns(world.name(side)) == ["id"]
         with parts(world.settings()) as built:
             (conflict,) = [c for c in built.decisions.conflicts() if c.logical.table == side]
-            assert not built.resolver.resolve(conflict.id, side).failures  # type: ignore[arg-type]
+            assert not built.commands.resolver.resolve(conflict.id, side).failures  # type: ignore[arg-type]
         expected = "main" if side == "ours" else "dev"
         assert world.tables.table(world.name(side)).parameters["comment"] == expected
         assert world.tables.columns(world.name(side)) == ["id", "more"]
@@ -275,7 +275,7 @@ def test_nothing_is_dropped_because_of_a_changed_configuration(world: World) -> 
         result = built.controller.sync(Scope(world.repository, full=True))
         assert "orphan" in notices(result)
         assert world.tables.exists(world.name("t", "dev-1"))
-        built.resolver.prune()
+        built.commands.pruner.prune()
     assert not world.tables.exists(world.name("t", "dev-1"))
 
 
@@ -295,7 +295,7 @@ def test_many_ends_at_once_are_refused_and_applied_on_purpose(world: World) -> N
     assert world.sync().plan_id == result.plan_id
     with parts(world.settings()) as built:
         assert result.plan_id is not None
-        built.resolver.apply_plan(result.plan_id)
+        built.commands.approver.apply(result.plan_id)
     assert not any(world.tables.exists(world.name("t", f"dev-{number}")) for number in range(3))
 
 
@@ -554,7 +554,7 @@ def test_keys_are_merged_and_refer_to_the_destinations_own_tables(world: World) 
 
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
-        assert not built.resolver.apply_plan(plan.id).failures
+        assert not built.commands.approver.apply(plan.id).failures
     assert not store.get_constraints(main_child).foreign_keys
     assert store.get_constraints(main_parent).primary_key
 

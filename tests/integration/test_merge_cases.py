@@ -176,16 +176,16 @@ def _check(built: Parts, tables: Tables, some: list[Case]) -> None:
         same(case, "result", _words(case, said.get("result", {})))
         if "stuck" in said:
             with pytest.raises(Incompatible, match="cannot be applied as it is"):
-                built.resolver.apply_plan(waiting[name].id)
+                built.commands.approver.apply(waiting[name].id)
         if "applied" in said:
-            built.resolver.apply_plan(waiting[name].id)
+            built.commands.approver.apply(waiting[name].id)
             same(case, "applied", _words(case, said["applied"]))
         for side in list(said.get("resolved", {}))[:1]:
             row = next((row for row in built.decisions.conflicts() if row.logical == name), None)
             if row is None:
                 wrong.append(f"{case} resolved {side}: there is no conflict")
                 continue
-            built.resolver.resolve(row.id, side)
+            built.commands.resolver.resolve(row.id, side)
             same(case, f"resolved {side}", _words(case, said["resolved"][side]))
     assert not wrong, "\n".join(wrong)
 

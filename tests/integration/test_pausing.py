@@ -78,9 +78,9 @@ def test_a_person_is_told_that_it_is_paused(world: World) -> None:
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()
         with pytest.raises(UsageError, match="ana: the metastore is upgraded; first: metasync resume"):
-            built.resolver.apply_plan(plan.id)
+            built.commands.approver.apply(plan.id)
         assert built.pauses.end()
-        assert not built.resolver.apply_plan(plan.id).failures
+        assert not built.commands.approver.apply(plan.id).failures
     assert world.tables.columns(world.name("t")) == ["id"]
 
 

@@ -45,7 +45,7 @@ def test_a_rewritten_location_is_never_written_back(world: World) -> None:
     world.lose_store()
     world.sync()
     with parts(world.settings()) as built:
-        assert built.adopter.adopt(world.repository)
+        assert built.commands.adopter.adopt(world.repository)
     assert not world.sync().failures
     for made in (name, name.replace("dev_1", "dev_2")):
         found = world.tables.metastore.get_database(made)

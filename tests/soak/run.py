@@ -170,7 +170,7 @@ class Soak:
     def resolve(self, built: Parts) -> None:
         """A person settles the conflicts: both sides only added, so all of it is wanted; but for the nonsense."""
         while conflicts := [one for one in built.decisions.conflicts() if one.logical.table != POISONED]:
-            built.resolver.resolve(conflicts[0].id, "theirs")
+            built.commands.resolver.resolve(conflicts[0].id, "theirs")
             self.chaos.counts["conflicts resolved"] += 1
             if conflicts == [one for one in built.decisions.conflicts() if one.logical.table != POISONED]:
                 raise AssertionError(f"a conflict cannot be resolved: {conflicts[0]}")

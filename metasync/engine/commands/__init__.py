@@ -2,3 +2,30 @@
 
 Each command takes one look at the repository, under its lease, and writes through the controller. It prints nothing.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metasync.engine.commands.adopt import Adopter
+from metasync.engine.commands.approve import Approver
+from metasync.engine.commands.compare import Comparer
+from metasync.engine.commands.merge import Merger
+from metasync.engine.commands.prune import Pruner
+from metasync.engine.commands.recreate import Recreator
+from metasync.engine.commands.resolve import Resolver
+from metasync.engine.commands.undo import Undoer
+
+
+@dataclass(frozen=True)
+class Commands:
+    """One of each."""
+
+    adopter: Adopter
+    approver: Approver
+    comparer: Comparer
+    merger: Merger
+    pruner: Pruner
+    recreator: Recreator
+    resolver: Resolver
+    undoer: Undoer
