@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from metasync.desk.answers import Check, Checks
+from metasync.application.answers import Check, Checks
 from metasync.engine.scheduler import repositories
 from metasync.errors import LakeFSError, MetasyncError
 from metasync.lakefs import LakeFS

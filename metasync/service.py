@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from metasync.desk.answers import System, moment
-from metasync.desk.books import Books
-from metasync.desk.orders import Orders, Switches
+from metasync.application.answers import System, moment
+from metasync.application.orders import Orders
+from metasync.application.queries import Queries
+from metasync.application.requests import Requests
 from metasync.engine.apply.applier import Applier
 from metasync.engine.commands import Commands
 from metasync.engine.commands.adopt import Adopter
@@ -51,8 +52,8 @@ class Parts(Stores):
     metastore: Metastore
     controller: Controller
     commands: Commands
-    books: Books
-    switches: Switches
+    queries: Queries
+    requests: Requests
     orders: Orders
     metrics: Metrics
 
@@ -127,8 +128,8 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
         metastore=metastore,
         controller=controller,
         commands=commands,
-        books=Books(settings, stores, lambda: _systems(metrics, stores)),
-        switches=Switches(settings, stores),
+        queries=Queries(settings, stores, lambda: _systems(metrics, stores)),
+        requests=Requests(settings, stores),
         orders=Orders(
             stores=stores,
             rules=rules,

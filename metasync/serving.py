@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from metasync.desk.notifier import Notifier
+from metasync.application.notifications import Notifier
 from metasync.engine.scheduler import Scheduler
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
@@ -109,8 +109,8 @@ def edge_of(
         inbox=inbox,
         rules=built.rules,
         metrics=built.metrics,
-        books=built.books,
-        switches=built.switches,
+        queries=built.queries,
+        requests=built.requests,
         orders=built.orders,
         sessions=EndedSessions(built.database),
         alive=alive,
@@ -175,7 +175,7 @@ class _Web:
 
 def refresh_gauges(built: Parts, leads: bool) -> None:
     """Sets the gauges that are counted in the store, and those of this process."""
-    metrics, status = built.metrics, built.books.status()
+    metrics, status = built.metrics, built.queries.status()
     metrics.queue.set(status.queued_events)
     metrics.queue_age.set(status.oldest_event_seconds)
     metrics.dead.set(status.dead_events)

@@ -18,8 +18,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from metasync import errors
+from metasync.application import answers
 from metasync.cli.main import main as command_line
-from metasync.desk import answers
 from metasync.settings import Settings
 from metasync.settings.models import Rule, RuleDefaults
 from metasync.telemetry.metrics import Metrics

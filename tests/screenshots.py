@@ -9,7 +9,7 @@ from pathlib import Path
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 
-from metasync.desk.books import Books
+from metasync.application.queries import Queries
 from metasync.sandbox.stack import Sandbox
 from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
@@ -35,8 +35,8 @@ def main() -> int:
 
 def take_all(url: str, settings: Settings) -> None:
     with open_stores(settings.store) as stores:
-        conflict = Books(settings, stores).conflicts().items[0].id
-        plan = Books(settings, stores).plans().items[0].id
+        conflict = Queries(settings, stores).conflicts().items[0].id
+        plan = Queries(settings, stores).plans().items[0].id
     pages = {
         "overview": "/", "ref": ref_url("lake", "branch/dev-1"), "table": table_url("lake", "sales.orders"),
         "conflict": f"/conflict/{conflict}", "plan": f"/plan/{plan}",

@@ -86,8 +86,8 @@ def notify() -> None:
 @pass_context
 def notify_test(context: Context, channel: str | None) -> None:
     """Send a test message over a channel of `notifications`, or over all of them."""
+    from metasync.application.notifications import test_message
     from metasync.channels import sender_of
-    from metasync.desk.notifier import test_message
 
     channels = [one for one in context.settings.notifications if channel in (None, one.name)]
     if not channels:

@@ -16,10 +16,9 @@ from metasync.errors import UsageError
 from metasync.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from metasync.desk.answers import Explanation
-    from metasync.desk.books import Books
-    from metasync.desk.orders import Orders, Switches
-    from metasync.desk.remote import RemoteDesk
+    from metasync.application.answers import Explanation
+    from metasync.application.interface import AnswersQueries, CarriesOutOrders, TakesRequests
+    from metasync.application.remote import RemoteApplication
 
 
 class Context:
@@ -43,46 +42,46 @@ class Context:
         return self._settings
 
     @contextmanager
-    def books(self) -> Iterator[Books | RemoteDesk]:
+    def queries(self) -> Iterator[AnswersQueries]:
         """Questions, to the store or to the service."""
         if self._server is not None:
-            with self._remote(self._server) as desk:
-                yield desk
+            with self._remote(self._server) as remote:
+                yield remote
             return
-        from metasync.desk.books import Books
+        from metasync.application.queries import Queries
         from metasync.store.stores import open_stores
 
         with open_stores(self.settings.store) as stores:
-            yield Books(self.settings, stores)
+            yield Queries(self.settings, stores)
 
     def explain(self, repository: str, ref: str, table: str) -> Explanation:
         """What the rules of the configuration, or of the service, say."""
         if self._server is not None:
-            with self._remote(self._server) as desk:
-                return desk.explain(repository, ref, table)
-        from metasync.desk.explain import explain
+            with self._remote(self._server) as remote:
+                return remote.explain(repository, ref, table)
+        from metasync.application.explain import explain
 
         return explain(self.settings, repository, ref, table)
 
     @contextmanager
-    def switches(self) -> Iterator[Switches | RemoteDesk]:
+    def requests(self) -> Iterator[TakesRequests]:
         """What is said to services, through the store or to one of them."""
         if self._server is not None:
-            with self._remote(self._server) as desk:
-                yield desk
+            with self._remote(self._server) as remote:
+                yield remote
             return
-        from metasync.desk.orders import Switches
+        from metasync.application.requests import Requests
         from metasync.store.stores import open_stores
 
         with open_stores(self.settings.store) as stores:
-            yield Switches(self.settings, stores)
+            yield Requests(self.settings, stores)
 
     @contextmanager
-    def orders(self) -> Iterator[Orders | RemoteDesk]:
+    def orders(self) -> Iterator[CarriesOutOrders]:
         """Orders, carried out here or by the service."""
         if self._server is not None:
-            with self._remote(self._server) as desk:
-                yield desk
+            with self._remote(self._server) as remote:
+                yield remote
             return
         from metasync.service import parts
 
@@ -90,14 +89,14 @@ class Context:
             yield built.orders
 
     @contextmanager
-    def _remote(self, server: str) -> Iterator[RemoteDesk]:
-        from metasync.desk.remote import RemoteDesk
+    def _remote(self, server: str) -> Iterator[RemoteApplication]:
+        from metasync.application.remote import RemoteApplication
 
-        desk = RemoteDesk(server, self._token())
+        remote = RemoteApplication(server, self._token())
         try:
-            yield desk
+            yield remote
         finally:
-            desk.close()
+            remote.close()
 
     def _token(self) -> str | None:
         if self._token_file is None:

@@ -18,7 +18,7 @@ _MODULES = {
     "running": ("serve", "plan", "show", "reconcile", "apply"),
     "pausing": ("pause", "resume", "wait"),
     "merging": ("diff", "merge", "resolve", "undo", "recreate"),
-    "books": ("status", "refs", "conflicts", "history", "search", "events"),
+    "queries": ("status", "refs", "conflicts", "history", "search", "events"),
     "rules": ("explain",),
     "operations": ("prune", "adopt", "doctor", "db"),
     "hooks": ("hooks",),

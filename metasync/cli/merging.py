@@ -6,10 +6,10 @@ import sys
 
 import click
 
+from metasync.application.answers import Plans, Results
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.pausing import person
-from metasync.cli.running import ChangesTold, report
-from metasync.desk.answers import Plans, Results
+from metasync.cli.running import ProgressPrinter, report
 from metasync.errors import UsageError
 from metasync.planning.merge import Side
 
@@ -43,7 +43,7 @@ def diff(context: Context, repository: str, ref1: str, ref2: str, merge: bool) -
 @click.argument("source", required=False)
 @click.argument("destination", required=False)
 @click.option("--commit", help="A merge commit that waits as `source unknown`, or its beginning; needs --source.")
-@click.option("--source", "told", help="The branch or tag that the merge commit was made from.")
+@click.option("--source", "merge_source", help="The branch or tag that the merge commit was made from.")
 @click.option("--no-source", is_flag=True, help="The merge commit was made from nothing that has tables here.")
 @output_option
 @pass_context
@@ -53,7 +53,7 @@ def merge(
     source: str | None,
     destination: str | None,
     commit: str | None,
-    told: str | None,
+    merge_source: str | None,
     no_source: bool,
 ) -> None:
     """Merge the metadata of SOURCE into DESTINATION alone, where lakeFS has no data to merge.
@@ -62,18 +62,18 @@ def merge(
     --no-source, that there is nothing to merge. See first what would happen: metasync diff REPOSITORY SOURCE
     DESTINATION --merge
     """
-    with context.orders() as orders, ChangesTold(context) as telling:
-        if commit and no_source and not (source or told):
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
+        if commit and no_source and not (source or merge_source):
             orders.no_source(repository, commit, person())
             context.output.say("noted; nothing is merged for this commit")
             return
-        if commit and told and not (source or no_source):
-            orders.tell_source(repository, commit, told)
+        if commit and merge_source and not (source or no_source):
+            orders.tell_source(repository, commit, merge_source)
             context.output.say(f"noted; the next reconcile merges it: metasync reconcile {repository}")
             return
-        if not source or not destination or commit or told or no_source:
+        if not source or not destination or commit or merge_source or no_source:
             raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT with --source REF or --no-source")
-        results = orders.merge(repository, source, destination, by=person(), told=telling)
+        results = orders.merge(repository, source, destination, by=person(), watcher=watcher)
     sys.exit(report(context, results))
 
 
@@ -89,8 +89,8 @@ def resolve(context: Context, conflict_id: int, ours: bool, theirs: bool, items:
     if ours is theirs:
         raise UsageError("say one of --ours (keep the destination) and --theirs (take the source)")
     chosen: Side = "ours" if ours else "theirs"
-    with context.orders() as orders, ChangesTold(context) as told:
-        results = orders.resolve(conflict_id, chosen, items, told)
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
+        results = orders.resolve(conflict_id, chosen, items, watcher)
     if results.undecided and not context.output.is_json:
         context.output.rows([{"open": name} for name in results.undecided], empty="")
         context.output.say("noted; the table is merged once each of its items has a choice")
@@ -108,8 +108,8 @@ def undo(context: Context, name: str, dry_run: bool) -> None:
 
     The same merge turned round: what somebody changed since is a conflict and stays. lakeFS is not touched.
     """
-    with context.orders() as orders, ChangesTold(context) as told:
-        results = orders.undo(name, dry_run, told)
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
+        results = orders.undo(name, dry_run, watcher)
     if dry_run:
         _show(context, results)
         return
@@ -143,8 +143,8 @@ def recreate(context: Context, repository: str, ref: str, yes: bool, keep: bool)
                     f"nothing is changed; without a question: metasync recreate {repository} {ref} --yes"
                 )
                 return
-        with ChangesTold(context) as told:
-            results = orders.recreate(repository, ref, person(), told)
+        with ProgressPrinter(context) as watcher:
+            results = orders.recreate(repository, ref, person(), watcher)
     sys.exit(report(context, results))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.cli.running import ChangesTold, report
+from metasync.cli.running import ProgressPrinter, report
 from metasync.doctor import diagnose
 from metasync.planning.plan import DropTable
 from metasync.service import parts
@@ -21,9 +21,9 @@ from metasync.store import open_database
 @pass_context
 def prune(context: Context, yes: bool) -> None:
     """Drop orphans: mirrors that no rule wants any more. Metadata only."""
-    with parts(context.settings) as built, ChangesTold(context) as told:
+    with parts(context.settings) as built, ProgressPrinter(context) as watcher:
         if yes:
-            results = built.orders.prune(told)
+            results = built.orders.prune(watcher)
             if not results.items:
                 context.output.say("no orphans")
             sys.exit(report(context, results))

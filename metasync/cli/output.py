@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metasync.desk.answers import Answer
-from metasync.desk.lines import Line, change_lines, plan_lines, summary
+from metasync.application.answers import Answer
+from metasync.application.plan_text import Line, change_lines, plan_lines, summary
 from metasync.planning.plan import Applied, Bookkeeping, Plan, subject_of
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "x": "bold red", "!": "magenta"}
@@ -44,7 +44,7 @@ class Output:
         return self.is_json
 
     def json(self, kind: str, value: Any) -> None:
-        """One JSON document that is no answer of the desk, its kind and version first."""
+        """One JSON document that is no answer of the application, its kind and version first."""
         body = value if isinstance(value, Mapping) else {"items": value}
         click.echo(json.dumps({"kind": f"metasync.{kind}/v1", **body}, indent=2, ensure_ascii=False, default=str))
 

@@ -8,10 +8,9 @@ from getpass import getuser
 
 import click
 
+from metasync.application.answers import Pause, Pauses, Readiness
+from metasync.application.interface import TakesRequests
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.desk.answers import Pause, Pauses, Readiness
-from metasync.desk.orders import Switches
-from metasync.desk.remote import RemoteDesk
 from metasync.settings.durations import parse_duration
 
 _EVERY = 0.25
@@ -38,8 +37,8 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 
     Events are still taken and what happens is still seen and noted: after `metasync resume` all is done that waited.
     """
-    with context.switches() as switches:
-        found = switches.pause(rule, reason, person(), duration)
+    with context.requests() as requests:
+        found = requests.pause(rule, reason, person(), duration)
     if not _show(context, found):
         context.output.say(
             "what is in hand is finished; to go on: metasync resume" + (f" --rule {rule}" if rule else "")
@@ -52,8 +51,8 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 @pass_context
 def resume(context: Context, rule: str | None) -> None:
     """Go on with what was paused."""
-    with context.switches() as switches:
-        ended = switches.resume(rule)
+    with context.requests() as requests:
+        ended = requests.resume(rule)
     if not _show(context, ended) and not ended.items:
         context.output.say("nothing was paused")
 
@@ -69,11 +68,11 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
 
     Exit 0: they are there. 4: somebody must mend something first. 1: no such ref, a failure, or the time was over.
     """
-    with context.switches() as switches:
-        event = switches.ask(repository, ref)
-        if not switches.is_served():
+    with context.requests() as requests:
+        event = requests.ask(repository, ref)
+        if not requests.is_served():
             context.output.say("no service works on this store; start one: metasync serve")
-        found = _wait(context, switches, repository, ref, event, timeout)
+        found = _wait(context, requests, repository, ref, event, timeout)
     if not context.output.answer(found):
         context.output.print(f"{found.ref}: {found.state}, {found.made} of {found.planned} mirrors")
         for reason in found.reasons:
@@ -84,11 +83,11 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
 
 
 def _wait(
-    context: Context, switches: Switches | RemoteDesk, repository: str, ref: str, event: int, timeout: float
+    context: Context, requests: TakesRequests, repository: str, ref: str, event: int, timeout: float
 ) -> Readiness:
     start = told = time.monotonic()
     while True:
-        found = switches.readiness(repository, ref, event)
+        found = requests.readiness(repository, ref, event)
         now = time.monotonic()
         if found.over or now - start > timeout:
             return found

@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metasync.application.answers import Results
+from metasync.application.plan_text import notice_text
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.desk.answers import Results
-from metasync.desk.lines import notice_text
 from metasync.planning.plan import BOOKKEEPING, Applied, Plan
 
 _EVERY = 15.0
@@ -54,9 +54,9 @@ def plan(context: Context, repository: str | None, check: bool) -> None:
 
 def _waiting(context: Context, repositories: Container[str]) -> None:
     """Lists what a reconcile would not do by itself: plans and conflicts that wait for a person."""
-    with context.books() as books:
-        plans = [one for one in books.plans().items if one.repository in repositories]
-        conflicts = [one for one in books.conflicts().items if one.repository in repositories]
+    with context.queries() as queries:
+        plans = [one for one in queries.plans().items if one.repository in repositories]
+        conflicts = [one for one in queries.conflicts().items if one.repository in repositories]
     for one in plans:
         context.output.line("!", f"plan {one.id} waits: {one.subject}: {one.reason}; see: metasync show {one.id}")
     tables = Counter(f"{one.repository} {one.table}" for one in conflicts)
@@ -70,8 +70,8 @@ def _waiting(context: Context, repositories: Container[str]) -> None:
 @pass_context
 def show(context: Context, plan_id: int) -> None:
     """Print a stored plan: what `metasync apply` would do."""
-    with context.books() as books:
-        found = books.stored_plan(plan_id)
+    with context.queries() as queries:
+        found = queries.stored_plan(plan_id)
     if context.output.answer(found):
         return
     context.output.print(f"plan {found.about.id}, {found.about.state}: {found.about.reason}")
@@ -88,8 +88,8 @@ def reconcile(context: Context, repository: str | None) -> None:
     """Bring every mirror and merge up to date now, and exit."""
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with context.orders() as orders, ChangesTold(context) as told:
-        results = orders.reconcile(repository, told=told, stop=stopping.is_set)
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
+        results = orders.reconcile(repository, watcher=watcher, stop=stopping.is_set)
     sys.exit(report(context, results))
 
 
@@ -105,15 +105,15 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
     safety limits held back are refused where a table of their refs came, went or changed hands; else they still hold.
     """
     if not context.output.is_json:
-        with context.books() as books:
-            found = books.stored_plan(plan_id)
+        with context.queries() as queries:
+            found = queries.stored_plan(plan_id)
         if found.about.state != "applied":
             context.output.plan(found.plan)
             if not yes and context.output.asks and not context.output.confirm("Apply this?"):
                 context.output.say("nothing is changed")
                 return
-    with context.orders() as orders, ChangesTold(context) as told:
-        results = orders.apply(plan_id, told)
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
+        results = orders.apply(plan_id, watcher)
     sys.exit(report(context, results))
 
 
@@ -148,7 +148,7 @@ def report(context: Context, results: Results, *, conflicts_are_stored: bool = T
     return 4 if any(o.state == "conflict" for o in outcomes) else 0
 
 
-class ChangesTold:
+class ProgressPrinter:
     """Changes as they are made, on stderr: with a bar on a terminal, with a line every 15 seconds elsewhere."""
 
     def __init__(self, context: Context) -> None:
@@ -161,7 +161,7 @@ class ChangesTold:
         console = Console(stderr=True)
         self._bar = Progress(*columns, console=console, transient=True, disable=not self._terminal)
 
-    def __enter__(self) -> ChangesTold:
+    def __enter__(self) -> ProgressPrinter:
         self._bar.start()
         self._task = self._bar.add_task("looking", total=None)
         if not self._terminal:

@@ -30,8 +30,8 @@ _MOST_PASSES = 50
 log = structlog.get_logger()
 
 
-class Told(Protocol):
-    """Whoever watches is told what is going to be done, and each change when it is made or not."""
+class Watcher(Protocol):
+    """Is told of a plan before it is applied, and of the outcome of each change."""
 
     def planned(self, plan: Plan) -> None: ...
 
@@ -120,7 +120,7 @@ class Controller:
         scope: Scope,
         *,
         stop: Callable[[], bool] = lambda: False,
-        told: Told | None = None,
+        watcher: Watcher | None = None,
         passes: int = _MOST_PASSES,
     ) -> Result:
         """Observe, decide, apply, record, until no pass leaves work for another, or its turn of `passes` is over."""
@@ -143,7 +143,7 @@ class Controller:
                     log.error("nothing is written", repository=scope.repository, reason=plan.refusal)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
                 plan_id = self._keep_held(plan)
-                made = self._execute(observed, plan, stop, told)
+                made = self._execute(observed, plan, stop, watcher)
                 self._recorder.said(observed, plan, made, plan_id)
                 outcomes += made
                 waits = any(o.state == "waiting" for o in made)
@@ -180,7 +180,7 @@ class Controller:
         )
         return plan_id
 
-    def execute(self, observed: Observed, plan: Plan, told: Told | None = None) -> Result:
+    def execute(self, observed: Observed, plan: Plan, watcher: Watcher | None = None) -> Result:
         """Applies a plan that a person approved. Raises NotAllowed in the mode that writes nothing."""
         if self._settings.mode == "observe":
             raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
@@ -190,7 +190,7 @@ class Controller:
         if why := self._refs.blocked(plan.repository):
             raise NotAllowed(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
         with self.alone(plan.repository):
-            outcomes = self._execute(observed, plan, lambda: False, told)
+            outcomes = self._execute(observed, plan, lambda: False, watcher)
         return Result(plan.repository, (plan,), tuple(outcomes))
 
     def _execute(
@@ -198,17 +198,17 @@ class Controller:
         observed: Observed,
         plan: Plan,
         stop: Callable[[], bool],
-        told: Told | None,
+        watcher: Watcher | None,
     ) -> list[Applied]:
         self._recorder.before(plan)
-        if told is not None:
-            told.planned(plan)
+        if watcher is not None:
+            watcher.planned(plan)
 
         def done(outcome: Applied) -> None:
             self._recorder.done(observed.repository, outcome)
             self._metrics.applied(outcome)
-            if told is not None:
-                told(outcome)
+            if watcher is not None:
+                watcher(outcome)
 
         with self._tracer.span("apply", changes=len(plan.changes)):
             try:

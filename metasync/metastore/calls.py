@@ -35,7 +35,7 @@ _READ_FACTOR = 2
 
 
 class CallObserver(Protocol):
-    """Told about every call, for metrics."""
+    """Watcher about every call, for metrics."""
 
     def __call__(self, call: str, seconds: float, ok: bool) -> None: ...
 

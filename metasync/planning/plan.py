@@ -61,7 +61,7 @@ class MergeTable:
     with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
     the table's `transient_lastDdlTime` when it was planned: a `resumed` change finds by it whether somebody undid what
     was written before a crash. `undoes`: takes an earlier merge back. `waiting` is the change that makes what was
-    withheld, once somebody applies it. `books_only`: nothing is written, as the table will be made by the books,
+    withheld, once somebody applies it. `books_only`: nothing is written, as the table will be created from the store,
     or its ref has ended.
     """
 
@@ -176,7 +176,7 @@ class DropDatabase:
 
 @dataclass(frozen=True)
 class EndRef:
-    """Close the books of a ref that is gone; nothing of it is left to drop, or it is kept by its rule."""
+    """Close a ref that is gone in the store; nothing of it is left to drop, or it is kept by its rule."""
 
     ref_id: int
     ref: Ref
@@ -257,7 +257,7 @@ BOOKKEEPING = frozenset(change.kind for change in get_args(Bookkeeping))
 
 
 def owner_of(change: Change) -> tuple[str, int]:
-    """The merge or the ref whose books a change keeps open."""
+    """The merge or the ref that a change keeps open."""
     if isinstance(change, MergeTable | CopyStatistics | FinishMerge):
         return ("merge", change.merge_id)
     return ("ref", change.ref_id)

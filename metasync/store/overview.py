@@ -1,4 +1,4 @@
-"""What people ask of the books: counts and searches over all repositories, each in one query."""
+"""What people ask of the store: counts and searches over all repositories, each in one query."""
 
 from __future__ import annotations
 

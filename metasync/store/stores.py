@@ -1,4 +1,4 @@
-"""Everything in one store, opened once: what the commands that only read the books need, and the service builds on."""
+"""Everything in one store, opened once: what the commands that only read the store need, and the service builds on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metasync.store.overview import Overview
 from metasync.store.pauses import Pauses
 from metasync.store.readings import Readings
 from metasync.store.refs import RefStore
-from metasync.store.told import Told
+from metasync.store.sent import SentNotifications
 from metasync.store.versions import VersionStore
 
 
@@ -37,7 +37,7 @@ class Stores:
     history: History
     pauses: Pauses
     notices: Notices
-    told: Told
+    sent: SentNotifications
     overview: Overview
 
 
@@ -58,7 +58,7 @@ def open_stores(settings: Store) -> Iterator[Stores]:
             history=History(database),
             pauses=Pauses(database),
             notices=Notices(database),
-            told=Told(database),
+            sent=SentNotifications(database),
             overview=Overview(database),
         )
     finally:

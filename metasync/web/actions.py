@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
-from metasync.desk.books import Books
-from metasync.desk.orders import Orders, Switches
+from metasync.application.orders import Orders
+from metasync.application.queries import Queries
+from metasync.application.requests import Requests
 from metasync.errors import BadEvent
 from metasync.planning.merge import Side
 from metasync.settings.durations import parse_duration
@@ -21,7 +22,7 @@ _BY = "status page"
 
 
 def add_actions(
-    router: APIRouter, pages: Pages, books: Books, switches: Switches, orders: Orders, wake: Callable[[], None]
+    router: APIRouter, pages: Pages, queries: Queries, requests: Requests, orders: Orders, wake: Callable[[], None]
 ) -> None:
     """Adds the routes below `/do`."""
 
@@ -42,7 +43,7 @@ def add_actions(
     @router.post("/do/reconcile")
     async def reconcile(request: Request) -> Response:
         repository = _one(await form_of(request), "repository")
-        queued = await run_in_threadpool(switches.look, repository)
+        queued = await run_in_threadpool(requests.look, repository)
         wake()
         return RedirectResponse(f"/event/{queued.events[0]}", 303)
 
@@ -58,7 +59,7 @@ def add_actions(
         if not items:
             raise BadEvent("choose at least one item")
         plans = await run_in_threadpool(orders.preview_resolve, number, side, items)
-        conflicts = books.conflict(number).items
+        conflicts = queries.conflict(number).items
         return pages.show(
             request, "do_resolve.html", number=number, side=side, items=items, plan=plans.items[0],
             conflicts=conflicts, open_=[c for c in conflicts if not c.chosen and items and c.item not in items],
@@ -74,20 +75,20 @@ def add_actions(
 
     @router.get("/do/replay/{number}")
     def preview_replay(request: Request, number: Number) -> Response:
-        event = books.event(number).items[0]
+        event = queries.event(number).items[0]
         plans = orders.plan(event.repository).items
         return pages.show(request, "do_replay.html", event=event, plans=plans)
 
     @router.post("/do/replay/{number}")
     async def replay(request: Request, number: Number) -> Response:
         await form_of(request)
-        await run_in_threadpool(switches.replay, number)
+        await run_in_threadpool(requests.replay, number)
         wake()
         return RedirectResponse(f"/event/{number}", 303)
 
     @router.get("/do/pause")
     def preview_pause(request: Request) -> Response:
-        status = books.status()
+        status = queries.status()
         waiting = [note for note in status.notes if note.kind == "paused"]
         return pages.show(request, "do_pause.html", rules=status.rules, paused=status.paused, waiting=waiting)
 
@@ -99,13 +100,13 @@ def add_actions(
             seconds = parse_duration(length) if length else None
         except ValueError as error:
             raise BadEvent(f"for how long: {error}") from error
-        await run_in_threadpool(switches.pause, rule or None, reason, _BY, seconds)
+        await run_in_threadpool(requests.pause, rule or None, reason, _BY, seconds)
         return RedirectResponse("/", 303)
 
     @router.post("/do/resume/{number}")
     async def resume(request: Request, number: Number) -> Response:
         await form_of(request)
-        await run_in_threadpool(switches.resume_one, number)
+        await run_in_threadpool(requests.resume_one, number)
         wake()
         return RedirectResponse("/", 303)
 

@@ -1,4 +1,4 @@
-"""The JSON API for programs: the desk over HTTP, every answer with its kind and version."""
+"""The JSON API for programs: the application over HTTP, every answer with its kind and version."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from metasync.desk import answers
-from metasync.desk.books import Books
-from metasync.desk.orders import Orders, Switches
+from metasync.application import answers
+from metasync.application.orders import Orders
+from metasync.application.queries import Queries
+from metasync.application.requests import Requests
 from metasync.settings.durations import parse_duration
 from metasync.web.body import Number
 
@@ -100,46 +101,46 @@ class EmptyBody(_Body):
     pass
 
 
-def make_api(books: Books, switches: Switches, orders: Orders, wake: Callable[[], None]) -> APIRouter:
+def make_api(queries: Queries, requests: Requests, orders: Orders, wake: Callable[[], None]) -> APIRouter:
     """The routes below `/api/v1`. `wake` tells the worker of an event."""
     api = APIRouter(prefix="/api/v1", responses=RESPONSES)
-    _questions(api, books, orders)
-    _switches(api, switches, wake)
+    _questions(api, queries, orders)
+    _requests(api, requests, wake)
     _orders(api, orders, wake)
-    _waiting(api, switches, wake)
+    _waiting(api, requests, wake)
     return api
 
 
-def _questions(api: APIRouter, books: Books, orders: Orders) -> None:
+def _questions(api: APIRouter, queries: Queries, orders: Orders) -> None:
     @api.get("/status")
     def status() -> answers.Status:
         """What waits, what needs somebody, and how many refs are mirrored."""
-        return books.status()
+        return queries.status()
 
     @api.get("/refs")
     def refs(repository: str | None = None) -> answers.Refs:
         """The refs that metasync knows."""
-        return books.refs(repository)
+        return queries.refs(repository)
 
     @api.get("/repositories/{repository}/ref")
     def ref(repository: Name, ref: Text) -> answers.RefPage:
         """One ref, with its tables and the merges into it."""
-        return books.ref(repository, ref)
+        return queries.ref(repository, ref)
 
     @api.get("/repositories/{repository}/table")
     def table(repository: Name, table: Text) -> answers.TablePage:
         """The graph of a table's versions over every ref."""
-        return books.table(repository, table)
+        return queries.table(repository, table)
 
     @api.get("/repositories/{repository}/log")
     def log(repository: Name, table: Text, limit: Limit = 50) -> answers.Log:
         """A table's log on every ref: who changed what, from where."""
-        return books.log(repository, table, limit)
+        return queries.log(repository, table, limit)
 
     @api.get("/repositories/{repository}/explain")
     def explain(repository: Name, ref: Text, table: Text) -> answers.Explanation:
         """Why a table is, or is not, mirrored for a ref."""
-        return books.explain(repository, ref, table)
+        return queries.explain(repository, ref, table)
 
     @api.get("/repositories/{repository}/diff")
     def diff(repository: Name, one: Text, other: Text) -> answers.Diff:
@@ -154,85 +155,85 @@ def _questions(api: APIRouter, books: Books, orders: Orders) -> None:
     @api.get("/conflicts")
     def conflicts(every: bool = False) -> answers.Conflicts:
         """The items that a person must decide; with `every`, those that were, too."""
-        return books.conflicts(every)
+        return queries.conflicts(every)
 
     @api.get("/conflicts/{number}")
     def conflict(number: Number) -> answers.Conflicts:
         """All conflicts of the table and merge that one of them belongs to."""
-        return books.conflict(number)
+        return queries.conflict(number)
 
     @api.get("/plans")
     def plans() -> answers.WaitingPlans:
         """The plans that wait for a person."""
-        return books.plans()
+        return queries.plans()
 
     @api.get("/plans/{number}")
     def plan(number: Number) -> answers.StoredPlan:
         """A plan that waits, or waited."""
-        return books.stored_plan(number)
+        return queries.stored_plan(number)
 
     @api.get("/merges/{number}")
     def merge(number: Number) -> answers.MergePage:
         """A merge, and what it planned table by table."""
-        return books.merge(number)
+        return queries.merge(number)
 
     @api.get("/history")
     def history(repository: str | None = None, table: str | None = None, limit: Limit = 50) -> answers.History:
         """What was done, the newest first."""
-        return books.history(repository, table, limit)
+        return queries.history(repository, table, limit)
 
     @api.get("/events")
     def events(state: Annotated[list[EventState] | None, Query()] = None, limit: Limit = 50) -> answers.Events:
         """Events, the newest first."""
-        return books.events(state or (), limit)
+        return queries.events(state or (), limit)
 
     @api.get("/events/{number}")
     def event(number: Number) -> answers.Events:
         """One event."""
-        return books.event(number)
+        return queries.event(number)
 
     @api.get("/search")
     def search(q: Annotated[str, Query(max_length=1024)]) -> answers.Search:
         """Tables by logical or physical name, refs, merges by the beginning of their commit."""
-        return books.search(q)
+        return queries.search(q)
 
     @api.get("/pauses")
     def pauses() -> answers.Pauses:
         """The pauses that hold."""
-        return books.pauses()
+        return queries.pauses()
 
 
-def _switches(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> None:
+def _requests(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> None:
     @api.post("/pauses")
     def pause(body: PauseBody) -> answers.Pauses:
         """Write nothing to the metastore for a rule, or at all, for a while."""
-        return switches.pause(body.rule, body.reason, body.by, body.seconds)
+        return requests.pause(body.rule, body.reason, body.by, body.seconds)
 
     @api.post("/resume")
     def resume(body: ResumeBody) -> answers.Pauses:
         """Go on with what was paused."""
-        ended = switches.resume(body.rule)
+        ended = requests.resume(body.rule)
         wake()
         return ended
 
     @api.post("/events/replay-dead")
     def replay_dead(_body: EmptyBody) -> answers.Queued:
         """Queue every dead event again."""
-        queued = switches.replay_dead()
+        queued = requests.replay_dead()
         wake()
         return queued
 
     @api.post("/events/{number}/replay")
     def replay(number: Number, _body: EmptyBody) -> answers.Queued:
         """Queue a dead, discarded or done event again."""
-        queued = switches.replay(number)
+        queued = requests.replay(number)
         wake()
         return queued
 
     @api.post("/events/{number}/discard")
     def discard(number: Number, _body: EmptyBody) -> answers.Events:
         """Take a dead event off the list of what needs somebody."""
-        return switches.discard(number)
+        return requests.discard(number)
 
 
 def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:
@@ -288,25 +289,25 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:
         return orders.undo(body.name, body.dry_run)
 
 
-def _waiting(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> None:
+def _waiting(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> None:
     @api.post("/repositories/{repository}/reconcile", status_code=202)
     def reconcile(repository: Name, _body: EmptyBody) -> answers.Queued:
         """Have a full reconcile made by the service; `/events/NUMBER` tells when it is done."""
-        queued = switches.look(repository)
+        queued = requests.look(repository)
         wake()
         return queued
 
     @api.post("/repositories/{repository}/look", status_code=202)
     def look(repository: Name, body: LookBody) -> answers.Queued:
         """Have a ref looked at; `readiness` tells how far it is."""
-        queued = answers.Queued(events=(switches.ask(repository, body.ref),), number=1)
+        queued = answers.Queued(events=(requests.ask(repository, body.ref),), number=1)
         wake()
         return queued
 
     @api.get("/repositories/{repository}/readiness")
     def readiness(repository: Name, ref: Text, event: Annotated[int, Query(ge=1, le=2**31 - 1)]) -> answers.Readiness:
         """How far a ref's tables are, as seen after the event that `look` gave."""
-        return switches.readiness(repository, ref, event)
+        return requests.readiness(repository, ref, event)
 
     waits: dict[int | str, dict[str, Any]] = {
         200: {"description": "the tables are there"},
@@ -319,10 +320,10 @@ def _waiting(api: APIRouter, switches: Switches, wake: Callable[[], None]) -> No
     async def wait(request: Request, repository: Name, ref: Text, timeout: Duration = "60s") -> Response:
         """Wait until the tables of a ref are there, and the merges into it done."""
         deadline = time.monotonic() + min(parse_duration(timeout), _LONGEST)
-        event = await run_in_threadpool(switches.ask, repository, ref)
+        event = await run_in_threadpool(requests.ask, repository, ref)
         wake()
         while True:
-            found = await run_in_threadpool(switches.readiness, repository, ref, event)
+            found = await run_in_threadpool(requests.readiness, repository, ref, event)
             if found.over or time.monotonic() > deadline or await request.is_disconnected():
                 return JSONResponse(found.model_dump(mode="json"), _STATUS.get(found.state, 202))
             await asyncio.sleep(_EVERY)

@@ -23,9 +23,10 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from metasync import __version__
-from metasync.desk import answers
-from metasync.desk.books import Books
-from metasync.desk.orders import Orders, Switches
+from metasync.application import answers
+from metasync.application.orders import Orders
+from metasync.application.queries import Queries
+from metasync.application.requests import Requests
 from metasync.engine.scope import event_from_webhook, event_to_json
 from metasync.errors import (
     BadEvent,
@@ -68,8 +69,8 @@ class Edge:
     inbox: Inbox
     rules: RuleSet
     metrics: Metrics
-    books: Books
-    switches: Switches
+    queries: Queries
+    requests: Requests
     orders: Orders
     sessions: EndedSessions
     alive: Callable[[], bool]
@@ -96,8 +97,8 @@ def make_app(edge: Edge) -> FastAPI:
     pages = Pages(edge.settings, sessions)
     _answer_errors(app, pages)
     _take_events(app, edge)
-    app.include_router(make_api(edge.books, edge.switches, edge.orders, edge.wake))
-    app.include_router(make_pages(pages, edge.books, edge.switches, edge.orders, edge.wake))
+    app.include_router(make_api(edge.queries, edge.requests, edge.orders, edge.wake))
+    app.include_router(make_pages(pages, edge.queries, edge.requests, edge.orders, edge.wake))
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     # Threads of their own: what people order may take all others.
     health = ThreadPoolExecutor(2, "health")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metasync.desk.answers import TablePage
+from metasync.application.answers import TablePage
 
 _ROW, _COLUMN, _LEFT, _TOP, _RADIUS = 44, 34, 24, 30, 6
 _COLOURS = 8

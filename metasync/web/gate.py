@@ -13,7 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
-from metasync.desk.answers import Problem
+from metasync.application.answers import Problem
 from metasync.errors import BadEvent, code_of
 
 LARGEST_BODY = 64 * 1024

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
-from metasync.desk.books import Books
-from metasync.desk.orders import Orders, Switches
+from metasync.application.orders import Orders
+from metasync.application.queries import Queries
+from metasync.application.requests import Requests
 from metasync.web.actions import add_actions
 from metasync.web.body import Number, read_form
 from metasync.web.drawing import draw
@@ -20,14 +21,16 @@ _RECENT = 15
 _CHANGES = 100
 
 
-def make_pages(pages: Pages, books: Books, switches: Switches, orders: Orders, wake: Callable[[], None]) -> APIRouter:
+def make_pages(
+    pages: Pages, queries: Queries, requests: Requests, orders: Orders, wake: Callable[[], None]
+) -> APIRouter:
     """The routes of the pages."""
     router = APIRouter(include_in_schema=False)
     _add_login(router, pages)
     shown = APIRouter(include_in_schema=False, dependencies=[Depends(pages.session)])
-    _add_pages(shown, pages, books)
+    _add_pages(shown, pages, queries)
     if pages.acts:
-        add_actions(shown, pages, books, switches, orders, wake)
+        add_actions(shown, pages, queries, requests, orders, wake)
     router.include_router(shown)
     return router
 
@@ -57,56 +60,56 @@ def _add_login(router: APIRouter, pages: Pages) -> None:
         return response
 
 
-def _add_pages(router: APIRouter, pages: Pages, books: Books) -> None:
+def _add_pages(router: APIRouter, pages: Pages, queries: Queries) -> None:
     @router.get("/")
     def overview(request: Request) -> Response:
-        recent = books.history(limit=_RECENT).items
-        return pages.show(request, "overview.html", status_=books.status(), refs=books.refs().items, recent=recent)
+        recent = queries.history(limit=_RECENT).items
+        return pages.show(request, "overview.html", status_=queries.status(), refs=queries.refs().items, recent=recent)
 
     @router.get("/ref")
     def ref(request: Request, repository: str, ref: str) -> Response:
-        page = books.ref(repository, ref)
-        deeds = books.history(repository, limit=_RECENT, ref=page.ref.ref).items
-        return pages.show(request, "ref.html", page=page, deeds=deeds)
+        page = queries.ref(repository, ref)
+        entries = queries.history(repository, limit=_RECENT, ref=page.ref.ref).items
+        return pages.show(request, "ref.html", page=page, entries=entries)
 
     @router.get("/table")
     def table(request: Request, repository: str, table: str) -> Response:
-        page = books.table(repository, table)
+        page = queries.table(repository, table)
         return pages.show(request, "table.html", page=page, drawing=draw(page))
 
     @router.get("/conflicts")
     def conflicts(request: Request) -> Response:
-        return pages.show(request, "conflicts.html", conflicts=books.conflicts().items)
+        return pages.show(request, "conflicts.html", conflicts=queries.conflicts().items)
 
     @router.get("/conflict/{number}")
     def conflict(request: Request, number: Number) -> Response:
-        return pages.show(request, "conflict.html", number=number, items=books.conflict(number).items)
+        return pages.show(request, "conflict.html", number=number, items=queries.conflict(number).items)
 
     @router.get("/plan/{number}")
     def plan(request: Request, number: Number) -> Response:
-        return pages.show(request, "plan.html", stored=books.stored_plan(number))
+        return pages.show(request, "plan.html", stored=queries.stored_plan(number))
 
     @router.get("/merge/{number}")
     def merge(request: Request, number: Number) -> Response:
-        return pages.show(request, "merge.html", page=books.merge(number))
+        return pages.show(request, "merge.html", page=queries.merge(number))
 
     @router.get("/changes")
     def changes(request: Request, repository: str = "", table: str = "") -> Response:
-        found = books.history(repository or None, table or None, _CHANGES).items
-        return pages.show(request, "changes.html", deeds=found, repository=repository, table=table)
+        found = queries.history(repository or None, table or None, _CHANGES).items
+        return pages.show(request, "changes.html", entries=found, repository=repository, table=table)
 
     @router.get("/events")
     def events(request: Request, state: str = "") -> Response:
-        found = books.events([state] if state else (), _CHANGES).items
+        found = queries.events([state] if state else (), _CHANGES).items
         return pages.show(request, "events.html", events=found, state=state)
 
     @router.get("/event/{number}")
     def event(request: Request, number: Number) -> Response:
-        return pages.show(request, "event.html", event=books.event(number).items[0])
+        return pages.show(request, "event.html", event=queries.event(number).items[0])
 
     @router.get("/search")
     def search(request: Request, q: str = "") -> Response:
-        return pages.show(request, "search.html", found=books.search(q[:1024]))
+        return pages.show(request, "search.html", found=queries.search(q[:1024]))
 
 
 def _inside(to: str) -> str:

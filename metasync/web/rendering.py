@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metasync import __version__
-from metasync.desk.books import value_text
-from metasync.desk.lines import plan_lines, summary
+from metasync.application.plan_text import plan_lines, summary
+from metasync.application.queries import value_text
 from metasync.settings.models import Settings
 from metasync.web.session import Sessions
 

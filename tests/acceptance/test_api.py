@@ -14,7 +14,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from metasync.desk import answers
+from metasync.application import answers
 from metasync.sandbox.stack import Sandbox
 from tests.commands import COMMAND
 from tests.conftest import REPOSITORIES, World

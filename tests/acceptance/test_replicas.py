@@ -25,7 +25,7 @@ LEASE = 4.0
 
 
 class Pair:
-    """Both replicas, and the books that they share."""
+    """Both replicas, and the store that they share."""
 
     def __init__(self, world: World, url: str, folder: Path) -> None:
         self.world = world
@@ -37,7 +37,7 @@ class Pair:
         self.text = "\n".join([store, server, *lines]) + "\n"
         self.a, self.b = (Replica(name, folder, self.text, world.sandbox.metastore.port) for name in ("a", "b"))
 
-    def books(self) -> Parts:
+    def parts(self) -> Parts:
         text = self.text.replace("METASTORE", self.world.sandbox.metastore.uri).replace("LISTEN", "127.0.0.1:1")
         return parts(parse_settings(text, "metasync.yaml", {}))  # type: ignore[return-value]
 
@@ -47,14 +47,14 @@ class Pair:
 
     def settled(self) -> None:
         def quiet() -> bool:
-            with self.books() as built:  # type: ignore[attr-defined]
+            with self.queries() as built:  # type: ignore[attr-defined]
                 return bool(built.queue.depth()[0] == 0)
 
         until("the queue is empty", quiet, 90)
 
     def done_once(self) -> None:
         """What was done, and that nothing of it was done twice."""
-        with self.books() as built:  # type: ignore[attr-defined]
+        with self.queries() as built:  # type: ignore[attr-defined]
             history = built.history.rows(self.world.repository, limit=10_000)
             assert not built.queue.list(["dead"]), [event.error for event in built.queue.list(["dead"])]
             merges = built.ledger.find_merges("")
@@ -164,7 +164,7 @@ def test_one_leads_and_hands_over(pair: Pair) -> None:
     pair.settled()
 
     def leader() -> str:
-        with pair.books() as built:  # type: ignore[attr-defined]
+        with pair.queries() as built:  # type: ignore[attr-defined]
             return next((row.holder for row in built.leases.rows() if row.name == "leader"), "")
 
     first = leader()

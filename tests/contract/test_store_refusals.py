@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from metasync.desk.books import Books
+from metasync.application.queries import Queries
 from metasync.errors import StoreRefused, StoreUnavailable, UsageError
 from metasync.model.lakefs import Repository
 from metasync.model.text import storable
@@ -62,17 +62,17 @@ def test_questions_take_no_write_lock(tmp_path: Path, monkeypatch: pytest.Monkey
     with open_stores(settings.store) as writer, writer.database.transaction() as connection:
         connection.exec_driver_sql("UPDATE settings SET value = value")
         with open_stores(settings.store) as stores:
-            books = Books(settings, stores)
+            queries = Queries(settings, stores)
             (
-                books.status(),
-                books.refs(),
-                books.conflicts(),
-                books.plans(),
-                books.history(),
-                books.events(),
-                books.search("main"),
+                queries.status(),
+                queries.refs(),
+                queries.conflicts(),
+                queries.plans(),
+                queries.history(),
+                queries.events(),
+                queries.search("main"),
             )
-            books.ref("lake", "main"), books.pauses(), books.needs()
-            for ask in (lambda: books.table("lake", "s.t"), lambda: books.log("lake", "s.t")):
+            queries.ref("lake", "main"), queries.pauses(), queries.needs()
+            for ask in (lambda: queries.table("lake", "s.t"), lambda: queries.log("lake", "s.t")):
                 with pytest.raises(UsageError, match="never seen"):
                     ask()

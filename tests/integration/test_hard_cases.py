@@ -109,7 +109,7 @@ def test_merges_into_a_branch_whose_tables_are_still_to_be_made(world: World, de
 
 
 def test_a_chain_through_a_branch_that_is_gone_by_the_time(world: World) -> None:
-    """dev-1 -> dev-2 -> main, with dev-2 deleted before anybody looks: its merges are done in the books."""
+    """dev-1 -> dev-2 -> main, with dev-2 deleted before anybody looks: its merges are done in the store."""
     world.create_table("t", "id:bigint", "dt:string")
     world.branch("dev-1")
     world.branch("dev-2")

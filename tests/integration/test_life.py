@@ -9,7 +9,7 @@ import pytest
 from metasync.errors import ConfigurationError
 from metasync.metastore.client import Metastore
 from metasync.model.hms import FieldSchema, TableName
-from metasync.planning.plan import CreateMirror
+from metasync.planning.plan import CreateMirror, FinishCreation
 from tests.conftest import World
 
 ODD = ["/ % : = ' \"", "ü表😀", "__HIVE_DEFAULT_PARTITION__", "a%2Fb", "2024:01", "a-b"]
@@ -474,7 +474,7 @@ def test_observe_mode_writes_nothing(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")
     result = world.sync()
-    assert [type(change) for change in result.plans[0].changes] == [CreateMirror]
+    assert [type(change) for change in result.plans[0].changes] == [CreateMirror, FinishCreation]
     assert f"{world.database}__dev_1" not in world.tables.databases()
 
 

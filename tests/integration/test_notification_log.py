@@ -107,7 +107,7 @@ def test_a_renamed_partition_counts_under_both_names(world: World) -> None:
 def test_merges_read_what_the_log_names_and_know_as_much(
     world: World, built: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random DDL on both sides, merge after merge: the books are what a full reading would make of them."""
+    """Random DDL on both sides, merge after merge: the store is what a full reading would make of them."""
     world.create_table("t", keys=KEYS)
     world.tables.add_partitions(world.name("t"), *map(values, range(300)))
     sync(built, world)

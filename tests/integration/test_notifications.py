@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from metasync.application.answers import ChangeMade, Notification
+from metasync.application.notifications import Notifier
+from metasync.application.notifications import test_message as a_test_message
 from metasync.channels import sender_of
 from metasync.channels.senders import signature
-from metasync.desk.answers import ChangeMade, Notification
-from metasync.desk.notifier import Notifier
-from metasync.desk.notifier import test_message as a_test_message
 from metasync.errors import ChannelUnavailable, PermanentError
 from metasync.planning.plan import Notice
 from metasync.settings import Settings, parse_settings

@@ -84,7 +84,7 @@ def merged(world: World) -> list[str]:
 def said(world: World) -> str:
     """What status says needs somebody, and what notifications are made of."""
     with parts(world.settings()) as built:
-        return "\n".join(f"{n.kind} {n.subject}: {n.message}" for n in built.books.status().needs)
+        return "\n".join(f"{n.kind} {n.subject}: {n.message}" for n in built.queries.status().needs)
 
 
 def check_only_bad_failed(world: World, result: Any, *, written: bool = False) -> None:
@@ -219,7 +219,7 @@ def test_a_merge_that_is_cut_short_still_knows_what_failed(world: World, monkeyp
     watcher = Watcher()
     with monkeypatch.context() as patched:
         patched.setattr(decide, "plan_table_merge", failing(decide.plan_table_merge))
-        world.sync(stop=lambda: watcher.made >= 2, told=watcher)
+        world.sync(stop=lambda: watcher.made >= 2, watcher=watcher)
     world.sync()
     world.sync()
     assert merged(world) == list(TABLES) and ".bad" not in said(world)

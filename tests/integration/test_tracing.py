@@ -25,7 +25,7 @@ def test_a_pass_and_its_requests(world: World, monkeypatch: pytest.MonkeyPatch) 
         assert sample("metasync_sync_lag_seconds_count", {"kind": "birth"}) == 1.0
         assert sample("metasync_changes_total", {"kind": "create-mirror", "state": "done"}) == 1.0
         assert sample("metasync_mode", {"mode": "apply"}) == 1.0
-        assert {system.name: system.ok for system in built.books.status().systems} == {
+        assert {system.name: system.ok for system in built.queries.status().systems} == {
             "lakefs": True, "metastore": True, "store": True,
         }  # fmt: skip
     spans = {span.name: span for span in exporter.get_finished_spans()}

@@ -106,7 +106,7 @@ class Soak:
             f"safety: {{max_ref_drops: 1000, max_ref_drop_share: 1.0}}\nrules:\n{rules}"
         )
 
-    def books(self) -> Parts:
+    def parts(self) -> Parts:
         text = self.configuration().replace("METASTORE", self.sandbox.metastore.uri).replace("LISTEN", "127.0.0.1:1")
         text = text.replace(self.lakefs.url, self.sandbox.lakefs.url)
         return parts(parse_settings(text, "soak.yaml", {}))  # type: ignore[return-value]
@@ -151,7 +151,7 @@ class Soak:
             replica.wait()
         deadline, done = time.monotonic() + SETTLING, 0
         while True:
-            with self.books() as built:  # type: ignore[attr-defined]
+            with self.queries() as built:  # type: ignore[attr-defined]
                 quiet = built.queue.depth()[0] == 0
                 if done < (
                     done := built.history.newest() + sum(m.state == "done" for m in built.ledger.find_merges(""))
@@ -198,7 +198,7 @@ class Soak:
         lines = [self.summary()]
         lines += [f"{one.lake.repository}: {dict(one.counts)}" for one in self.people]
         lines += [f"mishaps: {dict(self.chaos.counts)}", f"webhooks: {dict(self.hooks.counts)}"]
-        with self.books() as built:  # type: ignore[attr-defined]
+        with self.queries() as built:  # type: ignore[attr-defined]
             events = built.queue.list(limit=1_000_000)
             states = {state: sum(e.state == state for e in events) for state in sorted({e.state for e in events})}
             merges = built.ledger.find_merges("")

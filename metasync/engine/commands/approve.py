@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
 from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
@@ -40,10 +40,10 @@ class Approver:
         self._versions = stores.versions
         self._decisions = stores.decisions
 
-    def apply(self, plan_id: int, told: Told | None = None) -> Result:
+    def apply(self, plan_id: int, watcher: Watcher | None = None) -> Result:
         """Executes a stored plan exactly as it was shown. Raises ChangedMeanwhile where the state moved."""
         with self._controller.alone(self._waiting(plan_id).repository):
-            return self._apply(self._waiting(plan_id), told)
+            return self._apply(self._waiting(plan_id), watcher)
 
     def _waiting(self, plan_id: int) -> PlanRow:
         row = self._decisions.plan(plan_id)
@@ -57,10 +57,10 @@ class Approver:
             raise Incompatible(f"plan {plan_id} cannot be applied as it is ({found}); change the table by hand")
         return row
 
-    def _apply(self, row: PlanRow, told: Told | None) -> Result:
+    def _apply(self, row: PlanRow, watcher: Watcher | None) -> Result:
         observed = self._observer.observe(Scope(row.repository, full=True))
         plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
-        result = self._controller.execute(observed, replace(plan, refusal=""), told)
+        result = self._controller.execute(observed, replace(plan, refusal=""), watcher)
         if any(o.state == "conflict" for o in result.outcomes):
             self._decisions.close_plan(row.id, "superseded")
             raise ChangedMeanwhile(f"plan {row.id}: {result.outcomes[0].message or 'the tables moved on'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
@@ -73,7 +73,7 @@ class Merger:
         raise UsageError(f"metasync has never seen a branch or tag {source!r} of {repository}")
 
     def merge_metadata(
-        self, repository: str, source: str, destination: str, *, by: str = "", told: Told | None = None
+        self, repository: str, source: str, destination: str, *, by: str = "", watcher: Watcher | None = None
     ) -> Result:
         """Merges the metadata of one ref into another without a merge of data, through the same ledger.
 
@@ -81,7 +81,7 @@ class Merger:
         """
         with self._controller.alone(repository):
             self._enter(repository, source, destination, by)
-            return self._controller.sync(Scope(repository), told=told)
+            return self._controller.sync(Scope(repository), watcher=watcher)
 
     def _enter(self, repository: str, source: str, destination: str, by: str) -> None:
         self._observer.observe(Scope(repository, full=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.marks import Marks
@@ -42,13 +42,13 @@ class Pruner:
                 found.setdefault(repository, []).extend(changes)
         return found
 
-    def prune(self, told: Told | None = None) -> list[Result]:
+    def prune(self, watcher: Watcher | None = None) -> list[Result]:
         """Drops the orphans, each checked once more before it goes."""
         results = []
         for repository, changes in self.orphans().items():
             identity = self._lakefs.get_repository(repository) or self._refs.identities(repository)[-1]
             observed = Observed(identity, self._settings.instance, "")
-            results.append(self._controller.execute(observed, Plan(repository, tuple(changes)), told))
+            results.append(self._controller.execute(observed, Plan(repository, tuple(changes)), watcher))
         return results
 
     def _orphans_of(self, repository: str, row: RefRow) -> list[Change]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
@@ -59,13 +59,13 @@ class Recreator:
             then = Notice("recreated", str(row.ref), "its mirrors are created anew after this")
             return replace(plan, notices=(*plan.notices, then))
 
-    def recreate(self, repository: str, ref: str, by: str, told: Told | None = None) -> Result:
+    def recreate(self, repository: str, ref: str, by: str, watcher: Watcher | None = None) -> Result:
         """Ends the incarnation and brings the repository up to date. Raises UsageError."""
         with self._controller.alone(repository):
             row = self._branch(repository, ref)
             self._refs.replace(row.id)
             self._history.note(repository, str(row.ref), "", "", "recreated", "", f"metasync recreate, by {by}")
-            return self._controller.sync(Scope(repository, full=True), told=told)
+            return self._controller.sync(Scope(repository, full=True), watcher=watcher)
 
     def keep(self, repository: str, ref: str, by: str) -> None:
         """Notes that the branch is the one that is known. Raises UsageError where nothing is suspected."""

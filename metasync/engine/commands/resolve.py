@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.scope import Scope
@@ -44,7 +44,9 @@ class Resolver:
         self._ledger = stores.ledger
         self._decisions = stores.decisions
 
-    def resolve(self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None) -> Result:
+    def resolve(
+        self, conflict_id: int, side: Side, items: Sequence[str] = (), watcher: Watcher | None = None
+    ) -> Result:
         """Chooses `ours` (the destination) or `theirs` (the source) for the conflicts of one table of one merge.
 
         `items`, named as `metasync conflicts` shows them, are chosen alone; without any, all that have no choice yet,
@@ -56,7 +58,7 @@ class Resolver:
             self._decisions.choose(chosen)
             if None in chosen.values():
                 return Result(conflict.repository, ())
-            return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], told)
+            return self._settle(conflict, [replace(row, choice=chosen[row.id]) for row in rows], watcher)
 
     def preview(self, conflict_id: int, side: Side, items: Sequence[str] = ()) -> Plan:
         """What `resolve` would apply; without changes where items still have no choice. Chooses nothing."""
@@ -78,13 +80,13 @@ class Resolver:
             raise UsageError(f"there is no open conflict {conflict_id}; see: metasync conflicts")
         return conflict, rows, {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
 
-    def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], told: Told | None) -> Result:
+    def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], watcher: Watcher | None) -> Result:
         observed = self._observer.observe(Scope(conflict.repository))
         change = self._settled(conflict, rows)
         if change is None:
             self._close(rows)
             return Result(conflict.repository, ())
-        result = self._controller.execute(observed, Plan(conflict.repository, (change,)), told)
+        result = self._controller.execute(observed, Plan(conflict.repository, (change,)), watcher)
         if result.outcomes and result.outcomes[0].state == "done":
             self._close(rows)
         return result

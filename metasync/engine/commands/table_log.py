@@ -1,4 +1,4 @@
-"""A table's log over all refs: who changed what, where, and from where it was merged. The books alone are asked."""
+"""A table's log over all refs: who changed what, where, and from where it was merged. Only the store is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TableLog:
         self._ledger = stores.ledger
 
     def log(self, repository: str, logical: TableName, limit: int) -> tuple[LogEntry, ...]:
-        """Who changed a table, where and from where, the newest first; the books alone are asked."""
+        """Who changed a table, where and from where, the newest first; only the store is read."""
         known = self._refs.identities(repository)
         if not known:
             raise UsageError(f"metasync has never seen a repository {repository!r}")

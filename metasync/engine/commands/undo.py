@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metasync.engine.controller import Controller, Result, Told
+from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
@@ -78,11 +78,11 @@ class Undoer:
             for row, change in later
         )
 
-    def undo(self, name: str, told: Told | None = None) -> Result:
+    def undo(self, name: str, watcher: Watcher | None = None) -> Result:
         """Takes it back."""
         with self._controller.alone(self._done(name)[1]):
             repository, plan = self.plan(name)
-            return self._controller.execute(Observed(repository, "", ""), plan, told)
+            return self._controller.execute(Observed(repository, "", ""), plan, watcher)
 
     def _done(self, name: str) -> tuple[Sequence[MergeTable], str]:
         row = self._decisions.plan(int(name)) if name.isdecimal() and len(name) < 8 else None

@@ -275,7 +275,7 @@ class MergeBook:
         # A half-built mirror is none yet: its birth goes on.
         live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
-        # What its birth has not made yet is merged in the books, and then made so; what is to be dropped, there alone.
+        # A mirror that is not created yet is merged in the store alone; so is what is to be dropped.
         books_only = sight.has_ended(destination) or (live is None and destination.is_unborn)
         decides = merge.strategy in ("source-wins", "dest-wins")
         return MergeTableView(

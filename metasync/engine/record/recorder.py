@@ -96,7 +96,7 @@ class MirrorBook:
 
 
 class Recorder:
-    """Keeps the books: pins before a birth, plans before a merge, versions, edges, conflicts and history after.
+    """Writes to the store: pins before a creation, plans before a merge, versions, edges, conflicts and history after.
 
     `lagged` is told how long after it happened a birth, merge or end was applied, in seconds.
     """

@@ -148,7 +148,7 @@ class _Settling:
     """Partitions as they count, and those found where a merge had them for a moment only.
 
     One that lies at the ref's root is being added by a merge, or somebody's ALTER of the table wrote it back as it was
-    then: it counts as where the books have it, and where they have it nowhere it is not there yet.
+    then: it counts as where the store has it, and where the store has none it is not there yet.
     """
 
     def __init__(self, versions: VersionStore, read: PartitionReader, known: str | None) -> None:

@@ -93,7 +93,7 @@ class TableReader:
 
         With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
         was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving. What a
-        ref was that has been looked at for the last time is in the books already.
+        ref was that has been looked at for the last time is in the store already.
         """
         if row.looked_last:
             return self._look(repository, row, moment.databases), head

@@ -1,4 +1,4 @@
-"""A running service's desk, over its JSON API: the same questions and orders as at one's own."""
+"""A running service's application, over its JSON API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import httpx
 from pydantic import ValidationError
 
 from metasync import errors
-from metasync.desk import answers
-from metasync.engine.controller import Told
+from metasync.application import answers
+from metasync.application.interface import AnswersQueries, CarriesOutOrders, TakesRequests
+from metasync.engine.controller import Watcher
 from metasync.planning.merge import Side
 
 A = TypeVar("A", bound=answers.Answer)
@@ -20,8 +21,8 @@ _TIMEOUT = httpx.Timeout(10.0, read=600.0)
 _EVERY = 0.5
 
 
-class RemoteDesk:
-    """Raises what the service's own desk would raise; ServiceUnavailable where none answers."""
+class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
+    """Raises what the service itself would raise; ServiceUnavailable where none answers."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -34,7 +35,7 @@ class RemoteDesk:
     def close(self) -> None:
         self._http.close()
 
-    # Questions
+    # Queries
 
     def status(self) -> answers.Status:
         return self._get(answers.Status, "/status")
@@ -85,7 +86,7 @@ class RemoteDesk:
         where = f"/repositories/{repository}/merge"
         return self._get(answers.Plans, where, source=source, destination=destination)
 
-    # Switches
+    # Requests
 
     def pause(self, rule: str | None, reason: str, by: str, seconds: float | None) -> answers.Pauses:
         body = {"rule": rule, "reason": reason, "by": by, "seconds": seconds}
@@ -121,37 +122,37 @@ class RemoteDesk:
         return self._post(answers.Plans, "/plan", {"repository": repository})
 
     def reconcile(
-        self, repository: str | None = None, told: Told | None = None, stop: Callable[[], bool] = lambda: False
+        self, repository: str | None = None, watcher: Watcher | None = None, stop: Callable[[], bool] = lambda: False
     ) -> answers.Results:
         """Has the service look, and waits until nothing of it is left to do; what was done is read from its history."""
         names = [repository] if repository else self._repositories()
         before = {conflict.id for conflict in self.conflicts().items}
-        newest = max((deed.id for deed in self.history(limit=1).items), default=0)
+        newest = max((entry.id for entry in self.history(limit=1).items), default=0)
         queued = [(name, self.look(name).events[0]) for name in names]
         results = []
         for name, number in queued:
             failed = self._worked_off(name, number, stop)
             refusals = [n.message for n in self.status().needs if n.repository == name and n.kind == "refused"]
             conflicts = {c.table for c in self.conflicts().items if c.repository == name and c.id not in before}
-            done = [deed for deed in self.history(name, limit=1000).items if deed.id > newest]
+            done = [entry for entry in self.history(name, limit=1000).items if entry.id > newest]
             outcomes = [
-                answers.Outcome(change=deed.action, subject=deed.table, state="done") for deed in reversed(done)
+                answers.Outcome(change=entry.action, subject=entry.table, state="done") for entry in reversed(done)
             ]
             outcomes += [answers.Outcome(change="merge-table", subject=t, state="conflict") for t in sorted(conflicts)]
             refused = refusals[0] if refusals else ""
             results.append(answers.Result(repository=name, refused=refused, outcomes=(*outcomes, *failed)))
         return answers.Results(items=tuple(results))
 
-    def apply(self, plan_id: int, told: Told | None = None) -> answers.Results:
+    def apply(self, plan_id: int, watcher: Watcher | None = None) -> answers.Results:
         return self._post(answers.Results, f"/plans/{plan_id}/apply", {})
 
     def resolve(
-        self, conflict_id: int, side: Side, items: Sequence[str] = (), told: Told | None = None
+        self, conflict_id: int, side: Side, items: Sequence[str] = (), watcher: Watcher | None = None
     ) -> answers.Results:
         return self._post(answers.Results, f"/conflicts/{conflict_id}/resolve", {"side": side, "items": list(items)})
 
     def merge(
-        self, repository: str, source: str, destination: str, by: str = "", told: Told | None = None
+        self, repository: str, source: str, destination: str, by: str = "", watcher: Watcher | None = None
     ) -> answers.Results:
         body = {"source": source, "destination": destination, "by": by}
         return self._post(answers.Results, f"/repositories/{repository}/merge", body)
@@ -163,7 +164,7 @@ class RemoteDesk:
     def preview_recreate(self, repository: str, ref: str) -> answers.Plans:
         return self._get(answers.Plans, f"/repositories/{repository}/recreate", ref=ref)
 
-    def recreate(self, repository: str, ref: str, by: str = "", told: Told | None = None) -> answers.Results:
+    def recreate(self, repository: str, ref: str, by: str = "", watcher: Watcher | None = None) -> answers.Results:
         return self._post(answers.Results, f"/repositories/{repository}/recreate", {"ref": ref, "by": by})
 
     def keep(self, repository: str, ref: str, by: str = "") -> None:
@@ -172,7 +173,7 @@ class RemoteDesk:
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         self._post(answers.Queued, f"/repositories/{repository}/merge-source", {"commit": commit, "source": source})
 
-    def undo(self, name: str, dry_run: bool = False, told: Told | None = None) -> answers.Results:
+    def undo(self, name: str, dry_run: bool = False, watcher: Watcher | None = None) -> answers.Results:
         return self._post(answers.Results, "/undo", {"name": name, "dry_run": dry_run})
 
     # Parts

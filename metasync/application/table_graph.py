@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from metasync.desk.answers import Lane, TablePage, VersionNode, moment
+from metasync.application.answers import Lane, TablePage, VersionNode, moment
 from metasync.engine.commands.table_log import TableLog
 from metasync.model.hms import TableName
 from metasync.planning.words import describe_item

@@ -1,4 +1,4 @@
-"""Telling people what waits for them, and programs what was done. Both from the books: nothing is lost by a restart.
+"""Telling people what waits for them, and programs what was done. Both from the store: nothing is lost by a restart.
 
 Needs are levels: a channel is told what began since it was told last, and what is over. Changes are the history from a
 cursor on, each once in effect and in order, at least once where an answer was lost. One replica tells: the leader.
@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from metasync.application.answers import ChangeMade, HistoryEntry, Need, Notification
+from metasync.application.attention import needs
+from metasync.application.queries import history_entry
 from metasync.channels import Message, Sender, sender_of
-from metasync.desk.answers import ChangeMade, Deed, Need, Notification
-from metasync.desk.books import deed
-from metasync.desk.needs import needs
 from metasync.errors import MetasyncError, PermanentError
 from metasync.planning.patterns import matches
 from metasync.settings.models import Settings
@@ -127,13 +127,13 @@ class _Needs(_Task):
     def tell(self, now: float) -> None:
         kinds = self._channel.kinds
         wanted = [need for need in needs(self._stores, self._settings) if _KINDS.get(need.kind, "other") in kinds]
-        told = self._stores.told.keys(self.name)
+        told = self._stores.sent.keys(self.name)
         began = [need for need in wanted if need.key not in told]
         over = sorted(told.keys() - {need.key for need in wanted})
         if over:
             # Forgotten at once, so that it is told when it comes back; that it was over is no reason to call anybody,
             # and goes with the next message.
-            self._stores.told.note(self.name, (), over)
+            self._stores.sent.note(self.name, (), over)
             self._over += over
         if not began:
             self._first = None
@@ -142,7 +142,7 @@ class _Needs(_Task):
         if now - self._first < self._channel.digest:
             return
         self.send(needs_message(self._settings, began, self._over))
-        self._stores.told.note(self.name, [need.key for need in began], ())
+        self._stores.sent.note(self.name, [need.key for need in began], ())
         self._first, self._over = None, []
 
 
@@ -155,17 +155,17 @@ class _Changes(_Task):
         self._hook = hook
 
     def tell(self, now: float) -> None:
-        start = self._stores.told.cursor(self.name, self._stores.history.newest())
+        start = self._stores.sent.cursor(self.name, self._stores.history.newest())
         for row in self._stores.history.after(start, _AT_ONCE):
             if self._stopping():
                 return
             if row.action in self._hook.actions and matches(row.repository, self._hook.repositories):
                 try:
-                    self.send(change_message(self._settings, deed(row)))
+                    self.send(change_message(self._settings, history_entry(row)))
                 except PermanentError as error:
                     # It will not take this one, however often it is sent; the others must not wait for it.
                     log.error("a change was refused by its webhook", hook=self._hook.name, id=row.id, reason=str(error))
-            self._stores.told.advance(self.name, row.id)
+            self._stores.sent.advance(self.name, row.id)
 
 
 def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str] = ()) -> Message:
@@ -185,7 +185,7 @@ def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str]
     return Message(subject, "\n".join(lines), body.model_dump(mode="json"))
 
 
-def change_message(settings: Settings, change: Deed) -> Message:
+def change_message(settings: Settings, change: HistoryEntry) -> Message:
     """One change."""
     body = ChangeMade(instance=settings.instance, change=change)
     text = f"{change.action} {change.table} {change.detail} ({change.cause})"

@@ -1,4 +1,4 @@
-"""What each channel was told already: the needs of people that stand, and how far in the history it is."""
+"""What was sent to each channel: what stands of it, and how far in the history the channel is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metasync.store.database import Database, insert_new
 from metasync.store.schema import cursors, told
 
 
-class Told:
+class SentNotifications:
     """One row a channel and need, one cursor a channel."""
 
     def __init__(self, database: Database) -> None:

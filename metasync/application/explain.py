@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metasync.desk import answers
-from metasync.desk.readiness import meant_refs
+from metasync.application import answers
+from metasync.application.readiness import meant_refs
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository

@@ -205,7 +205,7 @@ class VersionNode(Part):
     merged_from: str = ""
     by: str = ""
     note: str = ""
-    """Where the books needed a version that nobody made."""
+    """Why the store has a version that nobody made."""
 
 
 class Lane(Part):
@@ -278,7 +278,7 @@ class WaitingPlans(Answer):
 # What was done
 
 
-class Deed(Part):
+class HistoryEntry(Part):
     id: int
     at: datetime | None
     repository: str
@@ -294,7 +294,7 @@ class Deed(Part):
 
 class History(Answer):
     kind: Literal["metasync.history/v1"] = "metasync.history/v1"
-    items: tuple[Deed, ...]
+    items: tuple[HistoryEntry, ...]
 
 
 class LogLine(Part):
@@ -471,7 +471,7 @@ class ChangeMade(Answer):
 
     kind: Literal["metasync.change/v1"] = "metasync.change/v1"
     instance: str
-    change: Deed
+    change: HistoryEntry
 
 
 EVERY: tuple[type[Answer], ...] = (

@@ -1,13 +1,13 @@
-"""status, refs, conflicts, history, events, search: what the books say."""
+"""status, refs, conflicts, history, events, search: what the queries say."""
 
 from __future__ import annotations
 
 import click
 
+from metasync.application.answers import Need, Status
+from metasync.application.queries import value_text
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
-from metasync.desk.answers import Need, Status
-from metasync.desk.books import value_text
 from metasync.errors import UsageError
 
 
@@ -16,8 +16,8 @@ from metasync.errors import UsageError
 @pass_context
 def status(context: Context) -> None:
     """What waits, what needs somebody, and how many refs are mirrored."""
-    with context.books() as books:
-        found = books.status()
+    with context.queries() as queries:
+        found = queries.status()
     if context.output.answer(found):
         return
     _numbers(context, found)
@@ -67,8 +67,8 @@ def _need(need: Need) -> str:
 @pass_context
 def refs(context: Context, repository: str | None) -> None:
     """The refs that metasync knows, with where they came from and how many mirrors they have."""
-    with context.books() as books:
-        found = books.refs(repository)
+    with context.queries() as queries:
+        found = queries.refs(repository)
     if context.output.answer(found):
         return
     rows = [
@@ -100,8 +100,8 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
     if table and repository:
         _log(context, repository, table, limit)
         return
-    with context.books() as books:
-        found = books.history(repository, None, limit)
+    with context.queries() as queries:
+        found = queries.history(repository, None, limit)
     if context.output.answer(found):
         return
     rows = [
@@ -115,8 +115,8 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
 
 
 def _log(context: Context, repository: str, table: str, limit: int) -> None:
-    with context.books() as books:
-        found = books.log(repository, table, limit)
+    with context.queries() as queries:
+        found = queries.log(repository, table, limit)
     if not context.output.answer(found):
         context.output.rows([line.model_dump() for line in found.items], empty=f"{table} was never seen")
 
@@ -127,8 +127,8 @@ def _log(context: Context, repository: str, table: str, limit: int) -> None:
 @pass_context
 def conflicts(context: Context, every: bool) -> None:
     """The items that a person must decide."""
-    with context.books() as books:
-        found = books.conflicts(every)
+    with context.queries() as queries:
+        found = queries.conflicts(every)
     if context.output.answer(found):
         return
     rows = [
@@ -152,8 +152,8 @@ def conflicts(context: Context, every: bool) -> None:
 @pass_context
 def search(context: Context, query: str) -> None:
     """Find tables by logical or physical name, refs, and merges by the beginning of their commit."""
-    with context.books() as books:
-        found = books.search(query)
+    with context.queries() as queries:
+        found = queries.search(query)
     if not context.output.answer(found):
         rows = [
             {"what": one.what, "name": one.name, "repository": one.repository, "detail": one.detail}
@@ -174,8 +174,8 @@ def events() -> None:
 @pass_context
 def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
     """Events, the newest first."""
-    with context.books() as books:
-        found = books.events(state, limit)
+    with context.queries() as queries:
+        found = queries.events(state, limit)
     if not context.output.answer(found):
         context.output.rows([event.model_dump() for event in found.items], empty="no events")
 
@@ -188,11 +188,11 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
     """Queue a dead or done event again, or all that are dead."""
     if (event_id is None) is not dead:
         raise UsageError("say which EVENT, or --dead for all dead ones")
-    with context.switches() as switches:
+    with context.requests() as requests:
         if event_id is None:
-            context.output.say(f"{switches.replay_dead().number} events are queued again; a running service takes them")
+            context.output.say(f"{requests.replay_dead().number} events are queued again; a running service takes them")
             return
-        switches.replay(event_id)
+        requests.replay(event_id)
     context.output.say(f"event {event_id} is queued again; a running service takes it")
 
 
@@ -201,8 +201,8 @@ def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
 @pass_context
 def events_discard(context: Context, event_id: int) -> None:
     """Take a dead event off the list of what needs somebody."""
-    with context.switches() as switches:
-        switches.discard(event_id)
+    with context.requests() as requests:
+        requests.discard(event_id)
 
 
 COMMANDS = (status, refs, conflicts, history, search, events)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from metasync import __version__
-from metasync.desk import answers
-from metasync.desk.answers import moment
-from metasync.desk.explain import explain, parse_table
-from metasync.desk.graph import table_page
-from metasync.desk.needs import needs, notes
-from metasync.desk.readiness import meant_refs
+from metasync.application import answers
+from metasync.application.answers import moment
+from metasync.application.attention import needs, notes
+from metasync.application.explain import explain, parse_table
+from metasync.application.interface import AnswersQueries
+from metasync.application.readiness import meant_refs
+from metasync.application.table_graph import table_page
 from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
@@ -35,7 +36,7 @@ _VERSIONS = 200
 _NO_SYSTEMS: tuple[answers.System, ...] = ()
 
 
-class Books:
+class Queries(AnswersQueries):
     """Reads the store. `systems` tells how the last requests of this process to the others went."""
 
     def __init__(
@@ -180,7 +181,7 @@ class Books:
         if repository is not None and not self._stores.refs.identities(repository):
             raise UsageError(f"metasync has never seen a repository {repository!r}; see: metasync refs")
         rows = self._stores.history.rows(repository, table, limit, ref)
-        return answers.History(items=tuple(deed(row) for row in rows))
+        return answers.History(items=tuple(history_entry(row) for row in rows))
 
     def merge(self, number: int) -> answers.MergePage:
         """A merge and what it planned. Raises UsageError where there is none."""
@@ -328,8 +329,8 @@ def described_pauses(pauses: Iterable[Pause]) -> answers.Pauses:
     )
 
 
-def deed(row: HistoryRow) -> answers.Deed:
-    return answers.Deed(
+def history_entry(row: HistoryRow) -> answers.HistoryEntry:
+    return answers.HistoryEntry(
         id=row.id, at=moment(row.at), repository=row.repository, ref=row.ref, logical=row.logical, table=row.physical,
         action=row.action, detail=row.detail, cause=row.cause, merge=row.merge_id,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-from metasync.desk.answers import Need, moment
+from metasync.application.answers import Need, moment
 from metasync.planning.conflicts import REASONS
 from metasync.planning.words import item_name
 from metasync.settings.models import Settings

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metasync.desk.answers import Sign
+from metasync.application.answers import Sign
 from metasync.planning.conflicts import REASONS
 from metasync.planning.plan import (
     Change,
@@ -149,8 +149,8 @@ def _group(change: Change) -> str:
         case MergeTable():
             # One that was not made yet has no number.
             commit = change.merge_commit[:12] if change.merge_commit != "metadata-" else ""
-            deed = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
-            return f"{deed}: {change.source} -> {change.destination}"
+            title = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
+            return f"{title}: {change.source} -> {change.destination}"
     return "column statistics"
 
 

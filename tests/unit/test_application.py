@@ -1,4 +1,4 @@
-"""The desk's pure parts: drawings of graphs, lines of plans, what needs nobody."""
+"""The application's pure parts: drawings of graphs, lines of plans, what needs nobody."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metasync
-from metasync.desk import answers
-from metasync.desk.answers import Lane, TablePage, VersionNode, moment
-from metasync.desk.explain import explain
-from metasync.desk.lines import plan_lines, summary
-from metasync.desk.needs import NOTES
+from metasync.application import answers
+from metasync.application.answers import Lane, TablePage, VersionNode, moment
+from metasync.application.attention import NOTES
+from metasync.application.explain import explain
+from metasync.application.plan_text import plan_lines, summary
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.plan import CreateMirror, DropDatabase, DropTable, Notice, Plan
