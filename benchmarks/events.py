@@ -2,7 +2,7 @@
 
     python benchmarks/events.py [--turns 5]
 
-The floor: the calls of such a birth, made again by themselves.
+The floor: the calls of such a creation, made again by themselves.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def until_made(database: Database, name: TableName) -> float:
 
 
 def bare(made: Lab, count: int) -> list[float]:
-    """The calls of a birth of a like table, of a rule and an instance of the floor's own."""
+    """The calls of a creation of a like table, of a rule and an instance of the floor's own."""
     times = []
     for turn in range(count + 1):
         made.branch(f"dev-floor-{turn}")

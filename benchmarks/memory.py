@@ -1,4 +1,4 @@
-"""Peak memory while a table of very many partitions is born on a branch and merged back.
+"""Peak memory while a table of very many partitions is created on a branch and merged back.
 
     python benchmarks/memory.py [--partitions 100000 1000000] [--real 0]
 
@@ -98,7 +98,7 @@ def peaks(counts: Sequence[int], real: int) -> list[Line]:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peak, took = done.stdout.split()[-2:]
         kind = "on a real metastore" if on_real else "generated"
-        what = f"peak memory, {count:,} partitions born and merged, {kind}"
+        what = f"peak memory, {count:,} partitions created and merged, {kind}"
         lines.append(Line(what, f"{peak} MB", "-", f"{peak} MB", "<= 300 MB", f"in {took} s"))
         print(f"  {lines[-1]}", flush=True)
     return lines

@@ -1,6 +1,6 @@
 """`make bench`: every line of docs/performance.md's table, measured now, on this machine.
 
-    python -m benchmarks.run [--quick] [--only births reconcile merges log events memory webhooks]
+    python -m benchmarks.run [--quick] [--only creations reconcile merges log events memory webhooks]
 
 `--quick` measures less: fewer partitions and tables, fewer turns.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import births, events, memory, merges, reconcile
+from benchmarks import creations, events, memory, merges, reconcile
 from benchmarks.lab import CAN_BE_APART, Line
 from tests.metastores.servers import Missing
 
@@ -23,9 +23,9 @@ _APART = (False, True) if CAN_BE_APART else (False,)
 Measure = Callable[[bool], Sequence[Line]]
 
 
-def _births(quick: bool) -> Sequence[Line]:
+def _creations(quick: bool) -> Sequence[Line]:
     large, small, turns = (2_000, 100, 2) if quick else (10_000, 500, 5)
-    return births.one_large(large, turns), *(births.many_small(small, turns, cores_apart=a) for a in _APART)
+    return creations.one_large(large, turns), *(creations.many_small(small, turns, cores_apart=a) for a in _APART)
 
 
 def _reconcile(quick: bool) -> Sequence[Line]:
@@ -50,7 +50,7 @@ def _memory(quick: bool) -> Sequence[Line]:
 
 
 MEASURES: dict[str, Measure] = {
-    "births": _births,
+    "creations": _creations,
     "reconcile": _reconcile,
     "merges": _merges,
     "log": _log,

@@ -1,5 +1,5 @@
 """A plan in lines of words, the same on a terminal and on the status page: `+ ~ -` what will be done, `x` conflicts,
-`!` what needs somebody. Groups say why: the birth or end of a ref, a merge, directories that were filled."""
+`!` what needs somebody. Groups say why: the creation or deletion of a ref, a merge, directories that were filled."""
 
 from __future__ import annotations
 
@@ -137,9 +137,9 @@ def change_lines(change: Change) -> Iterable[Line]:
 def _group(change: Change) -> str:
     match change:
         case CreateMirror():
-            return f"birth of {change.ref}"
+            return f"creation of {change.ref}"
         case DropTable():
-            return f"end of {change.ref}"
+            return f"deletion of {change.ref}"
         case DropDatabase():
             return "databases that are empty then"
         case DiscoverPartitions():

@@ -261,7 +261,7 @@ class Queries(AnswersQueries):
         for repository, row in found:
             made, planned = counts.get(row.id, (0, 0))
             since, reason = waiting.get(row.id), "a merge into it is not done"
-            if row.is_unborn and (planned or row.life == "making"):
+            if row.is_being_created and (planned or row.life == "making"):
                 since, reason = row.first_seen, "its mirrors are not all made"
             elif row.missed_since and row.life != "gone":
                 since, reason = row.missed_since, "lakeFS has it no more; its mirrors go"

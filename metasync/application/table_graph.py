@@ -43,7 +43,7 @@ def table_page(
 
 
 def lanes(rows: Sequence[RefRow], names: Mapping[int, TableName]) -> list[RefRow]:
-    """Refs that people register tables on first, then mirrored ones in the order of their births."""
+    """Refs that people register tables on first, then mirrored ones in the order in which they were created."""
     return sorted(rows, key=lambda row: (row.id in names, row.id))
 
 

@@ -16,7 +16,7 @@ from metasync.planning.rules import RuleSet, takes_table
 
 @dataclass(frozen=True)
 class Asker:
-    """The ref that asks. `pinned` maps physical names of its birth to logical ones; they outlive a changed rule."""
+    """The ref that asks. `pinned` maps the physical names of its mirrors to logical ones; they outlive its rule."""
 
     instance: str
     repository: str

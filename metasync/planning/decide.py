@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from metasync.model.hms import TableName
 from metasync.planning.names import physical_name
-from metasync.planning.observed import BirthTable, MergeTableView, MergeView, Observed, Pinned, RefView
+from metasync.planning.observed import MergeTableView, MergeView, Observed, Pinned, RefView, SourceTable
 from metasync.planning.pauses import hold_back
 from metasync.planning.plan import (
     Change,
@@ -58,7 +58,7 @@ class _Draft:
 
 
 def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
-    """Merges in the ledger's order first, then births, then ends: each needs those before it to be settled."""
+    """Merges in the ledger's order first, then creations, then deletions: each needs those before it to be settled."""
     if observed.blocked:
         return _blocked(observed)
     draft = _Draft([], [], list(observed.notices), dict(observed.claims))
@@ -73,12 +73,12 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
         _plan_discovery(draft, view, rules)
     for view in observed.refs:
         if view.life in ("new", "making") and not view.ended:
-            _plan_birth(draft, view, observed, rules, safety)
+            _plan_creation(draft, view, observed, rules, safety)
         elif not view.ended:
             draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in view.failed.items()]
     ended = [view for view in observed.refs if view.ended and view.life != "gone"]
     for view in ended:
-        _plan_end(draft, view, rules, observed, safety)
+        _plan_deletion(draft, view, rules, observed, safety)
     plan = Plan(
         repository=observed.repository.name,
         changes=tuple(draft.changes),
@@ -132,20 +132,20 @@ def _unsafe(changes: Iterable[Change], observed: Observed, safety: Safety) -> st
     return ""
 
 
-# Birth
+# Creation
 
 
-def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet, safety: Safety) -> None:
+def _plan_creation(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet, safety: Safety) -> None:
     former = any(other.ref == view.ref and other.ended and other.life != "gone" for other in observed.refs)
     if view.waits or former:
         draft.more = True
         return
     failures, refusals = len(draft.failures), len(draft.refusals)
-    _finish_birth(draft, view, observed, rules)
+    _resume_creation(draft, view, observed, rules)
     draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
     pinned = {pin.logical for pin in view.pinned}
     made = len(pinned)
-    for table in view.birth:
+    for table in view.to_create:
         if table.logical in pinned or table.logical in view.failed:
             continue
         with draft.one_table(table.logical, str(view.ref), view.id):
@@ -166,7 +166,7 @@ def _plan_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet
 
 
 def _plan_mirror(
-    draft: _Draft, view: RefView, table: BirthTable, observed: Observed, rules: RuleSet, safety: Safety
+    draft: _Draft, view: RefView, table: SourceTable, observed: Observed, rules: RuleSet, safety: Safety
 ) -> bool:
     """Plans the mirror of one table; whether it is to be created."""
     rule = rules.of_table(observed.repository.name, view.ref, table.logical)
@@ -199,7 +199,7 @@ def _plan_mirror(
     return True
 
 
-def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -> CreateMirror:
+def _create(view: RefView, table: SourceTable, physical: TableName, rule: Rule) -> CreateMirror:
     return CreateMirror(
         ref_id=view.id,
         ref=view.ref,
@@ -217,7 +217,7 @@ def _create(view: RefView, table: BirthTable, physical: TableName, rule: Rule) -
     )
 
 
-def _finish_birth(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet) -> None:
+def _resume_creation(draft: _Draft, view: RefView, observed: Observed, rules: RuleSet) -> None:
     """Build what was pinned and is not made yet."""
     for pin in view.pinned:
         if pin.made:
@@ -324,10 +324,10 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
     )
 
 
-# End
+# Deletion
 
 
-def _plan_end(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, safety: Safety) -> None:
+def _plan_deletion(draft: _Draft, view: RefView, rules: RuleSet, observed: Observed, safety: Safety) -> None:
     if view.waits:
         draft.more = True
         return

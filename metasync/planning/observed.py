@@ -35,7 +35,7 @@ class TableView:
 
 @dataclass(frozen=True)
 class Pinned:
-    """A mirror of a ref's birth as it was first planned; retries finish that plan."""
+    """A mirror of a new ref as it was first planned; retries finish that plan."""
 
     logical: TableName
     physical: TableName
@@ -50,7 +50,7 @@ class Pinned:
 
 
 @dataclass(frozen=True)
-class BirthTable:
+class SourceTable:
     """A table of the ref that a new ref was created from."""
 
     logical: TableName
@@ -87,7 +87,7 @@ class RefView:
 
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
     and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
-    before its birth or its end. `failed`: tables with which something went wrong, and what.
+    before its creation or its deletion. `failed`: tables with which something went wrong, and what.
     """
 
     id: int
@@ -104,7 +104,7 @@ class RefView:
     pinned: tuple[Pinned, ...] = ()
     source: str = ""
     as_of: str = ""
-    birth: tuple[BirthTable, ...] = ()
+    to_create: tuple[SourceTable, ...] = ()
     waits: bool = False
     discovered: tuple[DiscoveredTable, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
@@ -123,7 +123,7 @@ class MergeTableView:
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
     commit changed objects below it; `column_check`, which changes of type the metastore refuses;
     `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `books_only`:
-    the destination's table is still to be made by its birth, or its ref has ended; nothing is written.
+    the destination's table is not created yet, or its ref has ended; nothing is written.
     """
 
     logical: TableName
@@ -183,7 +183,7 @@ class Occupant:
 class Observed:
     """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
 
-    `behind` counts what was left to a later pass: merges behind others, logs that are not read to their ends, births.
+    `behind` counts what was left to a later pass: merges behind others, logs not read to their ends, creations.
     `blocked`: why this store must write nothing for the repository; then nothing else was looked at. `again_in`:
     seconds after which lakeFS should be asked again, as it records some things late. `unreadable`: physical names at
     which something stands that could not be read. `read`: the refs whose tables were read.

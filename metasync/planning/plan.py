@@ -292,7 +292,7 @@ class Plan:
 
     `refusal` is why the safety limits hold back the changes in `held`, or why nothing at all is written. `failures` are
     the tables that are left out because something is wrong with them. `more` says that another pass will follow,
-    because something waits for this one (a birth for a merge, an end for the ledger).
+    because something waits for this one (a creation for a merge, a deletion for the ledger).
     """
 
     repository: str

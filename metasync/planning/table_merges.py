@@ -164,7 +164,7 @@ def parents_first(changes: Sequence[MergeTable]) -> list[MergeTable]:
 def renamed_tables(subject: str, changes: Sequence[MergeTable]) -> list[Notice]:
     """What to tell about tables that went on the source while another with the same columns and place came."""
     gone = {_fingerprint(c.before): c for c in changes for item in (*c.items, *c.withheld) if _drops(item)}
-    born = [c for c in changes if c.before is None and c.after is not None and not c.conflicts]
+    new = [c for c in changes if c.before is None and c.after is not None and not c.conflicts]
     return [
         Notice(
             "probable-rename",
@@ -172,7 +172,7 @@ def renamed_tables(subject: str, changes: Sequence[MergeTable]) -> list[Notice]:
             f"was probably renamed to {change.logical}, which has its columns and its location",
             "" if was.after is None else f"once the drop of {was.logical} is applied, only the new name is left",
         )
-        for change in born
+        for change in new
         if (was := gone.get(_fingerprint(change.after))) is not None
     ]
 

@@ -25,10 +25,10 @@ class RefRow:
     """One life of a ref. `watermark`: the newest version of the parent's history that it inherits.
 
     Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
-    `waited`: its birth had to wait for merges into its parent. `looked_last`: it has ended, and its tables were looked
-    at after that. `listed_at`: when lakeFS first listed this incarnation, by its own clock. `suspected_at`: since when
-    events say, and lakeFS does not confirm, that it was deleted and created again. `unread`: its parent's tables that
-    could not be read when its mirrors were created.
+    `waited`: its creation had to wait for merges into its parent. `looked_last`: it has ended, and its tables were
+    read after that. `listed_at`: when lakeFS first listed this incarnation, by its own clock. `suspected_at`: since
+    when events say, and lakeFS does not confirm, that it was deleted and created again. `unread`: its parent's tables
+    that could not be read when its mirrors were created.
     """
 
     id: int
@@ -57,7 +57,7 @@ class RefRow:
     unread: frozenset[TableName]
 
     @property
-    def is_unborn(self) -> bool:
+    def is_being_created(self) -> bool:
         """Whether not all of its mirrors are made yet, or known not to be."""
         return self.life in ("new", "making")
 
@@ -287,7 +287,7 @@ class RefStore:
     # Pinned mirrors
 
     def pin(self, changes: Iterable[CreateMirror]) -> None:
-        """Pins the mirrors of births before the first of them is made."""
+        """Pins the mirrors of new refs before the first of them is made."""
         wanted = list(changes)
         if not wanted:
             return

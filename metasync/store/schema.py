@@ -187,7 +187,7 @@ mirrors = Table(
     Column("made_at", Float),
     Index(None, "physical"),
 )
-"""The mirrors of a ref's birth, pinned when it was first planned."""
+"""The mirrors of a ref, pinned when its creation was first planned."""
 
 readings = Table(
     "readings",

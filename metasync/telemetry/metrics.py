@@ -87,7 +87,7 @@ class Metrics:
         self._told.labels(channel, "sent" if ok else "failed").inc()
 
     def lagged(self, kind: str, seconds: float) -> None:
-        """Something of lakeFS is applied, so long after it happened. kind: birth, merge, end."""
+        """What happened in lakeFS is applied, so many seconds later. kind: birth, merge, end."""
         self._lag.labels(kind).observe(max(seconds, 0.0))
 
     def accepted(self, kind: str) -> None:

@@ -65,7 +65,7 @@ def draw(page: TablePage) -> Drawing:
     for number, lane in enumerate(page.lanes):
         if number not in begun and lane.fork in place:
             x, y = _x(number), max(place[lane.fork][1] - _ROW // 2, _TOP - _ROW // 2)
-            stubs.append(Dot(lane.fork, x, y, number % _COLOURS, False, False, f"{lane.ref}: as it was born"))
+            stubs.append(Dot(lane.fork, x, y, number % _COLOURS, False, False, f"{lane.ref}: as it was created"))
             curves.append(Curve(_path((x, y), place[lane.fork], "fork"), "fork", number % _COLOURS))
     width = _LEFT * 2 + max(len(page.lanes) - 1, 0) * _COLUMN
     return Drawing(width, bottom + 6, _ROW, tuple(dots), tuple(curves), tuple(stubs))

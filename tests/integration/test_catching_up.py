@@ -166,7 +166,7 @@ def test_many_new_refs_begin_and_are_born_in_turns(world: World, monkeypatch: py
     for number in range(7):
         world.branch(f"dev-{number}", f"dev-{number - 1}" if number else "main")
     monkeypatch.setattr(lineage, "_BEGUN_AT_ONCE", 3)
-    monkeypatch.setattr(observer, "_BORN_AT_ONCE", 2)
+    monkeypatch.setattr(observer, "_CREATED_AT_ONCE", 2)
     result = world.sync()
     assert not result.failures and kinds(result).count("catching-up") == 2
     assert max(plan.counts()["create"] for plan in result.plans) <= 2
@@ -178,7 +178,7 @@ def test_a_command_goes_on_where_its_turn_is_over(world: World, monkeypatch: pyt
     world.sync()
     for number in range(4):
         world.branch(f"dev-{number}")
-    monkeypatch.setattr(observer, "_BORN_AT_ONCE", 1)
+    monkeypatch.setattr(observer, "_CREATED_AT_ONCE", 1)
     with parts(world.settings()) as built:
         turns = 0
         while built.controller.sync(Scope(world.repository), passes=1).more:

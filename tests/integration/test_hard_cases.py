@@ -559,7 +559,7 @@ def test_a_list_that_leaves_out_a_new_ref_ends_no_creation(world: World, monkeyp
     real = LakeFS.list_refs
     with monkeypatch.context() as patched:
         # Its creation waits for another pass, as for merges that come first.
-        patched.setattr("metasync.engine.observe.observer._BORN_AT_ONCE", 0)
+        patched.setattr("metasync.engine.observe.observer._CREATED_AT_ONCE", 0)
         world.sync()
     with monkeypatch.context() as patched:
         patched.setattr(

@@ -26,7 +26,7 @@ SUITE = {
     "test_rewritten_locations.py": "database locations that a server rewrites",
     "test_notification_log.py": "the notification log",
     "test_connections.py": "TLS, Kerberos, HTTP with tokens, catalogs",
-    "test_life.py": "births, merges, ends",
+    "test_life.py": "creations, merges, deletions",
     "test_merge_cases.py": "every case of merging in `tests/merge_cases/` that a server can play",
     "test_hard_cases.py": "crashes, outages and people in between",
     "test_deciding.py": "conflicts, plans, undo, logs",

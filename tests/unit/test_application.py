@@ -76,9 +76,9 @@ def test_a_plan_is_told_in_groups_counts_last() -> None:
         "lake", (mirror, gone, DropDatabase(2, "sales__v1")), (Notice("foreign-table", "x", "stands there", "move it"),)
     )
     lines = [(line.sign, line.text, line.depth) for line in plan_lines(plan)]
-    assert lines[0] == (" ", "birth of branch/dev-1", 0)
+    assert lines[0] == (" ", "creation of branch/dev-1", 0)
     assert lines[1] == ("+", "mirror sales__dev_1.t of sales.t: 2 columns, 3 partitions", 1)
-    assert (" ", "end of tag/v1", 0) in lines and ("-", "mirror sales__v1.t", 1) in lines
+    assert (" ", "deletion of tag/v1", 0) in lines and ("-", "mirror sales__v1.t", 1) in lines
     assert lines[-1] == ("!", "x: stands there; move it", 1)
     assert summary(plan.counts()) == "1 to create, 1 to drop, 1 refused"
     assert summary(Plan("lake").counts()) == "nothing to do"

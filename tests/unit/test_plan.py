@@ -16,7 +16,6 @@ from metasync.planning.discovery import Directory, discovered, values_of, wanted
 from metasync.planning.edges import new_versions
 from metasync.planning.merge import MergeInput
 from metasync.planning.observed import (
-    BirthTable,
     DiscoveredTable,
     MergeTableView,
     MergeView,
@@ -24,6 +23,7 @@ from metasync.planning.observed import (
     Occupant,
     Pinned,
     RefView,
+    SourceTable,
     TableView,
 )
 from metasync.planning.plan import (
@@ -65,12 +65,12 @@ def observed(*refs: RefView, **more: Any) -> Observed:
     return Observed(LAKE, "metasync", "store", refs=refs, **more)
 
 
-def birth(logical: TableName = ORDERS, **more: Any) -> BirthTable:
+def birth(logical: TableName = ORDERS, **more: Any) -> SourceTable:
     values = {"version": 7, "definition": "d", "header": HEADER, "partitions": 3, "copy_of": logical} | more
-    return BirthTable(logical, **values)
+    return SourceTable(logical, **values)
 
 
-def new(ref: Ref = DEV, *tables: BirthTable, **more: Any) -> RefView:
+def new(ref: Ref = DEV, *tables: SourceTable, **more: Any) -> RefView:
     values: dict[str, Any] = {"id": 2, "incarnation": 1, "life": "new", "present": True, "head": "c1", "birth": tables}
     return RefView(ref=ref, **(values | more))
 

@@ -118,7 +118,7 @@ class MirrorCreator:
             Blueprint(
                 table=table,
                 partitions=partitions,
-                making=f"birth-{change.ref_id}-{change.version}",
+                making=f"creation-{change.ref_id}-{change.version}",
                 marks=marks.to_parameters(),
                 constraints=moved_to(
                     stored.header.constraints, lambda parent: self._mirror_of(repository, change, parent)

@@ -222,7 +222,7 @@ class MergeApplier:
     def _create_on_destination(
         self, repository: Repository, change: MergeTable, live: Table | None
     ) -> Sequence[ItemConflict]:
-        """A table born on the source, made at the destination's location; on a mirrored branch it is a mirror."""
+        """A table created on the source, made at the destination's location; on a mirrored branch it is a mirror."""
         assert change.after is not None
         making = _making(change)
         ref = change.destination.name

@@ -149,7 +149,7 @@ class Adopter:
                 reading = self._lineage.read(sight, row, partitions=True)
                 known = self._versions.in_force(row)
                 if row.life in ("new", "making"):
-                    # What is not whole yet is still to be born, as its parent has it.
+                    # What is not whole yet is created anew, as its parent has it.
                     whole = {view.logical for view in reading.tables if view.kind != "making"}
                     known = {logical: version for logical, version in known.items() if logical in whole}
             for logical, version in known.items():
@@ -160,7 +160,7 @@ class Adopter:
     def _take(self, row: RefRow, marked: Sequence[Marked]) -> None:
         half_built = [one for one in marked if one.marks.making and one.table is not None]
         for one in half_built:
-            # Nobody can finish what another store began; the ref's birth makes it anew.
+            # Nobody can finish what another store began; the ref's creation makes it anew.
             assert one.table is not None
             self._builder.remove(one.table.table_name, one.table)
         versions = self._versions.in_force(row)

@@ -21,7 +21,7 @@ from metasync.model.marks import Marks
 from metasync.planning.formats import why_header_off_ref
 from metasync.planning.identity import why_not_together
 from metasync.planning.names import physical_name
-from metasync.planning.observed import BirthTable, MergeView, Observed, Occupant, RefView
+from metasync.planning.observed import MergeView, Observed, Occupant, RefView, SourceTable
 from metasync.planning.pauses import pause_of
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
@@ -31,7 +31,7 @@ from metasync.store.stores import Stores
 
 _READ_AT_ONCE = 4
 """Refs that are read side by side; the tables of each take turns at all of the connections."""
-_BORN_AT_ONCE = 50
+_CREATED_AT_ONCE = 50
 """Refs that get their mirrors in one pass; a plan of all, after weeks of silence, could be too large to hold."""
 
 
@@ -89,10 +89,12 @@ class Observer:
         }
         waiting = self._waiting(sight, oldest)
         pauses = self._pauses.in_force()
-        unborn = [row for row in sight.rows if self._is_unborn(sight, row) and row.id not in waiting]
+        creating = [row for row in sight.rows if self._is_being_created(sight, row) and row.id not in waiting]
         # Those that are paused keep nobody else from its turn.
-        unborn.sort(key=lambda row: any(pause_of(r.name, pauses) for r in self._rules.of_ref(repository.name, row.ref)))
-        later = {row.id for row in unborn[_BORN_AT_ONCE:]}
+        creating.sort(
+            key=lambda row: any(pause_of(r.name, pauses) for r in self._rules.of_ref(repository.name, row.ref))
+        )
+        later = {row.id for row in creating[_CREATED_AT_ONCE:]}
         waiting |= later
         views = [
             replace(self._view(sight, row, merges, behind, now), discovered=discovered.get(row.id, ()))
@@ -179,7 +181,7 @@ class Observer:
         """The tables of refs whose head moved, of all where the scope is full, and of those that end."""
         moved = []
         # What could not be read for a new ref is looked at until it can.
-        wanted = {row.parent_id for row in sight.rows if row.unread and self._is_unborn(sight, row)}
+        wanted = {row.parent_id for row in sight.rows if row.unread and self._is_being_created(sight, row)}
         for row in list(sight.rows):
             if not self._rules.of_ref(sight.repository.name, row.ref) and not self._is_canonical(sight, row):
                 continue
@@ -189,7 +191,7 @@ class Observer:
                     # From here on its versions come from merges alone: its tables are only there to be dropped.
                     self._refs.update(row.id, looked_last=1)
             elif row.ref in sight.current and (
-                scope.full or row.is_unborn or row.id in wanted or sight.current[row.ref] != row.head
+                scope.full or row.is_being_created or row.id in wanted or sight.current[row.ref] != row.head
             ):
                 moved.append(row)
         # No ref's tables are a question to another's: what a ref inherits is fixed by its watermark.
@@ -208,7 +210,7 @@ class Observer:
         # A merge that is open for a table that failed waits for nobody, and nobody for it.
         open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges if not m.partial]
         open_merges += [(m.source_ref_id, m.destination_ref_id) for m in behind]
-        born = self._is_unborn(sight, row)
+        being_created = self._is_being_created(sight, row)
         failed = (dict(reading.failed) if reading else {}) | sight.failed.get(row.id, {})
         return RefView(
             id=row.id,
@@ -227,14 +229,14 @@ class Observer:
             pinned=self._refs.pinned(row.id),
             source=row.source,
             as_of=row.as_of,
-            birth=self._birth(sight, row, parent, failed) if born else (),
+            to_create=self._to_create(sight, row, parent, failed) if being_created else (),
             failed=failed,
             stranded=reading.stranded if reading else (),
-            waits=not born and (bool(sight.walking) or any(row.id in pair for pair in open_merges)),
+            waits=not being_created and (bool(sight.walking) or any(row.id in pair for pair in open_merges)),
         )
 
-    def _is_unborn(self, sight: Sight, row: RefRow) -> bool:
-        return row.is_unborn and not row.replaced and row.ref in sight.current
+    def _is_being_created(self, sight: Sight, row: RefRow) -> bool:
+        return row.is_being_created and not row.replaced and row.ref in sight.current
 
     def _oldest(self, sight: Sight, merges: Iterable[MergeView], behind: Iterable[MergeRow]) -> dict[int, int]:
         """Branch -> the generation of the oldest merge into it that is not done; 0 where its log is not read yet."""
@@ -246,18 +248,18 @@ class Observer:
         return oldest
 
     def _waiting(self, sight: Sight, oldest: dict[int, int]) -> set[int]:
-        """The refs whose birth waits: for merges into them, for earlier ones into their parent, for the parent's birth.
+        """The refs whose creation waits: for merges into them or, earlier ones, into their parent; or for their parent.
 
         Once nothing comes before it any more, a ref takes over what those merges have made of its parent.
         """
         waiting: set[int] = set()
         unsettled: set[int] = set()
         for row in list(sight.rows):
-            unborn = self._is_unborn(sight, row)
-            if unborn and row.id in oldest:
+            creating = self._is_being_created(sight, row)
+            if creating and row.id in oldest:
                 waiting.add(row.id)
                 unsettled.add(row.id)
-            if row.parent_id is None or not (unborn or row.waited or row.id in sight.begun):
+            if row.parent_id is None or not (creating or row.waited or row.id in sight.begun):
                 continue
             first = row.parent_id in oldest and oldest[row.parent_id] <= self._lineage.generation(
                 sight, row.born_commit
@@ -265,7 +267,7 @@ class Observer:
             if first or row.parent_id in unsettled:
                 # A ref without mirrors waits for nothing itself, but those that were made from it do.
                 unsettled.add(row.id)
-                waiting |= {row.id} if unborn else set()
+                waiting |= {row.id} if creating else set()
                 self._refs.update(row.id, waited=1)
             elif row.waited:
                 self._lineage.forked(sight, row)
@@ -288,9 +290,9 @@ class Observer:
                 found.append(name)
         return tuple(found)
 
-    def _birth(
+    def _to_create(
         self, sight: Sight, row: RefRow, parent: RefRow | None, failed: dict[TableName, str]
-    ) -> tuple[BirthTable, ...]:
+    ) -> tuple[SourceTable, ...]:
         """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail."""
         reading = sight.readings.get(parent.id) if parent else None
         if parent is not None and reading is not None:
@@ -310,7 +312,7 @@ class Observer:
                 current = view is not None and logical in now and now[logical].id == version.id
                 skipped = why_header_off_ref(stored.header)
                 tables.append(
-                    BirthTable(
+                    SourceTable(
                         logical=logical,
                         version=version.id,
                         definition=stored.hash,
@@ -341,10 +343,10 @@ class Observer:
         if unread - readable != row.unread:
             self._refs.note_unread(row.id, unread - readable)
 
-    def _skipped(self, sight: Sight, row: RefRow, skipped: dict[TableName, str]) -> list[BirthTable]:
+    def _skipped(self, sight: Sight, row: RefRow, skipped: dict[TableName, str]) -> list[SourceTable]:
         nothing = Table("", "", StorageDescriptor())
         return [
-            BirthTable(logical, 0, "", nothing, 0, None, reason)
+            SourceTable(logical, 0, "", nothing, 0, None, reason)
             for logical, reason in sorted(skipped.items())
             if self._rules.of_table(sight.repository.name, row.ref, logical) is not None
         ]
@@ -357,7 +359,7 @@ class Observer:
         names: set[TableName] = set()
         for view in views:
             names |= {pin.physical for pin in view.pinned if not pin.made}
-            for table in view.birth:
+            for table in view.to_create:
                 rule = self._rules.of_table(repository.name, view.ref, table.logical)
                 if rule is not None and not table.skipped:
                     for hashed in (False, True):

@@ -123,7 +123,7 @@ class MergeBook:
     def _first(self, sight: Sight, row: RefRow) -> set[int]:
         """A ref, and those from which it may yet take over what merges before its commit make of them."""
         found = {row.id}
-        while row.parent_id is not None and (row.waited or row.is_unborn or row.id in sight.begun):
+        while row.parent_id is not None and (row.waited or row.is_being_created or row.id in sight.begun):
             found.add(row.parent_id)
             row = self._refs.get(row.parent_id)
         return found
@@ -272,11 +272,11 @@ class MergeBook:
         found = merge_bases(parents, theirs.id, ours.id) if ours is not None else ()
         began = {entry(parents, found[0], tip.id) for tip in (theirs, ours) if tip is not None and found}
         versions = self._partials(theirs.id, bases, ours.id if ours else None, began)
-        # A half-built mirror is none yet: its birth goes on.
+        # A half-built mirror is none yet: its creation goes on.
         live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
         physical = live.physical if live else self._destination_name(sight, destination, logical, rule)
         # A mirror that is not created yet is merged in the store alone; so is what is to be dropped.
-        books_only = sight.has_ended(destination) or (live is None and destination.is_unborn)
+        books_only = sight.has_ended(destination) or (live is None and destination.is_being_created)
         decides = merge.strategy in ("source-wins", "dest-wins")
         return MergeTableView(
             logical=logical,

@@ -86,7 +86,7 @@ class MirrorBook:
         entries = [
             (
                 repository, str(c.ref), str(c.logical), str(c.physical), "created",
-                f"{c.columns} columns, {c.partitions} partitions", f"birth of {c.ref}",
+                f"{c.columns} columns, {c.partitions} partitions", f"creation of {c.ref}",
             )
             for c in made
         ]  # fmt: skip
@@ -98,7 +98,7 @@ class MirrorBook:
 class Recorder:
     """Writes to the store: pins before a creation, plans before a merge, versions, edges, conflicts and history after.
 
-    `lagged` is told how long after it happened a birth, merge or end was applied, in seconds.
+    `lagged` is told how long after it happened a creation, merge or deletion was applied, in seconds.
     """
 
     def __init__(self, stores: Stores, lagged: Callable[[str, float], None] = lambda kind, seconds: None) -> None:

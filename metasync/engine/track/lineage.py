@@ -283,19 +283,19 @@ class Lineage:
             sight.rows.append(row)
             self.read(sight, row, partitions=False)
             return
-        born = self._born(repository.name, event, head)
-        parent, source = self._parent(sight, ref, born, event, events, begun)
-        watermark, as_of, fork = (0, "", born) if parent is None else self._watermark(sight, parent, born)
+        born_commit = self._born_commit(repository.name, event, head)
+        parent, source = self._parent(sight, ref, born_commit, event, events, begun)
+        watermark, as_of, fork = (0, "", born_commit) if parent is None else self._watermark(sight, parent, born_commit)
         mirrored = bool(self._rules.of_ref(repository.name, ref))
         row = self._refs.add(
-            sight.repository_id, ref, head=head, born_commit=born, life="new" if mirrored else "live",
+            sight.repository_id, ref, head=head, born_commit=born_commit, life="new" if mirrored else "live",
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
             event_time=self._happened(sight, event), ledger_head=fork, listed_at=sight.listed_at,
         )  # fmt: skip
         sight.begun.add(row.id)
         sight.rows.append(row)
 
-    def _born(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
+    def _born_commit(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
         """The commit that a new ref was created at: an event's, if it is in the ref's history; else the head."""
         said = event.commit_id if event is not None else ""
         if not said or said == head:
@@ -314,7 +314,7 @@ class Lineage:
         self,
         sight: Sight,
         ref: Ref,
-        born: str,
+        born_commit: str,
         event: LakeFSEvent | None,
         events: tuple[LakeFSEvent, ...],
         begun: set[Ref],
@@ -322,16 +322,16 @@ class Lineage:
         """The ref that a new one was created from: the event, else the runs API, else whose head was that commit."""
         typed = event.source_ref if event else ""
         if ref.type is RefType.BRANCH and not typed:
-            payload = self._lakefs.payload_of_run(sight.repository.name, born, "post-create-branch")
+            payload = self._lakefs.payload_of_run(sight.repository.name, born_commit, "post-create-branch")
             if payload is not None and payload.get("branch_id") == ref.name:
                 typed = str(payload.get("source_ref", ""))
         if typed:
             named = self._named(sight, _EXPRESSION.sub("", typed), ref, events, begun)
             if named is not None:
                 return named, str(named.ref)
-        holders = self._refs.at_commit(sight.repository_id, [born]).get(born, [])
+        holders = self._refs.at_commit(sight.repository_id, [born_commit]).get(born_commit, [])
         found = [row for ref_id, _ in holders if (row := sight.by_id(ref_id)) is not None]
-        found += [row for row in sight.rows if sight.current.get(row.ref) == born and not row.replaced]
+        found += [row for row in sight.rows if sight.current.get(row.ref) == born_commit and not row.replaced]
         rows = [row for row in found if row.ref != ref]
         canonical = self._default_row(sight, ref)
         if canonical is not None and (canonical in rows or not rows):
@@ -359,16 +359,16 @@ class Lineage:
                 return found
         return None
 
-    def _watermark(self, sight: Sight, parent: RefRow, born: str) -> tuple[int, str, str]:
-        """How much of the parent's history a ref born at a commit inherits; `live` where that had to be guessed; and
+    def _watermark(self, sight: Sight, parent: RefRow, born_commit: str) -> tuple[int, str, str]:
+        """How much of the parent's history a ref created at a commit inherits; `live` where that had to be guessed; and
         the commit at which it left the parent's history, from which on its own merges count.
         """
         alive = parent.ref in sight.current and not parent.replaced
-        if alive and sight.current[parent.ref] == born:
+        if alive and sight.current[parent.ref] == born_commit:
             self.read(sight, parent, partitions=True)
-            if sight.current[parent.ref] == born:
-                return self._versions.newest_id(), "", born
-        ancestors = [c.id for c in self._lakefs.first_parents(sight.repository.name, born, _ANCESTORS)]
+            if sight.current[parent.ref] == born_commit:
+                return self._versions.newest_id(), "", born_commit
+        ancestors = [c.id for c in self._lakefs.first_parents(sight.repository.name, born_commit, _ANCESTORS)]
         seen = self._refs.at_commit(sight.repository_id, ancestors)
         lives = {parent.id, *self._ancestors(parent)}
         for commit in ancestors:
@@ -377,7 +377,7 @@ class Lineage:
                 return max(marks), "", commit
         if alive:
             self.read(sight, parent, partitions=True)
-        return self._versions.newest_id(), "live", born
+        return self._versions.newest_id(), "live", born_commit
 
     def _ancestors(self, row: RefRow) -> list[int]:
         found = []

@@ -227,8 +227,8 @@ class TableReader:
         present = {view.logical for view in reading.tables} | set(reading.skipped) | set(failed)
         own = self._versions.own(row.id)
         expected = {pin.logical for pin in pinned.values() if pin.made}
-        if not row.is_unborn:
-            # Before its birth a ref has versions, by merges, of tables that are still to be made.
+        if not row.is_being_created:
+            # Before its creation is finished, a ref has versions, by merges, of tables that are not created yet.
             expected |= {logical for logical, version in own.items() if version.definition is not None}
         for logical in sorted(expected - present):
             known = in_force.get(logical)
@@ -281,7 +281,7 @@ def _parents(
     if known is None:
         return ()
     if view.marks is not None and view.marks.store != store_id:
-        # Born under another store, which is lost: how it came to differ from its parent, nobody knows.
+        # Created under another store, which is lost: how it came to differ from its parent, nobody knows.
         return (known.id,) if known.ref_id == row.id else ()
     if view.kind == "belonging" and known.ref_id != row.id and view.logical not in pinned:
         # A table that was there before us: how it came from its namesake on the parent, nobody knows.

@@ -1,8 +1,8 @@
-"""Births: one table of many partitions, and many small tables.
+"""Creations: one table of many partitions, and many small tables.
 
-python benchmarks/births.py [--partitions 10000] [--tables 500] [--turns 5] [--apart]
+python benchmarks/creations.py [--partitions 10000] [--tables 500] [--turns 5] [--apart]
 
-`--apart` gives the metastore cores of its own while the small tables are born.
+`--apart` gives the metastore cores of its own while the small tables are created.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.lab import APART, Calls, Lab, Line, Timed, drop_all, lab, noted,
 
 
 def turns(made: Lab, count: int) -> tuple[Timed, Calls]:
-    """Births of one branch after another, each followed by its calls made again; the first turn is the warm-up."""
+    """Creations of one branch after another, each followed by its calls made again; the first turn is the warm-up."""
     times = Timed()
     for turn in range(count + 1):
         name = f"dev-{turn}"
@@ -43,7 +43,7 @@ def one_large(partitions: int, count: int) -> Line:
         made.make_table("orders", 20, partitions)
         made.sync(full=True)
         times, calls = turns(made, count)
-    return times.line(f"birth of one table, {partitions:,} partitions x 20 columns", "<= 1.10", calls)
+    return times.line(f"creation of one table, {partitions:,} partitions x 20 columns", "<= 1.10", calls)
 
 
 def many_small(tables: int, count: int, *, cores_apart: bool = False) -> Line:
@@ -53,7 +53,7 @@ def many_small(tables: int, count: int, *, cores_apart: bool = False) -> Line:
         made.sync(full=True)
         times, calls = turns(made, count)
     where = APART if cores_apart else ""
-    return times.line(f"birth of {tables} small tables on one ref{where}", "<= 1.15", calls)
+    return times.line(f"creation of {tables} small tables on one ref{where}", "<= 1.15", calls)
 
 
 def main() -> None:
