@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from metasync.engine.controller import Controller
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.errors import NotAllowed
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.hms import Table, TableName
@@ -70,33 +71,33 @@ class Adopter:
         if self._settings.mode == "observe":
             raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
         with self._controller.alone(repository):
-            sight = self._begun(repository)
+            sync_pass = self._begun(repository)
             found = self.found(repository)
-            if not force and self._is_healthy(sight, found):
+            if not force and self._is_healthy(sync_pass, found):
                 return ()
             by_ref: dict[Ref, list[Marked]] = {}
             for one in found:
                 by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one)
-            rows = {ref: self._row(sight, ref, marked) for ref, marked in by_ref.items()}
-            self._restate(sight)
+            rows = {ref: self._row(sync_pass, ref, marked) for ref, marked in by_ref.items()}
+            self._restate(sync_pass)
             for ref, marked in by_ref.items():
                 self._take(rows[ref], marked)
-            self._refs.block(sight.repository_id, "")
+            self._refs.block(sync_pass.repository_id, "")
             self._history.note(
                 repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt"
             )
         return found
 
-    def _is_healthy(self, sight: Sight, found: Sequence[Marked]) -> bool:
+    def _is_healthy(self, sync_pass: SyncPass, found: Sequence[Marked]) -> bool:
         """Whether all that bears our marks is this store's work."""
-        if self._refs.blocked(sight.repository.name):
+        if self._refs.blocked(sync_pass.repository.name):
             return False
         store, newest = self._database.store_id(), self._versions.newest_id()
         by_ref: dict[Ref, list[Marks]] = {}
         for one in found:
             by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one.marks)
         for ref, marks in by_ref.items():
-            row = sight.row(ref) or next((one for one in sight.rows if one.ref == ref), None)
+            row = sync_pass.row(ref) or next((one for one in sync_pass.rows if one.ref == ref), None)
             known = self._refs.known_names(one.name for one in marks)
             if row is None or why_not_together(marks, store, newest, row.incarnation, known) is not None:
                 return False
@@ -116,37 +117,38 @@ class Adopter:
                 if marks is not None:
                     yield Marked(marks, table)
 
-    def _begun(self, name: str) -> Sight:
+    def _begun(self, name: str) -> SyncPass:
         """The repository with every ref known."""
         repository = self._lineage.known(name).repository
         while True:
-            sight = self._lineage.look(repository, Scope(name), self._database.now())
-            if not sight.unbegun:
-                return sight
+            sync_pass = self._lineage.look(repository, Scope(name), self._database.now())
+            if not sync_pass.unseen:
+                return sync_pass
 
-    def _row(self, sight: Sight, ref: Ref, marked: Sequence[Marked]) -> RefRow:
-        """The ref's present life, counted as its marks count it; one that lakeFS has no more ends at the next look."""
+    def _row(self, sync_pass: SyncPass, ref: Ref, marked: Sequence[Marked]) -> RefRow:
+        """The ref's present incarnation, counted as its marks count it; the next pass ends one that lakeFS lacks."""
         incarnation = max(one.marks.incarnation for one in marked)
-        row = sight.row(ref)
+        row = sync_pass.row(ref)
         if row is None:
             row = self._refs.add(
-                sight.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
+                sync_pass.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
                 source="unknown", as_of="", event_time=None,
             )  # fmt: skip
         if row.incarnation < incarnation:
             self._refs.update(row.id, incarnation=incarnation)
-        sight.rows = [*(one for one in sight.rows if one.id != row.id), self._refs.get(row.id)]
-        return self._refs.get(row.id)
+        row = self._refs.get(row.id)
+        sync_pass.put(row)
+        return row
 
-    def _restate(self, sight: Sight) -> None:
+    def _restate(self, sync_pass: SyncPass) -> None:
         """Every table of every ref as it is now, with no history."""
-        canonical = self._rules.canonical_branches(sight.repository)
-        self._refs.sever(sight.repository_id, self._versions.newest_id())
-        for row in sorted(sight.rows, key=lambda one: one.id):
+        canonical = self._rules.canonical_branches(sync_pass.repository)
+        self._refs.sever(sync_pass.repository_id, self._versions.newest_id())
+        for row in sorted(sync_pass.rows, key=lambda one: one.id):
             main = row.ref.type is RefType.BRANCH and row.ref.name in canonical
             known = self._versions.in_force(row)
-            if main or self._rules.of_ref(sight.repository.name, row.ref):
-                reading = self._lineage.read(sight, row, partitions=True)
+            if main or self._rules.of_ref(sync_pass.repository.name, row.ref):
+                reading = self._lineage.read(sync_pass, row, partitions=True)
                 known = self._versions.in_force(row)
                 if row.life in ("new", "making"):
                     # What is not whole yet is created anew, as its parent has it.
@@ -154,7 +156,7 @@ class Adopter:
                     known = {logical: version for logical, version in known.items() if logical in whole}
             for logical, version in known.items():
                 self._versions.add(row.id, logical, version.definition, (), row.head)
-            head = sight.current.get(row.ref, row.head)
+            head = sync_pass.current.get(row.ref, row.head)
             self._refs.note_head(row.id, head, self._versions.newest_id(), whole=True)
 
     def _take(self, row: RefRow, marked: Sequence[Marked]) -> None:

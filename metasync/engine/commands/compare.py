@@ -9,7 +9,8 @@ from metasync.engine.controller import Controller
 from metasync.engine.observe.observer import Observer
 from metasync.engine.observe.open_merges import MergeBook
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.model.hms import TableName
 from metasync.planning.decide import make_plan
 from metasync.planning.matrix import ItemChange
@@ -73,22 +74,22 @@ class Comparer:
             return self._merge(repository, source, destination)
 
     def _merge(self, repository: str, source: str, destination: str) -> Plan:
-        sight, (theirs, ours), _, _ = self._sides(repository, source, destination)
-        heads = (sight.current[ours.ref], sight.current[theirs.ref])
+        sync_pass, (theirs, ours), _, _ = self._sides(repository, source, destination)
+        heads = (sync_pass.current[ours.ref], sync_pass.current[theirs.ref])
         row = MergeRow(
-            id=0, repository_id=sight.repository_id, commit=METADATA, destination_ref_id=ours.id, parents=heads,
+            id=0, repository_id=sync_pass.repository_id, commit=METADATA, destination_ref_id=ours.id, parents=heads,
             generation=0, source=str(theirs.ref), source_ref_id=theirs.id, source_commit=heads[1], strategy="",
             committer="", message="", state="pending", note="", seen_at=0.0,
         )  # fmt: skip
-        observed = Observed(sight.repository, "", "", merges=(self._merges.view(sight, row, ours),))
+        observed = Observed(sync_pass.repository, "", "", merges=(self._merges.view(sync_pass, row, ours),))
         return make_plan(observed, self._rules, self._safety)
 
     def _sides(
         self, repository: str, one: str, other: str
-    ) -> tuple[Sight, tuple[RefRow, RefRow], dict[TableName, Version], dict[TableName, Version]]:
+    ) -> tuple[SyncPass, tuple[RefRow, RefRow], dict[TableName, Version], dict[TableName, Version]]:
         self._observer.observe(Scope(repository, full=True))
-        sight = self._lineage.known(repository)
-        rows = self._lineage.named(sight, one), self._lineage.named(sight, other)
+        sync_pass = self._lineage.known(repository)
+        rows = self._lineage.named(sync_pass, one), self._lineage.named(sync_pass, other)
         for row in rows:
-            self._lineage.read(sight, row, partitions=True)
-        return sight, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])
+            self._lineage.read(sync_pass, row, partitions=True)
+        return sync_pass, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])

@@ -85,16 +85,16 @@ class Merger:
 
     def _enter(self, repository: str, source: str, destination: str, by: str) -> None:
         self._observer.observe(Scope(repository, full=True))
-        sight = self._lineage.known(repository)
-        theirs, ours = self._lineage.named(sight, source), self._lineage.named(sight, destination)
-        if not self._rules.is_watched(sight.repository, ours.ref):
+        sync_pass = self._lineage.known(repository)
+        theirs, ours = self._lineage.named(sync_pass, source), self._lineage.named(sync_pass, destination)
+        if not self._rules.is_watched(sync_pass.repository, ours.ref):
             raise UsageError(f"no rule watches {ours.ref} of {repository}; nothing is merged into it")
         if theirs.id == ours.id:
             raise UsageError(f"{theirs.ref} cannot be merged into itself")
-        heads = [sight.current[ours.ref], sight.current[theirs.ref]]
+        heads = [sync_pass.current[ours.ref], sync_pass.current[theirs.ref]]
         commit = self._lakefs.get_commit(repository, heads[0])
         self._ledger.add_merge(
-            repository_id=sight.repository_id,
+            repository_id=sync_pass.repository_id,
             commit=METADATA + uuid4().hex[:12],
             destination_ref_id=ours.id,
             parents=heads,

@@ -79,10 +79,10 @@ class Recreator:
             self._history.note(repository, str(row.ref), "", "", "kept", "", f"metasync recreate --keep, by {by}")
 
     def _branch(self, repository: str, ref: str) -> RefRow:
-        sight = self._lineage.known(repository)
-        row = self._lineage.named(sight, ref)
+        sync_pass = self._lineage.known(repository)
+        row = self._lineage.named(sync_pass, ref)
         if row.ref.type is RefType.TAG:
             raise UsageError(f"{row.ref}: a tag that names another commit is seen by itself")
-        if row.ref.name in {*self._rules.canonical_branches(sight.repository), sight.repository.default_branch}:
+        if row.ref.name in {*self._rules.canonical_branches(sync_pass.repository), sync_pass.repository.default_branch}:
             raise UsageError(f"{row.ref} is canonical: metasync owns none of its tables")
         return row

@@ -107,22 +107,22 @@ class Resolver:
         self, repository: str, merge_id: int, logical: TableName
     ) -> tuple[MergeView, MergeTableView | None, Rule]:
         """A table of a merge on its newest versions: the merge, its view of the table, and the rule."""
-        sight = self._lineage.known(repository)
+        sync_pass = self._lineage.known(repository)
         merge = self._ledger.merge(merge_id)
         destination = self._refs.get(merge.destination_ref_id)
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
-        reading = self._lineage.read(sight, destination, partitions=True)
-        rule = self._merges.rule_for(sight, source, destination, logical)
+        reading = self._lineage.read(sync_pass, destination, partitions=True)
+        rule = self._merges.rule_for(sync_pass, source, destination, logical)
         if rule is None:
             raise UsageError(f"no rule speaks of {logical} on {source.ref} or {destination.ref} any more")
-        theirs, _ = self._merges.source_versions(sight, merge, source)
+        theirs, _ = self._merges.source_versions(sync_pass, merge, source)
         ours = self._versions.in_force(destination)
         view = self._merges.table_view(
-            sight, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
+            sync_pass, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
         )
         # What is decided now holds from now on, and not for tags of the merge commit.
-        outline = replace(self._merges.outline(sight, merge, destination), own_commit="")
+        outline = replace(self._merges.outline(sync_pass, merge, destination), own_commit="")
         return outline, view, rule
 
 

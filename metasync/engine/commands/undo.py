@@ -39,13 +39,13 @@ class Undoer:
             return self._turned(repository, done)
 
     def _turned(self, repository: str, done: Sequence[MergeTable]) -> tuple[Repository, Plan]:
-        sight = self._lineage.known(repository)
+        sync_pass = self._lineage.known(repository)
         changes = []
         for change in done:
             destination = self._refs.get(change.destination_ref_id)
-            if destination.ref not in sight.current or destination.life == "gone":
+            if destination.ref not in sync_pass.current or destination.life == "gone":
                 raise UsageError(f"{destination.ref} of {repository} is gone; there is nothing to take back from it")
-            reading = self._lineage.read(sight, destination, partitions=True)
+            reading = self._lineage.read(sync_pass, destination, partitions=True)
             newest = self._versions.in_force(destination).get(change.logical)
             whole = change.before is None or change.after is None
             touched = None if whole else {p.values for p in change.partitions}
@@ -54,10 +54,10 @@ class Undoer:
             turned = undo_change(change, current, newest.id if newest else None, column_check=check)
             live = next((view for view in reading.tables if view.logical == change.logical), None)
             stamp = live.table.parameters.get("transient_lastDdlTime", "") if live else ""
-            turned = replace(turned, heads=(sight.current[destination.ref],), stamp=stamp)
+            turned = replace(turned, heads=(sync_pass.current[destination.ref],), stamp=stamp)
             if turned.writes or turned.conflicts:
                 changes.append(turned)
-        return sight.repository, Plan(repository, tuple(changes), notices=self._not_covered(repository, done))
+        return sync_pass.repository, Plan(repository, tuple(changes), notices=self._not_covered(repository, done))
 
     def _not_covered(self, repository: str, done: Sequence[MergeTable]) -> tuple[Notice, ...]:
         """What of a merge was applied later, as a plan of its own: undoing the merge does not take that back."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from metasync.engine.isolation import one_table
 from metasync.engine.threads import parallel
 from metasync.engine.track.changed_paths import ChangedPaths
-from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.hms import TableName
 from metasync.planning.discovery import Directory, discovered, wanted_values
@@ -37,16 +38,16 @@ class Discoverer:
         self._lineage = lineage
         self._rules = rules
 
-    def look(self, sight: Sight, row: RefRow) -> tuple[DiscoveredTable, ...]:
+    def look(self, sync_pass: SyncPass, row: RefRow) -> tuple[DiscoveredTable, ...]:
         """The partitions that directories of this ref make or end; a ref without any is noted as looked at."""
-        head = sight.current[row.ref]
+        head = sync_pass.current[row.ref]
         if row.discovered_head == head:
             return ()
-        repository = sight.repository.name
-        tables = self._tables(sight, row)
+        repository = sync_pass.repository.name
+        tables = self._tables(sync_pass, row)
         found: list[DiscoveredTable] = []
         failed: dict[TableName, str] = {}
-        ranges = self._ranges(sight, row, head) if tables else []
+        ranges = self._ranges(sync_pass, row, head) if tables else []
         for logical, rule in tables if ranges else ():
             with one_table(logical, failed, f"discovering partitions of {logical}"):
                 table = self._table(repository, row, head, logical, rule, ranges)
@@ -54,7 +55,7 @@ class Discoverer:
                     found.append(table)
         if found:
             # Only now it is worth reading every partition: what somebody did to them by hand comes first.
-            reading = self._lineage.read(sight, row, partitions=True)
+            reading = self._lineage.read(sync_pass, row, partitions=True)
             found = [
                 table
                 for old in found
@@ -63,17 +64,17 @@ class Discoverer:
             failed |= {old: why for old, why in reading.failed.items() if old in dict(tables)}
         if not found and not failed:
             self._refs.update(row.id, discovered_head=head)
-        sight.failed.setdefault(row.id, {}).update(failed)
+        sync_pass.failed.setdefault(row.id, {}).update(failed)
         return tuple(found)
 
-    def _tables(self, sight: Sight, row: RefRow) -> list[tuple[TableName, str]]:
+    def _tables(self, sync_pass: SyncPass, row: RefRow) -> list[tuple[TableName, str]]:
         """The partitioned tables of the ref whose rule discovers, each with that rule's name."""
-        name = sight.repository.name
+        name = sync_pass.repository.name
         rules = [rule for rule in self._rules.of_repository(name) if rule.partitions == "discover"]
         if not rules:
             return []
-        reading = self._lineage.read(sight, row, partitions=False)
-        canonical = row.ref.name in self._rules.canonical_branches(sight.repository)
+        reading = self._lineage.read(sync_pass, row, partitions=False)
+        canonical = row.ref.name in self._rules.canonical_branches(sync_pass.repository)
         found = []
         for view in reading.tables:
             if not view.table.partition_keys or view.kind == "making":
@@ -85,12 +86,12 @@ class Discoverer:
                 found.append((view.logical, rule.name))
         return found
 
-    def _ranges(self, sight: Sight, row: RefRow, head: str) -> list[ChangedPaths]:
+    def _ranges(self, sync_pass: SyncPass, row: RefRow, head: str) -> list[ChangedPaths]:
         """What differs between the commits whose data counts."""
-        name = sight.repository.name
+        name = sync_pass.repository.name
         if row.discovered_head is None:
             return []
-        if row.ref.name not in self._rules.canonical_branches(sight.repository):
+        if row.ref.name not in self._rules.canonical_branches(sync_pass.repository):
             return [ChangedPaths(self._lakefs, name, row.discovered_head, head)]
         merges: list[ChangedPaths] = []
         for commit in self._lakefs.first_parents(name, head, _LONGEST_WALK):

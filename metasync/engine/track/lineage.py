@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from threading import Lock
 
 from metasync.engine.scope import Scope
-from metasync.engine.track.changed_paths import ChangedPaths
-from metasync.engine.track.table_reader import Moment, Reading, TableReader
+from metasync.engine.track.sync_pass import LakeFSCache, SyncPass
+from metasync.engine.track.table_reader import Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
-from metasync.model.hms import TableName
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
 from metasync.planning.incarnations import creation_of, is_recreated, is_suspected
 from metasync.planning.plan import Notice
 from metasync.planning.rules import UNADDRESSABLE, RuleSet
-from metasync.planning.types import ColumnCheck
 from metasync.store.refs import RefRow, RefStore
 from metasync.store.versions import VersionStore
 
@@ -28,62 +24,6 @@ _SKEW = 5.0
 """Seconds by which lakeFS's clock and ours may differ, where lakeFS tells no time."""
 _ASKED_FOR = 600.0
 """Seconds for which lakeFS is asked again, between polls too, whether it recorded what an event said."""
-
-
-@dataclass
-class Sight:
-    """One look at a repository's refs. `current`: what lakeFS lists; `rows`: what the store knows to live.
-
-    `changed`, `column_check`, `pull_requests` and `generations` are what was asked once and holds for the look;
-    `moment` holds until a head moves, and is asked for by one thread at a time. `begun` are the refs whose lives began
-    in it, `unbegun` counts those that begin in a later one; `walking` are the branches whose logs are not read to their
-    ends. `listed_at` is when the refs were listed, by lakeFS's clock. `again_in`: seconds after which lakeFS should be
-    asked again for what it records late. `failed`: by ref, the tables that failed beyond their reading.
-    """
-
-    repository: Repository
-    repository_id: int
-    current: dict[Ref, str]
-    rows: list[RefRow]
-    confirmed_gone: set[int] = field(default_factory=set)
-    readings: dict[int, Reading] = field(default_factory=dict)
-    partitions_read: set[int] = field(default_factory=set)
-    notices: list[Notice] = field(default_factory=list)
-    changed: dict[tuple[str, str], ChangedPaths] = field(default_factory=dict)
-    column_check: ColumnCheck | None = None
-    pull_requests: dict[str, str] | None = None
-    generations: dict[str, int] = field(default_factory=dict)
-    begun: set[int] = field(default_factory=set)
-    unbegun: int = 0
-    walking: set[int] = field(default_factory=set)
-    listed_at: float = 0.0
-    again_in: float | None = None
-    moment: Moment | None = None
-    asking: Lock = field(default_factory=Lock)
-    failed: dict[int, dict[TableName, str]] = field(default_factory=dict)
-
-    def has_ended(self, row: RefRow) -> bool:
-        """Whether this life of the ref is over, for certain."""
-        return row.replaced or row.life == "gone" or row.id in self.confirmed_gone
-
-    def is_alive(self, row: RefRow) -> bool:
-        """Whether lakeFS shows this life of the ref."""
-        return row.ref in self.current and not row.replaced and row.life != "gone"
-
-    def has_former(self, row: RefRow) -> bool:
-        """Whether an earlier incarnation of the ref is replaced, and its tables are not dropped yet."""
-        return any(one.ref == row.ref and one.incarnation < row.incarnation and one.replaced for one in self.rows)
-
-    def ask_again_in(self, seconds: float) -> None:
-        """Notes that lakeFS should be asked again, for what it records late."""
-        self.again_in = min(seconds, self.again_in if self.again_in is not None else seconds)
-
-    def row(self, ref: Ref) -> RefRow | None:
-        """The ref's present life."""
-        return next((r for r in self.rows if r.ref == ref and not r.replaced), None)
-
-    def by_id(self, ref_id: int) -> RefRow | None:
-        return next((r for r in self.rows if r.id == ref_id), None)
 
 
 class Lineage:
@@ -98,75 +38,81 @@ class Lineage:
         self._reader = reader
         self._rules = rules
 
-    def look(self, repository: Repository, scope: Scope, now: float) -> Sight:
+    def look(self, repository: Repository, scope: Scope, now: float) -> SyncPass:
         """Lists the refs, ends lives that were replaced, notes what is missing, begins the lives of new refs."""
         repository_id = self._refs.repository_id(repository)
-        current = self._lakefs.list_refs(repository.name)
-        sight = Sight(repository, repository_id, current, list(self._refs.living(repository_id)))
-        sight.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
-        self._warn_of_others(sight)
-        for row in list(sight.rows):
-            self._check(sight, row, scope, now)
-        known = {row.ref for row in sight.rows if not row.replaced}
-        fresh = [ref for ref in current if ref not in known and not _is_unaddressable(ref)]
+        sync_pass = self._begun(repository, repository_id)
+        sync_pass.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
+        self._warn_of_others(sync_pass)
+        for row in sync_pass.rows:
+            self._check(sync_pass, row, scope, now)
+        known = {row.ref for row in sync_pass.rows if not row.replaced}
+        fresh = [ref for ref in sync_pass.current if ref not in known and not _is_unaddressable(ref)]
         fresh.sort(key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name))
-        sight.notices += [
+        sync_pass.notices += [
             Notice("unaddressable-tag", str(ref), "lakeFS cannot address a tag of such a name")
-            for ref in current
+            for ref in sync_pass.current
             if _is_unaddressable(ref)
         ]
         begun: set[Ref] = set()
         for ref in fresh[:_BEGUN_AT_ONCE]:
-            self._begin(sight, ref, scope.events, begun)
-        sight.unbegun = len(fresh[_BEGUN_AT_ONCE:])
-        return sight
+            self._begin(sync_pass, ref, scope.events, begun)
+        sync_pass.unseen = len(fresh[_BEGUN_AT_ONCE:])
+        return sync_pass
 
-    def known(self, name: str) -> Sight:
+    def known(self, name: str) -> SyncPass:
         """A repository with the refs that are known by now. Raises UsageError where lakeFS has none of the name."""
         repository = self._lakefs.get_repository(name)
         if repository is None:
             raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
         repository_id = self._refs.repository_id(repository)
-        return Sight(repository, repository_id, self._lakefs.list_refs(name), list(self._refs.living(repository_id)))
+        return self._begun(repository, repository_id)
+
+    def _begun(self, repository: Repository, repository_id: int) -> SyncPass:
+        current = self._lakefs.list_refs(repository.name)
+        sync_pass = SyncPass(repository, repository_id, current, LakeFSCache(self._lakefs, repository.name))
+        for row in self._refs.living(repository_id):
+            sync_pass.put(row)
+        return sync_pass
 
     def time_now(self, repository: str) -> float | None:
         """The time by lakeFS's own clock; None where it tells none."""
         self._lakefs.get_repository(repository)
         return self._lakefs.server_time
 
-    def named(self, sight: Sight, text: str) -> RefRow:
+    def named(self, sync_pass: SyncPass, text: str) -> RefRow:
         """The ref that a person means: `branch/x`, `tag/x`, or a name, branches first. Raises UsageError."""
         kinds = [f"{kind.value}/{text}" for kind in (RefType.BRANCH, RefType.TAG)]
         for wanted in (text, *kinds) if text.startswith(("branch/", "tag/")) else kinds:
-            row = next((r for r in sight.rows if str(r.ref) == wanted and r.ref in sight.current), None)
+            row = next((r for r in sync_pass.rows if str(r.ref) == wanted and r.ref in sync_pass.current), None)
             if row is not None:
                 return row
-        raise UsageError(f"{sight.repository.name} has no branch or tag {text!r}; see: metasync refs")
+        raise UsageError(f"{sync_pass.repository.name} has no branch or tag {text!r}; see: metasync refs")
 
-    def read(self, sight: Sight, row: RefRow, *, partitions: bool) -> Reading:
+    def read(self, sync_pass: SyncPass, row: RefRow, *, partitions: bool) -> Reading:
         """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""
-        if row.id in sight.readings and (not partitions or row.id in sight.partitions_read):
-            return sight.readings[row.id]
-        if sight.has_former(row):
+        if row.id in sync_pass.readings and (not partitions or row.id in sync_pass.partitions_read):
+            return sync_pass.readings[row.id]
+        if sync_pass.has_former(row):
             # What stands there is the former incarnation's, as long as that is not over: by their names alone, a user's
             # tables could be either's.
             return Reading((), {}, ())
-        head = sight.current.get(row.ref, row.head) if not row.replaced else row.head
-        with sight.asking:
-            moment = sight.moment = sight.moment or self._reader.moment()
-        reading, at = self._reader.read(sight.repository, row, head, moment, partitions=partitions)
+        head = sync_pass.current.get(row.ref, row.head) if not row.replaced else row.head
+        with sync_pass.asking:
+            moment = sync_pass.moment = sync_pass.moment or self._reader.moment()
+        reading, at = self._reader.read(sync_pass.repository, row, head, moment, partitions=partitions)
         if at != head:
             # What led to the newer head, a merge of others too, may have come after the moment.
-            with sight.asking:
-                sight.moment = None
-        if not row.replaced and row.ref in sight.current:
-            sight.current[row.ref] = at
-        sight.readings[row.id] = reading
+            with sync_pass.asking:
+                sync_pass.moment = None
+        if not row.replaced and row.ref in sync_pass.current:
+            sync_pass.current[row.ref] = at
+        sync_pass.readings[row.id] = reading
         if partitions:
-            sight.partitions_read.add(row.id)
+            sync_pass.partitions_read.add(row.id)
         return reading
 
-    def forked(self, sight: Sight, row: RefRow) -> RefRow:
+    def forked(self, sync_pass: SyncPass, row: RefRow) -> RefRow:
         """The ref with all that it takes over from its parent.
 
         That has grown where merges into the parent, from before the ref's commit, were still to be done at first.
@@ -174,69 +120,66 @@ class Lineage:
         parent = self._refs.get(row.parent_id) if row.waited and row.parent_id is not None else None
         if parent is None:
             return row
-        watermark, as_of, _ = self._watermark(sight, parent, row.born_commit)
+        watermark, as_of, _ = self._watermark(sync_pass, parent, row.born_commit)
         self._refs.update(row.id, watermark=watermark, as_of=as_of, waited=0)
-        self._reload(sight, row.id)
+        self._reload(sync_pass, row.id)
         return self._refs.get(row.id)
 
-    def generation(self, sight: Sight, commit: str) -> int:
-        """How many commits lie before one; 0 where lakeFS does not know it."""
-        if commit not in sight.generations:
-            sight.generations[commit] = self._lakefs.generation(sight.repository.name, commit)
-        return sight.generations[commit]
-
-    def _warn_of_others(self, sight: Sight) -> None:
-        for other in self._refs.identities(sight.repository.name):
-            if other.identity == sight.repository.identity:
+    def _warn_of_others(self, sync_pass: SyncPass) -> None:
+        for other in self._refs.identities(sync_pass.repository.name):
+            if other.identity == sync_pass.repository.identity:
                 continue
             if self._refs.living(self._refs.repository_id(other)):
-                sight.notices.append(
+                sync_pass.notices.append(
                     Notice(
                         "repository-replaced",
-                        sight.repository.name,
+                        sync_pass.repository.name,
                         "is not the repository that was known by this name (created at another time, or on another "
                         "lakeFS); the mirrors of the old one are left alone",
                         "check lakefs.endpoint_url; if the repository was really made anew: metasync prune",
                     )
                 )
 
-    def _check(self, sight: Sight, row: RefRow, scope: Scope, now: float) -> None:
-        commit = sight.current.get(row.ref)
+    def _check(self, sync_pass: SyncPass, row: RefRow, scope: Scope, now: float) -> None:
+        commit = sync_pass.current.get(row.ref)
         if commit is not None and not row.replaced:
-            if self._is_replaced(sight, row, commit, scope, now):
+            if self._is_replaced(sync_pass, row, commit, scope, now):
                 self._refs.replace(row.id)
+                self._reload(sync_pass, row.id)
             elif row.missed_since is not None:
                 # It was gone, and is there again: kept as it is, and what was said of it stands until lakeFS confirms
                 # it.
                 self._refs.update(row.id, missed_since=None, looked_last=0)
+                self._reload(sync_pass, row.id)
         elif commit is None and not row.replaced:
-            if not self._is_gone(sight, row.ref):
+            if not self._is_gone(sync_pass, row.ref):
                 return
-            sight.confirmed_gone.add(row.id)
+            sync_pass.confirmed_gone.add(row.id)
             if row.missed_since is None:
                 self._refs.update(row.id, missed_since=now)
-        self._reload(sight, row.id)
+                self._reload(sync_pass, row.id)
 
-    def _is_replaced(self, sight: Sight, row: RefRow, commit: str, scope: Scope, now: float) -> bool:
+    def _is_replaced(self, sync_pass: SyncPass, row: RefRow, commit: str, scope: Scope, now: float) -> bool:
         """Whether lakeFS shows that the ref which it lists is another incarnation than the known one.
 
         A tag that names another commit is one. For a branch, lakeFS's runs must say so: a hard reset can set any head.
         """
         if row.ref.type is RefType.TAG:
             return commit != row.head
-        if row.ref.name in self._canonical(sight.repository):
+        if row.ref.name in self._canonical(sync_pass.repository):
             # metasync owns none of its tables, whichever incarnation it is.
             return False
         suspected = row.missed_since is not None or is_suspected(row.ref, _listed_at(row), scope.events)
         if row.suspected_at is None and not suspected:
             return False
-        name, since = sight.repository.name, row.suspected_at if row.suspected_at is not None else now
+        name, since = sync_pass.repository.name, row.suspected_at if row.suspected_at is not None else now
         asks = scope.full or 0 <= now - since < _ASKED_FOR
-        if asks and self.was_recreated(sight, row):
+        if asks and self.was_recreated(sync_pass, row):
             return True
         if row.suspected_at is None:
             self._refs.update(row.id, suspected_at=now)
-        sight.notices.append(
+            self._reload(sync_pass, row.id)
+        sync_pass.notices.append(
             Notice(
                 "may-be-recreated",
                 str(row.ref),
@@ -247,53 +190,55 @@ class Lineage:
         )
         if 0 <= now - since < _ASKED_FOR:
             # lakeFS records a run only once its hooks have ended, and this event is one of them.
-            sight.ask_again_in(max(1.0, (now - since) / 2))
+            sync_pass.ask_again_in(max(1.0, (now - since) / 2))
         return False
 
-    def was_recreated(self, sight: Sight, row: RefRow) -> bool:
+    def was_recreated(self, sync_pass: SyncPass, row: RefRow) -> bool:
         """Whether lakeFS recorded that a mirrored branch was deleted and created again since it was first listed."""
-        if row.ref.type is RefType.TAG or row.ref.name in self._canonical(sight.repository):
+        if row.ref.type is RefType.TAG or row.ref.name in self._canonical(sync_pass.repository):
             return False
-        runs = self._lakefs.runs_of_branch(sight.repository.name, row.ref.name, _listed_at(row))
+        runs = self._lakefs.runs_of_branch(sync_pass.repository.name, row.ref.name, _listed_at(row))
         return is_recreated(row.ref, _listed_at(row), runs)
 
-    def _is_gone(self, sight: Sight, ref: Ref) -> bool:
+    def _is_gone(self, sync_pass: SyncPass, ref: Ref) -> bool:
         """404 for the ref, from a lakeFS that in the same pass shows the recorded repository and its default branch."""
-        if self._lakefs.get_ref(sight.repository.name, ref) is not None:
+        if self._lakefs.get_ref(sync_pass.repository.name, ref) is not None:
             return False
-        again = self._lakefs.get_repository(sight.repository.name)
-        if again is None or again.identity != sight.repository.identity:
+        again = self._lakefs.get_repository(sync_pass.repository.name)
+        if again is None or again.identity != sync_pass.repository.identity:
             return False
         default = Ref(RefType.BRANCH, again.default_branch)
-        return default in sight.current and self._lakefs.get_ref(again.name, default) is not None
+        return default in sync_pass.current and self._lakefs.get_ref(again.name, default) is not None
 
-    def _begin(self, sight: Sight, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]) -> None:
-        """The first sight of a ref: its parent first, if that is new too."""
-        if ref in begun or sight.row(ref) is not None:
+    def _begin(self, sync_pass: SyncPass, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]) -> None:
+        """Adds a ref that is seen first: its parent before it, if that is new too."""
+        if ref in begun or sync_pass.row(ref) is not None:
             return
         begun.add(ref)
-        repository, head = sight.repository, sight.current[ref]
-        former = self._refs.newest(sight.repository_id, ref)
+        repository, head = sync_pass.repository, sync_pass.current[ref]
+        former = self._refs.newest(sync_pass.repository_id, ref)
         event = creation_of(ref, events, former.listed_at if former is not None else None)
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
             row = self._refs.add(
-                sight.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
-                source="", as_of="", event_time=self._happened(sight, event), listed_at=sight.listed_at,
+                sync_pass.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
+                source="", as_of="", event_time=self._happened(sync_pass, event), listed_at=sync_pass.listed_at,
             )  # fmt: skip
-            sight.rows.append(row)
-            self.read(sight, row, partitions=False)
+            sync_pass.put(row)
+            self.read(sync_pass, row, partitions=False)
             return
         born_commit = self._born_commit(repository.name, event, head)
-        parent, source = self._parent(sight, ref, born_commit, event, events, begun)
-        watermark, as_of, fork = (0, "", born_commit) if parent is None else self._watermark(sight, parent, born_commit)
+        parent, source = self._parent(sync_pass, ref, born_commit, event, events, begun)
+        watermark, as_of, fork = (
+            (0, "", born_commit) if parent is None else self._watermark(sync_pass, parent, born_commit)
+        )
         mirrored = bool(self._rules.of_ref(repository.name, ref))
         row = self._refs.add(
-            sight.repository_id, ref, head=head, born_commit=born_commit, life="new" if mirrored else "live",
+            sync_pass.repository_id, ref, head=head, born_commit=born_commit, life="new" if mirrored else "live",
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
-            event_time=self._happened(sight, event), ledger_head=fork, listed_at=sight.listed_at,
+            event_time=self._happened(sync_pass, event), ledger_head=fork, listed_at=sync_pass.listed_at,
         )  # fmt: skip
-        sight.begun.add(row.id)
-        sight.rows.append(row)
+        sync_pass.new.add(row.id)
+        sync_pass.put(row)
 
     def _born_commit(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
         """The commit that a new ref was created at: an event's, if it is in the ref's history; else the head."""
@@ -303,16 +248,16 @@ class Lineage:
         known = self._lakefs.get_commit(repository, said)
         return said if known is not None and self._lakefs.merge_base(repository, said, head) == said else head
 
-    def _happened(self, sight: Sight, event: LakeFSEvent | None) -> float | None:
+    def _happened(self, sync_pass: SyncPass, event: LakeFSEvent | None) -> float | None:
         """When an event happened; never later than the listing that showed what it did."""
-        return min(event.event_time, sight.listed_at) if event is not None else None
+        return min(event.event_time, sync_pass.listed_at) if event is not None else None
 
     def _canonical(self, repository: Repository) -> set[str]:
         return {*self._rules.canonical_branches(repository), repository.default_branch}
 
     def _parent(
         self,
-        sight: Sight,
+        sync_pass: SyncPass,
         ref: Ref,
         born_commit: str,
         event: LakeFSEvent | None,
@@ -322,61 +267,61 @@ class Lineage:
         """The ref that a new one was created from: the event, else the runs API, else whose head was that commit."""
         typed = event.source_ref if event else ""
         if ref.type is RefType.BRANCH and not typed:
-            payload = self._lakefs.payload_of_run(sight.repository.name, born_commit, "post-create-branch")
+            payload = self._lakefs.payload_of_run(sync_pass.repository.name, born_commit, "post-create-branch")
             if payload is not None and payload.get("branch_id") == ref.name:
                 typed = str(payload.get("source_ref", ""))
         if typed:
-            named = self._named(sight, _EXPRESSION.sub("", typed), ref, events, begun)
+            named = self._named(sync_pass, _EXPRESSION.sub("", typed), ref, events, begun)
             if named is not None:
                 return named, str(named.ref)
-        holders = self._refs.at_commit(sight.repository_id, [born_commit]).get(born_commit, [])
-        found = [row for ref_id, _ in holders if (row := sight.by_id(ref_id)) is not None]
-        found += [row for row in sight.rows if sight.current.get(row.ref) == born_commit and not row.replaced]
+        holders = self._refs.at_commit(sync_pass.repository_id, [born_commit]).get(born_commit, [])
+        found = [row for ref_id, _ in holders if (row := sync_pass.by_id(ref_id)) is not None]
+        found += [row for row in sync_pass.rows if sync_pass.current.get(row.ref) == born_commit and not row.replaced]
         rows = [row for row in found if row.ref != ref]
-        canonical = self._default_row(sight, ref)
+        canonical = self._default_row(sync_pass, ref)
         if canonical is not None and (canonical in rows or not rows):
             return canonical, f"{canonical.ref} (assumed)"
         return (rows[0], f"{rows[0].ref} (assumed)") if rows else (None, "unknown")
 
-    def _default_row(self, sight: Sight, ref: Ref) -> RefRow | None:
-        rules = self._rules.of_ref(sight.repository.name, ref)
-        name = (rules[0].canonical_branch if rules else None) or sight.repository.default_branch
-        return sight.row(Ref(RefType.BRANCH, name))
+    def _default_row(self, sync_pass: SyncPass, ref: Ref) -> RefRow | None:
+        rules = self._rules.of_ref(sync_pass.repository.name, ref)
+        name = (rules[0].canonical_branch if rules else None) or sync_pass.repository.default_branch
+        return sync_pass.row(Ref(RefType.BRANCH, name))
 
     def _named(
-        self, sight: Sight, name: str, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]
+        self, sync_pass: SyncPass, name: str, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]
     ) -> RefRow | None:
         for kind in (RefType.BRANCH, RefType.TAG):
             candidate = Ref(kind, name)
-            if candidate == ref or candidate not in sight.current:
+            if candidate == ref or candidate not in sync_pass.current:
                 continue
-            self._begin(sight, candidate, events, begun)
-            return sight.row(candidate)
+            self._begin(sync_pass, candidate, events, begun)
+            return sync_pass.row(candidate)
         for kind in (RefType.BRANCH, RefType.TAG):
             # Deleted meanwhile: what it was is still known.
-            found = self._refs.newest(sight.repository_id, Ref(kind, name)) if Ref(kind, name) != ref else None
+            found = self._refs.newest(sync_pass.repository_id, Ref(kind, name)) if Ref(kind, name) != ref else None
             if found is not None:
                 return found
         return None
 
-    def _watermark(self, sight: Sight, parent: RefRow, born_commit: str) -> tuple[int, str, str]:
+    def _watermark(self, sync_pass: SyncPass, parent: RefRow, born_commit: str) -> tuple[int, str, str]:
         """How much of the parent's history a ref created at a commit inherits; `live` where that had to be guessed; and
         the commit at which it left the parent's history, from which on its own merges count.
         """
-        alive = parent.ref in sight.current and not parent.replaced
-        if alive and sight.current[parent.ref] == born_commit:
-            self.read(sight, parent, partitions=True)
-            if sight.current[parent.ref] == born_commit:
+        alive = parent.ref in sync_pass.current and not parent.replaced
+        if alive and sync_pass.current[parent.ref] == born_commit:
+            self.read(sync_pass, parent, partitions=True)
+            if sync_pass.current[parent.ref] == born_commit:
                 return self._versions.newest_id(), "", born_commit
-        ancestors = [c.id for c in self._lakefs.first_parents(sight.repository.name, born_commit, _ANCESTORS)]
-        seen = self._refs.at_commit(sight.repository_id, ancestors)
+        ancestors = [c.id for c in self._lakefs.first_parents(sync_pass.repository.name, born_commit, _ANCESTORS)]
+        seen = self._refs.at_commit(sync_pass.repository_id, ancestors)
         lives = {parent.id, *self._ancestors(parent)}
         for commit in ancestors:
             marks = [mark for ref_id, mark in seen.get(commit, ()) if ref_id in lives]
             if marks:
                 return max(marks), "", commit
         if alive:
-            self.read(sight, parent, partitions=True)
+            self.read(sync_pass, parent, partitions=True)
         return self._versions.newest_id(), "live", born_commit
 
     def _ancestors(self, row: RefRow) -> list[int]:
@@ -386,8 +331,8 @@ class Lineage:
             row = self._refs.get(row.parent_id)
         return found
 
-    def _reload(self, sight: Sight, ref_id: int) -> None:
-        sight.rows = [self._refs.get(row.id) if row.id == ref_id else row for row in sight.rows]
+    def _reload(self, sync_pass: SyncPass, ref_id: int) -> None:
+        sync_pass.put(self._refs.get(ref_id))
 
 
 def _listed_at(row: RefRow) -> float:

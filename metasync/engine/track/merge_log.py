@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage, Sight
+from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.merge_sources import SourceFinder
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent
 from metasync.planning.plan import Notice
@@ -56,31 +57,31 @@ class MergeFinder:
         self._history = history
         self._sources = sources
 
-    def walk(self, sight: Sight, row: RefRow, scope: Scope) -> None:
+    def walk(self, sync_pass: SyncPass, row: RefRow, scope: Scope) -> None:
         """Enters the merges between a branch's head and the last commit that the ledger has seen, or a step of them."""
-        head = row.walk_head or sight.current[row.ref]
+        head = row.walk_head or sync_pass.current[row.ref]
         if row.ledger_head == head and row.walk_head is None:
             return
-        stretch = self._unseen(sight.repository.name, row.walk_at or head, row.ledger_head)
-        if stretch.rewritten and self._lineage.was_recreated(sight, row):
+        stretch = self._unseen(sync_pass.repository.name, row.walk_at or head, row.ledger_head)
+        if stretch.rewritten and self._lineage.was_recreated(sync_pass, row):
             # What lies on this log is the new incarnation's, which the next pass begins.
             self._refs.replace(row.id)
-            sight.walking.add(row.id)
+            sync_pass.walking.add(row.id)
             return
         for commit in reversed(stretch.commits):
-            self._enter(sight, row, commit, scope.events)
-            self._tell(sight, row, commit, scope.events)
+            self._enter(sync_pass, row, commit, scope.events)
+            self._tell(sync_pass, row, commit, scope.events)
         if stretch.rest is not None:
             self._refs.update(row.id, walk_head=head, walk_at=stretch.rest.id)
-            sight.walking.add(row.id)
-            self._say_where(sight, row, stretch.rest)
+            sync_pass.walking.add(row.id)
+            self._say_where(sync_pass, row, stretch.rest)
             return
         if stretch.rewritten:
-            self._say_rewritten(sight, row, head)
+            self._say_rewritten(sync_pass, row, head)
         self._refs.update(row.id, ledger_head=head, walk_head=None, walk_at=None)
-        if head != sight.current[row.ref]:
+        if head != sync_pass.current[row.ref]:
             # It moved on while its log was read.
-            sight.walking.add(row.id)
+            sync_pass.walking.add(row.id)
 
     def _unseen(self, repository: str, start: str, seen: str | None) -> _Stretch:
         """The commits from `start` back to the last one seen, at most a step of them.
@@ -101,9 +102,9 @@ class MergeFinder:
             found.append(commit)
         return _Stretch(tuple(found), rewritten=bound is not None or rewritten)
 
-    def _say_where(self, sight: Sight, row: RefRow, rest: Commit) -> None:
-        left = rest.generation - self._lakefs.generation(sight.repository.name, row.ledger_head or "")
-        sight.notices.append(
+    def _say_where(self, sync_pass: SyncPass, row: RefRow, rest: Commit) -> None:
+        left = rest.generation - sync_pass.lakefs.generation(row.ledger_head or "")
+        sync_pass.notices.append(
             Notice(
                 "catching-up",
                 str(row.ref),
@@ -111,28 +112,33 @@ class MergeFinder:
             )
         )
 
-    def _say_rewritten(self, sight: Sight, row: RefRow, head: str) -> None:
+    def _say_rewritten(self, sync_pass: SyncPass, row: RefRow, head: str) -> None:
         notice = Notice(
             "history-rewritten",
             str(row.ref),
             f"was reset: {(row.ledger_head or '')[:12]} is not in its history any more; its tables stay as they are",
             "to take back a merge that the reset took away: metasync history, then metasync undo MERGE",
         )
-        sight.notices.append(notice)
-        self._note(sight, row, notice, head)
+        sync_pass.notices.append(notice)
+        self._note(sync_pass, row, notice, head)
 
-    def _enter(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
-        if self._sources.is_anothers(sight, row, commit):
+    def _enter(self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
+        if self._sources.is_anothers(sync_pass, row, commit):
             return
-        source = self._sources.find(sight, row, commit, events)
+        source = self._sources.find(sync_pass, row, commit, events)
         if source is None:
             return
         squashed = len(commit.parents) < 2
-        if source.row is not None and source.row.id != row.id and source.row.ref not in sight.current and not squashed:
+        if (
+            source.row is not None
+            and source.row.id != row.id
+            and source.row.ref not in sync_pass.current
+            and not squashed
+        ):
             # Nobody can walk the log of a branch that is gone from its head any more; from here it still can be.
-            self._walk_from(sight, source.row, commit.parents[1], events)
+            self._walk_from(sync_pass, source.row, commit.parents[1], events)
         self._ledger.add_merge(
-            repository_id=sight.repository_id,
+            repository_id=sync_pass.repository_id,
             commit=commit.id,
             destination_ref_id=row.id,
             parents=list(commit.parents),
@@ -148,46 +154,46 @@ class MergeFinder:
             confirmed=int(source.confirmed),
         )
 
-    def _walk_from(self, sight: Sight, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
+    def _walk_from(self, sync_pass: SyncPass, row: RefRow, start: str, events: Iterable[LakeFSEvent]) -> None:
         """Enters the merges into a branch that is gone, from a commit that it had back to the last one ledgered."""
-        stretch = self._unseen(sight.repository.name, start, row.ledger_head)
+        stretch = self._unseen(sync_pass.repository.name, start, row.ledger_head)
         if stretch.rewritten:
             return
         for commit in reversed(stretch.commits):
-            self._enter(sight, row, commit, events)
+            self._enter(sync_pass, row, commit, events)
         self._refs.update(row.id, ledger_head=start)
 
-    def _tell(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
+    def _tell(self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
         """Says what moved data and left definitions alone, with the command that moves these too.
 
         A cherry-pick carries its origin in its metadata, a revert only lakeFS's own message (recorded: revert.json).
         """
-        name, subject = sight.repository.name, f"{row.ref} {commit.id[:12]}"
+        name, subject = sync_pass.repository.name, f"{row.ref} {commit.id[:12]}"
         if origin := commit.metadata.get("cherry-pick-origin"):
             found = Notice(
                 "cherry-picked", subject, f"brought the data of {origin[:12]} alone; no definition changed",
                 f"metasync diff {name} SOURCE {row.ref.name} --merge, then metasync merge {name} SOURCE {row.ref.name}",
             )  # fmt: skip
-        elif reverted := self._reverted(sight, commit, events):
-            merges = [m for m in self._ledger.find_merges(reverted, sight.repository_id) if m.commit == reverted]
+        elif reverted := self._reverted(sync_pass, commit, events):
+            merges = [m for m in self._ledger.find_merges(reverted, sync_pass.repository_id) if m.commit == reverted]
             what = f"the merge of {merges[0].source}" if merges else reverted[:12]
             undo = f"metasync undo {reverted[:12]}" if merges else f"metasync history {name}"
             found = Notice("reverted", subject, f"took back the data of {what} alone; no definition changed", undo)
         else:
             return
-        sight.notices.append(found)
-        self._note(sight, row, found, commit.id)
+        sync_pass.notices.append(found)
+        self._note(sync_pass, row, found, commit.id)
 
-    def _note(self, sight: Sight, row: RefRow, notice: Notice, commit: str) -> None:
+    def _note(self, sync_pass: SyncPass, row: RefRow, notice: Notice, commit: str) -> None:
         self._history.note_once(
-            sight.repository.name,
+            sync_pass.repository.name,
             str(row.ref),
             notice.kind,
             f"{notice.message}; {notice.help}",
             f"commit {commit[:12]}",
         )
 
-    def _reverted(self, sight: Sight, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
+    def _reverted(self, sync_pass: SyncPass, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
         """The commit that this one reverts; empty where it is no revert."""
         told = any(e.type is EventType.REVERT and e.commit_id == commit.id for e in events)
         match = _REVERT.fullmatch(commit.message)
@@ -196,7 +202,9 @@ class MergeFinder:
         # `Revert main` was typed when the branch stood at this commit's parent.
         typed = match.group(1) if match else ""
         known = (
-            self._lakefs.get_commit(sight.repository.name, typed) if re.fullmatch(r"[0-9a-f]{6,64}", typed) else None
+            self._lakefs.get_commit(sync_pass.repository.name, typed)
+            if re.fullmatch(r"[0-9a-f]{6,64}", typed)
+            else None
         )
         return known.id if known is not None else commit.parents[0]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from metasync.engine.track.lineage import Sight
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.store.history import History
@@ -52,7 +52,7 @@ class SourceFinder:
         self._ledger = ledger
         self._history = history
 
-    def find(self, sight: Sight, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> Source | None:
+    def find(self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> Source | None:
         """The source of a commit of `row`; None where the commit is no merge of anybody's branch.
 
         From a transaction's hidden branch, or an import, it is a commit like any other (recorded: transaction.json).
@@ -61,13 +61,13 @@ class SourceFinder:
         if squashed and commit.merge_strategy is None:
             return None
         events = tuple(events)
-        typed, confirmed = self._typed(sight, row, commit, events)
-        hidden = typed.startswith(_HIDDEN) and sight.row(Ref(RefType.BRANCH, typed)) is None
-        if hidden or (squashed and not typed and self._is_import(sight, commit)):
+        typed, confirmed = self._typed(sync_pass, row, commit, events)
+        hidden = typed.startswith(_HIDDEN) and sync_pass.row(Ref(RefType.BRANCH, typed)) is None
+        if hidden or (squashed and not typed and self._is_import(sync_pass, commit)):
             return None
-        return replace(self._meant(sight, typed, commit.parents, commit.generation), confirmed=confirmed)
+        return replace(self._meant(sync_pass, typed, commit.parents, commit.generation), confirmed=confirmed)
 
-    def is_anothers(self, sight: Sight, row: RefRow, commit: Commit) -> bool:
+    def is_anothers(self, sync_pass: SyncPass, row: RefRow, commit: Commit) -> bool:
         """Whether a commit on a branch's log is a merge into another branch, whose history this one shares.
 
         A branch that was created anew from the other, or reset to it, has the other's merges before its own. What
@@ -79,35 +79,35 @@ class SourceFinder:
         match = _MESSAGE.fullmatch(commit.message)
         if match is None or match.group(2) == row.ref.name:
             return False
-        other = self._refs.newest(sight.repository_id, Ref(RefType.BRANCH, match.group(2)))
+        other = self._refs.newest(sync_pass.repository_id, Ref(RefType.BRANCH, match.group(2)))
         if other is None:
             return False
-        name = sight.repository.name
+        name = sync_pass.repository.name
         payload = self._lakefs.payload_of_run(name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("branch_id"):
             return str(payload["branch_id"]) != row.ref.name
-        if not sight.is_alive(other):
+        if not sync_pass.is_alive(other):
             return True
-        log = self._lakefs.first_parents(name, sight.current[other.ref])
+        log = self._lakefs.first_parents(name, sync_pass.current[other.ref])
         return commit.id in (c.id for c in takewhile(lambda c: c.generation >= commit.generation, log))
 
-    def found_meanwhile(self, sight: Sight, merge: MergeRow, now: float) -> MergeRow | None:
+    def found_meanwhile(self, sync_pass: SyncPass, merge: MergeRow, now: float) -> MergeRow | None:
         """A merge whose source nobody could tell, with its source where that shows by now.
 
         None where it turns out to be an import, which is no merge: lakeFS gives both one parent and the same metadata,
         and records which of them it was only once the hooks have ended.
         """
         if merge.source_commit:
-            holders = self._refs.at_commit(sight.repository_id, [merge.source_commit]).get(merge.source_commit, [])
+            holders = self._refs.at_commit(sync_pass.repository_id, [merge.source_commit]).get(merge.source_commit, [])
             return self._known(merge, Source("", self._refs.get(holders[-1][0]))) if holders else merge
         if merge.is_metadata or now - merge.seen_at > _ASKED_FOR:
             return merge
-        name, age = sight.repository.name, now - merge.seen_at
+        name, age = sync_pass.repository.name, now - merge.seen_at
         if payload := self._lakefs.payload_of_run(name, merge.commit, EventType.MERGE):
             typed = str(payload.get("merge_source", ""))
-            return self._known(merge, self._meant(sight, typed, merge.parents, merge.generation))
+            return self._known(merge, self._meant(sync_pass, typed, merge.parents, merge.generation))
         recorded = self._lakefs.payload_of_run(name, merge.commit, EventType.COMMIT) is not None
-        if recorded or (age > _IMPORT_AFTER and self._looks_imported(sight, merge)):
+        if recorded or (age > _IMPORT_AFTER and self._looks_imported(sync_pass, merge)):
             self._ledger.close_as(merge.id, IMPORTED)
             self._history.note_once(
                 name,
@@ -119,17 +119,17 @@ class SourceFinder:
             )
             return None
         if age > -_IMPORT_AFTER:
-            sight.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
+            sync_pass.ask_again_in(min(max(1.0, age / 2), _IMPORT_AFTER / 2))
         return merge
 
-    def confirmed_meanwhile(self, sight: Sight, merge: MergeRow) -> MergeRow:
+    def confirmed_meanwhile(self, sync_pass: SyncPass, merge: MergeRow) -> MergeRow:
         """A merge whose source only an event told, as lakeFS's runs have it by now."""
         if merge.confirmed:
             return merge
-        payload = self._lakefs.payload_of_run(sight.repository.name, merge.commit, EventType.MERGE)
+        payload = self._lakefs.payload_of_run(sync_pass.repository.name, merge.commit, EventType.MERGE)
         if payload is None or not payload.get("merge_source"):
             return merge
-        return self._known(merge, self._meant(sight, str(payload["merge_source"]), merge.parents, merge.generation))
+        return self._known(merge, self._meant(sync_pass, str(payload["merge_source"]), merge.parents, merge.generation))
 
     def _known(self, merge: MergeRow, source: Source) -> MergeRow:
         if source.row is None:
@@ -139,9 +139,11 @@ class SourceFinder:
         )
         return self._ledger.merge(merge.id)
 
-    def _typed(self, sight: Sight, row: RefRow, commit: Commit, events: tuple[LakeFSEvent, ...]) -> tuple[str, bool]:
+    def _typed(
+        self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: tuple[LakeFSEvent, ...]
+    ) -> tuple[str, bool]:
         """What the user typed as the source, and whether lakeFS itself shows it; empty where nobody can tell."""
-        holders = {holder.ref.name for holder in self._holders(sight, commit.parents)}
+        holders = {holder.ref.name for holder in self._holders(sync_pass, commit.parents)}
         told = next(
             (
                 e.merge_source
@@ -157,52 +159,52 @@ class SourceFinder:
         if said and (said == told or (not told and said in holders)):
             # lakeFS's own words, and the event's or a ref whose head was the merged commit: nobody has to be asked.
             return said, True
-        payload = self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.MERGE)
+        payload = self._lakefs.payload_of_run(sync_pass.repository.name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("merge_source"):
             return str(payload["merge_source"]), True
         if told:
             return told, False
-        if sight.pull_requests is None:
-            sight.pull_requests = self._lakefs.merged_pull_requests(sight.repository.name)
-        if pulled := sight.pull_requests.get(commit.id):
+        if pulled := sync_pass.lakefs.pull_request(commit.id):
             return pulled, True
         # lakeFS's words alone, which anybody can write: the weakest witness, and still one.
         return said, True
 
-    def _is_import(self, sight: Sight, commit: Commit) -> bool:
+    def _is_import(self, sync_pass: SyncPass, commit: Commit) -> bool:
         """Whether a commit with one parent and a strategy is surely an import, which carries that metadata too."""
         if commit.merge_strategy != _IMPORTED:
             return False
         if commit.message == "Import objects":
             return True
-        return self._lakefs.payload_of_run(sight.repository.name, commit.id, EventType.COMMIT) is not None
+        return self._lakefs.payload_of_run(sync_pass.repository.name, commit.id, EventType.COMMIT) is not None
 
-    def _looks_imported(self, sight: Sight, merge: MergeRow) -> bool:
+    def _looks_imported(self, sync_pass: SyncPass, merge: MergeRow) -> bool:
         """Whether nothing but an import, or a squash merge that nobody recorded, can have made a commit.
 
         An import's strategy is always source-wins, and its generation one more than its parent's; a squash merge's is
         one more than that of the later of its two sides (seen on 1.84).
         """
-        before = self._lakefs.generation(sight.repository.name, merge.parents[0]) if merge.parents else 0
+        before = sync_pass.lakefs.generation(merge.parents[0]) if merge.parents else 0
         return merge.strategy == _IMPORTED and merge.generation == before + 1
 
-    def _meant(self, sight: Sight, typed: str, parents: Sequence[str], generation: int) -> Source:
+    def _meant(self, sync_pass: SyncPass, typed: str, parents: Sequence[str], generation: int) -> Source:
         """The ref that was typed; a commit or an expression stands for a branch whose head it was."""
         name = _EXPRESSION.sub("", typed)
-        rows = self._holders(sight, parents)
+        rows = self._holders(sync_pass, parents)
         if name:
             lives = [row for row in rows if row.ref.name == name]
             if lives:
                 return Source(typed, lives[-1])
             for kind in (RefType.BRANCH, RefType.TAG):
-                known = self._refs.incarnations(sight.repository_id, Ref(kind, name))
+                known = self._refs.incarnations(sync_pass.repository_id, Ref(kind, name))
                 if known:
-                    return Source(typed, self._alive_then(sight, known, parents, generation))
+                    return Source(typed, self._alive_then(sync_pass, known, parents, generation))
         branches_first = [row for row in rows if row.ref.type is RefType.BRANCH] or rows
         at = parents[1] if len(parents) > 1 else ""
         return Source(typed or at, branches_first[-1] if branches_first else None)
 
-    def _alive_then(self, sight: Sight, known: Sequence[RefRow], parents: Sequence[str], generation: int) -> RefRow:
+    def _alive_then(
+        self, sync_pass: SyncPass, known: Sequence[RefRow], parents: Sequence[str], generation: int
+    ) -> RefRow:
         """The incarnation of a ref that a merge was made from: not one created from a commit as late as the merge
         itself.
 
@@ -210,22 +212,16 @@ class SourceFinder:
         """
         if len(known) == 1:
             return known[0]
-        name = sight.repository.name
-        early = [row for row in known if 0 < self._generation(sight, row.born_commit) < generation] or list(known)
+        early = [row for row in known if 0 < sync_pass.lakefs.generation(row.born_commit) < generation] or list(known)
         for row in early if len(parents) > 1 else ():
-            alive = sight.is_alive(row)
-            if not alive or self._lakefs.merge_base(name, parents[1], sight.current[row.ref]) == parents[1]:
+            alive = sync_pass.is_alive(row)
+            if not alive or sync_pass.lakefs.merge_base(parents[1], sync_pass.current[row.ref]) == parents[1]:
                 return row
         return early[0]
 
-    def _generation(self, sight: Sight, commit: str) -> int:
-        if commit not in sight.generations:
-            sight.generations[commit] = self._lakefs.generation(sight.repository.name, commit)
-        return sight.generations[commit]
-
-    def _holders(self, sight: Sight, parents: Sequence[str]) -> list[RefRow]:
+    def _holders(self, sync_pass: SyncPass, parents: Sequence[str]) -> list[RefRow]:
         """The refs whose tables were read while the merged commit was their head."""
         if len(parents) < 2:
             return []
         at = parents[1]
-        return [self._refs.get(ref_id) for ref_id, _ in self._refs.at_commit(sight.repository_id, [at]).get(at, [])]
+        return [self._refs.get(ref_id) for ref_id, _ in self._refs.at_commit(sync_pass.repository_id, [at]).get(at, [])]
