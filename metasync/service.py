@@ -24,7 +24,7 @@ from metasync.engine.commands.undo import Undoer
 from metasync.engine.controller import Controller
 from metasync.engine.observe.directories import Discoverer
 from metasync.engine.observe.observer import Observer
-from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.record.recorder import Recorder
 from metasync.engine.threads import may_go_on
 from metasync.engine.track.lineage import Lineage
@@ -103,7 +103,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     sources = SourceFinder(lakefs, refs, ledger, stores.history)
     finder = MergeFinder(lakefs, refs, ledger, stores.history, lineage, sources)
-    merges = MergeBook(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
+    merges = OpenMerges(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
     observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)

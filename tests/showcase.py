@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metasync.engine.scope import event_to_json
+from metasync.lakefs.events import event_to_json
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.sandbox.stack import Sandbox
 from metasync.service import parts

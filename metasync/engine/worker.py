@@ -9,8 +9,9 @@ import uuid
 import structlog
 
 from metasync.engine.controller import Controller, Result
-from metasync.engine.scope import Scope, event_from_json
+from metasync.engine.scope import Scope
 from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable, TemporaryError
+from metasync.lakefs.events import event_from_json
 from metasync.planning.plan import subject_of
 from metasync.redaction import redact
 from metasync.settings.models import Events

@@ -27,7 +27,6 @@ from metasync.application import answers
 from metasync.application.orders import Orders
 from metasync.application.queries import Queries
 from metasync.application.requests import Requests
-from metasync.engine.scope import event_from_webhook, event_to_json
 from metasync.errors import (
     BadEvent,
     Busy,
@@ -40,6 +39,7 @@ from metasync.errors import (
     UsageError,
     code_of,
 )
+from metasync.lakefs.events import event_from_webhook, event_to_json
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store import Database

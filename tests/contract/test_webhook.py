@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 import uvicorn
 
-from metasync.engine.scope import event_from_json
+from metasync.lakefs.events import event_from_json
 from metasync.sandbox.metastore import free_port, pause
 from metasync.service import Parts, parts
 from metasync.serving import edge_of

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from metasync.engine.scope import Scope, event_from_webhook
+from metasync.engine.scope import Scope
 from metasync.errors import UsageError
+from metasync.lakefs.events import event_from_webhook
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.planning.plan import DropDatabase, DropTable, EndRef
 from metasync.service import parts

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metasync.engine.apply import create, delete, merge_applier
-from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.observe.merge_sides import MergeSides
 from metasync.engine.record.recorder import Recorder
 from metasync.engine.track import manifests, table_reader
 from metasync.metastore.builder import TableBuilder
@@ -96,7 +96,7 @@ def check_only_bad_failed(world: World, result: Any, *, written: bool = False) -
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [*READ, (MergeBook, "table_view"), (decide, "plan_table_merge"), *APPLIED],
+    [*READ, (MergeSides, "view"), (decide, "plan_table_merge"), *APPLIED],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from metasync.engine.scope import event_from_json, event_from_webhook, event_to_json
 from metasync.errors import BadEvent
+from metasync.lakefs.events import event_from_json, event_from_webhook, event_to_json
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from metasync.engine.commands.table_log import TableLog
 from metasync.engine.controller import Controller
 from metasync.engine.observe.observer import Observer
-from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.sync_pass import SyncPass
@@ -43,7 +43,7 @@ class Comparer:
         controller: Controller,
         observer: Observer,
         lineage: Lineage,
-        merges: MergeBook,
+        merges: OpenMerges,
     ) -> None:
         self._safety = settings.safety
         self._rules = rules

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
-from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
@@ -33,7 +33,7 @@ class Resolver:
         observer: Observer,
         controller: Controller,
         lineage: Lineage,
-        merges: MergeBook,
+        merges: OpenMerges,
     ) -> None:
         self._observer = observer
         self._controller = controller
@@ -118,7 +118,7 @@ class Resolver:
             raise UsageError(f"no rule speaks of {logical} on {source.ref} or {destination.ref} any more")
         theirs, _ = self._merges.source_versions(sync_pass, merge, source)
         ours = self._versions.in_force(destination)
-        view = self._merges.table_view(
+        view = self._merges.sides.view(
             sync_pass, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
         )
         # What is decided now holds from now on, and not for tags of the merge commit.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.observe.directories import Discoverer
-from metasync.engine.observe.open_merges import MergeBook
+from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.scope import Scope
 from metasync.engine.threads import parallel
 from metasync.engine.track.lineage import Lineage
@@ -46,7 +46,7 @@ class Observer:
         metastore: Metastore,
         lineage: Lineage,
         finder: MergeFinder,
-        merges: MergeBook,
+        merges: OpenMerges,
         discoverer: Discoverer,
         rules: RuleSet,
         instance: str,
