@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from metasync.application.answers import Results
+from metasync.application.answers import Result, Results
 from metasync.application.plan_text import notice_text
 from metasync.cli.context import Context, output_option, pass_context
+from metasync.cli.output import Output
 from metasync.planning.plan import BOOKKEEPING, Applied, Plan
 
 _EVERY = 15.0
@@ -119,33 +120,33 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
 
 def report(context: Context, results: Results, *, conflicts_are_stored: bool = True) -> int:
     """Prints what was done; gives the exit code."""
-    output = context.output
-    if not output.answer(results):
+    if not context.output.answer(results):
         for result in results.items:
-            for plan in result.plans:
-                for notice in (*plan.refusals, *(n for n in plan.notices if n.help)):
-                    output.line("!", notice_text(notice))
-            done = sum(o.state == "done" and o.change not in BOOKKEEPING for o in result.outcomes)
-            failed = [o for o in result.outcomes if o.state in ("failed", "waiting")]
-            in_conflict = [o for o in result.outcomes if o.state == "conflict"]
-            conflicts = len(in_conflict)
-            for outcome in failed:
-                output.line("!", f"{outcome.subject}: {outcome.message}")
-            for outcome in in_conflict:
-                output.line("x", f"{outcome.subject}: {outcome.message}")
-            if result.plan_id:
-                output.line("!", f"held back: {result.refused}; to do it: metasync apply {result.plan_id}")
-            elif result.refused:
-                output.line("!", f"refused: {result.refused}")
-            output.print(f"{result.repository}: {done} done, {conflicts} in conflict, {len(failed)} failed", "bold")
-            if conflicts and conflicts_are_stored:
-                output.say("see: metasync conflicts")
+            _print_result(context.output, result, conflicts_are_stored=conflicts_are_stored)
     outcomes = [o for result in results.items for o in result.outcomes]
     if any(result.refused for result in results.items):
         return 5
     if any(o.state in ("failed", "waiting") for o in outcomes):
         return 4 if any(o.state == "done" for o in outcomes) else 1
     return 4 if any(o.state == "conflict" for o in outcomes) else 0
+
+
+def _print_result(output: Output, result: Result, *, conflicts_are_stored: bool) -> None:
+    for plan in result.plans:
+        for notice in (*plan.refusals, *(n for n in plan.notices if n.help)):
+            output.line("!", notice_text(notice))
+    done = sum(o.state == "done" and o.change not in BOOKKEEPING for o in result.outcomes)
+    failed = [o for o in result.outcomes if o.state in ("failed", "waiting")]
+    conflicts = [o for o in result.outcomes if o.state == "conflict"]
+    for sign, outcome in (*(("!", o) for o in failed), *(("x", o) for o in conflicts)):
+        output.line(sign, f"{outcome.subject}: {outcome.message}")
+    if result.plan_id:
+        output.line("!", f"held back: {result.refused}; to do it: metasync apply {result.plan_id}")
+    elif result.refused:
+        output.line("!", f"refused: {result.refused}")
+    output.print(f"{result.repository}: {done} done, {len(conflicts)} in conflict, {len(failed)} failed", "bold")
+    if conflicts and conflicts_are_stored:
+        output.say("see: metasync conflicts")
 
 
 class ProgressPrinter:

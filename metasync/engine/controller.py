@@ -74,7 +74,7 @@ class Controller:
     `patience` is how long, in seconds, it waits for somebody else who works on the repository.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  built once, in service.py
         self,
         settings: Settings,
         stores: Stores,

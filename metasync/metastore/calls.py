@@ -126,7 +126,7 @@ class Calls:
 
 
 @contextlib.contextmanager
-def _translated(call: str, subject: str) -> Iterator[None]:
+def _translated(call: str, subject: str) -> Iterator[None]:  # noqa: C901  a clause an exception of thrift
     """Turns what thrift and the metastore raise into our errors, naming call and subject."""
     try:
         yield

@@ -93,7 +93,7 @@ Entry = tuple[str, str, str, str, str, str, str]
 _ENTRY = ("repository", "ref", "logical", "physical", "action", "detail", "cause")
 
 
-def note(
+def note(  # noqa: PLR0913  the columns of a row
     connection: Connection,
     repository: str,
     ref: str,

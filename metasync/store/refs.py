@@ -171,7 +171,7 @@ class RefStore:
         with self._database.reading() as connection:
             return tuple(ref_row(row) for row in connection.execute(query))
 
-    def add(
+    def add(  # noqa: PLR0913  the columns of a row
         self,
         repository_id: int,
         ref: Ref,

@@ -21,7 +21,7 @@ from metasync.web.rendering import Pages
 _BY = "status page"
 
 
-def add_actions(
+def add_actions(  # noqa: C901  a nested function a route
     router: APIRouter, pages: Pages, queries: Queries, requests: Requests, orders: Orders, wake: Callable[[], None]
 ) -> None:
     """Adds the routes below `/do`."""

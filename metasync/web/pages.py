@@ -60,7 +60,7 @@ def _add_login(router: APIRouter, pages: Pages) -> None:
         return response
 
 
-def _add_pages(router: APIRouter, pages: Pages, queries: Queries) -> None:
+def _add_pages(router: APIRouter, pages: Pages, queries: Queries) -> None:  # noqa: C901  a nested function a route
     @router.get("/")
     def overview(request: Request) -> Response:
         recent = queries.history(limit=_RECENT).items

@@ -23,7 +23,7 @@ from tests.soak.model import Lake
 class Chaos:
     """One mishap at a time, by a seed; some last a while."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  built once, in run.py
         self,
         replicas: list[Replica],
         lakefs: http.HttpProxy,

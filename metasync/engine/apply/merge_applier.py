@@ -59,7 +59,7 @@ class MergeApplier:
         self._builder = builder
         self._rules = rules
 
-    def merge(self, repository: Repository, change: MergeTable) -> Sequence[ItemConflict]:
+    def merge(self, repository: Repository, change: MergeTable) -> Sequence[ItemConflict]:  # noqa: C901  the steps of one write, in their order
         """Brings one table of a merge's destination to its planned state; gives the conflicts that the plan has.
 
         Raises ChangedMeanwhile where the table is neither as the plan found it nor as it would leave it.

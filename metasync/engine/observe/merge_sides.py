@@ -40,7 +40,7 @@ class MergeSides:
         self._versions = versions
         self._rules = rules
 
-    def view(
+    def view(  # noqa: PLR0913  a value a side has
         self,
         sync_pass: SyncPass,
         merge: MergeRow,

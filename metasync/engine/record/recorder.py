@@ -146,7 +146,7 @@ class Recorder:
             self._ledger.start_merge(finish.merge_id, changes, finish.failed)
             self._ledger.retry_failed(finish.merge_id, changes, {failure.logical for failure in finish.failed})
 
-    def done(self, repository: Repository, outcome: Applied) -> None:
+    def done(self, repository: Repository, outcome: Applied) -> None:  # noqa: C901  a case a kind of change
         """One change is made, or stopped by a conflict."""
         change = outcome.change
         if outcome.state in ("failed", "waiting"):

@@ -62,7 +62,7 @@ class Moment:
 class TableReader:
     """Reads a ref's tables from the metastore and notes in the store what it saw; writes nothing else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  built once, in service.py
         self,
         lakefs: LakeFS,
         metastore: Metastore,
@@ -224,6 +224,20 @@ class TableReader:
             if view.kind == "mirror" and pin is not None and not pin.made:
                 # Built, and the process died before it could say so.
                 self._refs.made(row.id, view.logical)
+        self._note_absent(repository, row, head, reading, in_force, pinned, failed)
+        return tuple(stranded), failed
+
+    def _note_absent(
+        self,
+        repository: Repository,
+        row: RefRow,
+        head: str,
+        reading: Reading,
+        in_force: Mapping[TableName, Version],
+        pinned: Mapping[TableName, Pinned],
+        failed: dict[TableName, str],
+    ) -> None:
+        """Notes the tables that stood on the ref and are gone."""
         present = {view.logical for view in reading.tables} | set(reading.skipped) | set(failed)
         own = self._versions.own(row.id)
         expected = {pin.logical for pin in pinned.values() if pin.made}
@@ -237,7 +251,6 @@ class TableReader:
             with one_table(logical, failed, f"looking for {logical}"):
                 if not self._stands(repository, row, logical, pinned):
                     self._versions.add(row.id, logical, None, (known.id,), head)
-        return tuple(stranded), failed
 
     def _stands(
         self, repository: Repository, row: RefRow, logical: TableName, pinned: Mapping[TableName, Pinned]
