@@ -9,7 +9,7 @@ WORKERS := 2
 SECONDS := 600
 SEED := 1
 
-.PHONY: help demo test lint format lock unit soak bench mutation docs screenshots test-metastores clean
+.PHONY: help demo test check lint format lock unit soak bench mutation docs screenshots test-metastores clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -29,7 +29,10 @@ demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
 test: lint ## Lint, then every test: unit, contract, integration, acceptance
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-unit: $(STAMP) ## Only the pure tests, in seconds
+check: lint ## Lint, then the pure tests with few examples: under a minute, for every commit
+	METASYNC_LAWS=few $(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
+
+unit: $(STAMP) ## Only the pure tests, with all of their examples
 	$(BIN)/python -m pytest tests/unit
 
 soak: $(STAMP) ## People and accidents on two services for SECONDS (600), by a SEED (1); then every invariant is checked
@@ -46,23 +49,23 @@ mutation: $(STAMP) ## Change planning/ word by word and see which changes the pu
 	  print(s, "killed: %.1f%%" % (100 * (s["killed"] + s["timeout"]) / s["total"]))'
 
 docs: $(STAMP) ## Write the reference pages and schemas of docs/ from the code
-	$(BIN)/python -m tests.reference
+	$(BIN)/python -m tools.reference
 
 screenshots: $(STAMP) ## Take the pictures of docs/images of a service that runs (needs Chromium and its driver)
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tools.screenshots
 
 test-metastores: $(STAMP) ## The suite on metastores 2.3.9, 3.1.3, 4.0.1, 4.1.0, 4.2.1 (Java, Maven); writes docs/compatibility.md
 	$(BIN)/python -m tests.metastores.run
 
 lint: $(STAMP) ## Format, lint, types and import floors, checked
-	$(BIN)/ruff format --check metasync tests benchmarks
-	$(BIN)/ruff check metasync tests benchmarks
+	$(BIN)/ruff format --check metasync tests benchmarks tools
+	$(BIN)/ruff check metasync tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## Format and mend what can be mended
-	$(BIN)/ruff format metasync tests benchmarks
-	$(BIN)/ruff check --fix metasync tests benchmarks
+	$(BIN)/ruff format metasync tests benchmarks tools
+	$(BIN)/ruff check --fix metasync tests benchmarks tools
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv)

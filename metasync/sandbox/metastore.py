@@ -6,8 +6,10 @@ what a metastore does to a lake can be seen on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import random
 import socket
 import subprocess
 import time
@@ -138,9 +140,15 @@ def pause() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, from below those that Linux gives to outgoing connections (32768 and up).
+
+    One of those could be taken again before whoever asked listens on it.
+    """
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def packaged_server() -> Server:

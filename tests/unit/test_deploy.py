@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.reference import families
+from tools.reference import families
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

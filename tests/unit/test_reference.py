@@ -11,7 +11,7 @@ import pytest
 from metasync.cli.main import main as command_line
 from metasync.planning.rules import problems
 from metasync.settings import parse_settings
-from tests import reference
+from tools import reference
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])

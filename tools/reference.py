@@ -1,6 +1,6 @@
 """`make docs`: the pages of docs/ that are written from the code, so that they cannot lag behind it.
 
-`python -m tests.reference` writes them; the tests compare. Where a setting, command, metric or error lacks its words,
+`python -m tools.reference` writes them; the tests compare. Where a setting, command, metric or error lacks its words,
 this raises LookupError.
 """
 

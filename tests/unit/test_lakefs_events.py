@@ -1,4 +1,4 @@
-"""Webhooks as values, and lives of refs told apart by their events."""
+"""lakeFS's webhooks as values."""
 
 import json
 from pathlib import Path
