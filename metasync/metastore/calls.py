@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+import stamina
 from hmsclient.genthrift.hive_metastore import ttypes
 from thrift.Thrift import TApplicationException, TException
 
@@ -75,12 +76,11 @@ class Calls:
     def read(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
         """A call that changes nothing: tried again on a fresh connection where the transport failed."""
         self._may_go_on()
-        for attempt in range(_READ_ATTEMPTS):
-            try:
-                return self.call(call, subject, do, fresh=attempt > 0)
-            except MetastoreUnavailable:
-                if attempt == _READ_ATTEMPTS - 1:
-                    raise
+        for attempt in stamina.retry_context(
+            on=MetastoreUnavailable, attempts=_READ_ATTEMPTS, wait_initial=0.05, wait_max=1.0, timeout=None
+        ):
+            with attempt:
+                return self.call(call, subject, do, fresh=attempt.num > 1)
         raise AssertionError("unreachable")
 
     def write(self, call: str, subject: str, do: Callable[[Any], R]) -> R:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import humanize
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -92,14 +93,11 @@ def login_url(request: Request) -> str:
 
 
 def ago(at: datetime | None) -> str:
-    """How long ago, in the largest unit that says something."""
+    """How long ago, in words; a clock that is behind makes it now."""
     if at is None:
         return "never"
-    seconds = max((datetime.now(UTC) - at).total_seconds(), 0)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length * 2:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+    now = datetime.now(UTC)
+    return humanize.naturaltime(min(at, now), when=now)
 
 
 def moment_text(at: datetime | None) -> str:

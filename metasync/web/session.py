@@ -1,9 +1,8 @@
-"""Who looks at the status page: a cookie signed with the token, and a word against forms of other sites."""
+"""Sessions of the status page: a cookie signed with the token, and a signature in every form (CSRF)."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
 import secrets
 import time
@@ -11,6 +10,7 @@ from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
 
 from fastapi import Request, Response
+from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 from starlette.datastructures import Headers
 
 from metasync.errors import BadEvent
@@ -31,7 +31,9 @@ class Sessions:
         self._ended = ended
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
         # Without a token one process serves this machine alone, and its sessions end with it.
-        self._secret = hashlib.sha256(b"metasync session " + (token or secrets.token_hex(32)).encode()).digest()
+        secret = token or secrets.token_hex(32)
+        self._cookies = URLSafeTimedSerializer(secret, salt="metasync session")
+        self._forms = Signer(secret, salt="metasync form")
 
     @property
     def asks_for_token(self) -> bool:
@@ -39,8 +41,7 @@ class Sessions:
 
     def begin(self) -> str:
         """A new session's cookie."""
-        body = f"{int(time.time()) + _SECONDS}.{secrets.token_hex(16)}"
-        return f"{body}.{self._sign('session', body)}"
+        return self._cookies.dumps(secrets.token_hex(16))
 
     def login(self, given: str, address: str) -> bool:
         """Whether somebody typed the token. Raises BadEvent where their address has sent too many wrong ones lately."""
@@ -82,10 +83,11 @@ class Sessions:
 
     def _until(self, cookie: str) -> float:
         """When a session ends (Unix seconds); 0 for what was not signed here."""
-        body, _, signature = cookie.rpartition(".")
-        until = body.partition(".")[0]
-        signed = hmac.compare_digest(signature.encode(), self._sign("session", body).encode())
-        return float(until) if signed and until.isdecimal() else 0.0
+        try:
+            _, signed_at = self._cookies.loads(cookie, return_timestamp=True)
+        except BadSignature:
+            return 0.0
+        return float(signed_at.timestamp()) + _SECONDS
 
     def keep(self, request: Request, response: Response, cookie: str) -> None:
         """Gives the cookie to the browser: no script and no other site sends or reads it."""
@@ -94,12 +96,9 @@ class Sessions:
 
     def form_word(self, session: str) -> str:
         """What every form of a session carries."""
-        return self._sign("form", session)
+        return self._forms.get_signature(session).decode()
 
     def check_form(self, session: str, given: str) -> None:
         """Raises BadEvent where a form is not one of this session's pages."""
-        if not hmac.compare_digest(given.encode(), self.form_word(session).encode()):
+        if not self._forms.verify_signature(session, given):
             raise BadEvent("this form is not of this page, or too old: go back, load the page again", 403)
-
-    def _sign(self, purpose: str, text: str) -> str:
-        return hmac.new(self._secret, f"{purpose} {text}".encode(), hashlib.sha256).hexdigest()
