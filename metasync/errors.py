@@ -103,7 +103,7 @@ class ObservationMoved(TemporaryError):
 
 
 class PermanentError(MetasyncError):
-    """A failure that trying again does not mend."""
+    """A failure that a retry does not fix."""
 
 
 class LakeFSError(PermanentError):

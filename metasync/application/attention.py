@@ -77,7 +77,7 @@ def _dead(stores: Stores) -> list[Need]:
         Need(
             key=f"dead-event/{event.id}", kind="dead-event", repository=event.repository,
             subject=f"event {event.id} ({event.payload.get('type', event.kind)})", message=event.error or "",
-            help=f"mend the reason, then: metasync events replay {event.id}", since=moment(event.received_at),
+            help=f"fix the reason, then: metasync events replay {event.id}", since=moment(event.received_at),
             ref=event.payload.get("ref", ""), number=event.id,
         )
         for event in stores.queue.list(["dead"], _MOST)

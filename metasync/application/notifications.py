@@ -1,4 +1,4 @@
-"""Telling people what waits for them, and programs what was done. Both from the store: nothing is lost by a restart.
+"""Notifies people of what needs attention, and programs of every change. Both from the store: a restart loses nothing.
 
 Needs are levels: a channel is told what began since it was told last, and what is over. Changes are the history from a
 cursor on, each once in effect and in order, at least once where an answer was lost. One replica tells: the leader.
@@ -178,9 +178,8 @@ def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str]
     if settings.server.public_url:
         lines.append(settings.server.public_url)
     number = len(began)
-    subject = (
-        f"metasync ({settings.instance}): {number} thing{'s' if number > 1 else ''} need{'' if number > 1 else 's'} you"
-    )
+    what = "1 thing needs" if number == 1 else f"{number} things need"
+    subject = f"metasync ({settings.instance}): {what} attention"
     body = Notification(instance=settings.instance, began=tuple(began), over=tuple(over))
     return Message(subject, "\n".join(lines), body.model_dump(mode="json"))
 

@@ -23,7 +23,7 @@ class Readiness:
     """How far a ref's tables are.
 
     looking: nobody has looked since it was asked for. making: its mirrors are built. merging: a merge into it is not
-    done. ready: all is done that is to be done. refused: something that a person must mend stands in the way. unknown:
+    done. ready: all is done that is to be done. refused: a problem must be fixed first. unknown:
     lakeFS has no such ref. failed: looking failed for good. `reasons` are sentences for a person.
     """
 

@@ -20,7 +20,7 @@ from metasync.settings.notifications import AfterApply, Channel, Mail
 
 _TIMEOUT = 10.0
 _UNREADABLE = (400, 413, 422)
-"""What says that this message is wrong, and will be however often it is sent; all else may be mended there."""
+"""What says that this message is wrong, and will be however often it is sent; all else may be fixed there."""
 
 
 @dataclass(frozen=True)

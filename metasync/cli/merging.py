@@ -18,11 +18,11 @@ from metasync.planning.merge import Side
 @click.argument("repository")
 @click.argument("ref1")
 @click.argument("ref2")
-@click.option("--merge", is_flag=True, help="What merging REF1 into REF2 would do, three ways, instead.")
+@click.option("--merge", is_flag=True, help="Show what a three-way merge of REF1 into REF2 would change instead.")
 @output_option
 @pass_context
 def diff(context: Context, repository: str, ref1: str, ref2: str, merge: bool) -> None:
-    """What leads from the tables of REF1 to those of REF2. Nothing is written to the metastore."""
+    """Show how the tables of REF2 differ from those of REF1. It writes nothing to the metastore."""
     with context.orders() as orders:
         if merge:
             _show(context, orders.preview_merge(repository, ref1, ref2))
@@ -58,7 +58,7 @@ def merge(
 ) -> None:
     """Merge the metadata of SOURCE into DESTINATION alone, where lakeFS has no data to merge.
 
-    With --commit and --source instead: tell what a merge commit was made from that waits as `source unknown`; with
+    With --commit and --source instead: name the source of a merge commit that is pending as `source unknown`; with
     --no-source, that there is nothing to merge. See first what would happen: metasync diff REPOSITORY SOURCE
     DESTINATION --merge
     """
@@ -85,7 +85,7 @@ def merge(
 @output_option
 @pass_context
 def resolve(context: Context, conflict_id: int, ours: bool, theirs: bool, items: tuple[str, ...]) -> None:
-    """Settle a table's conflicts for one side; once all of them are, everything else of its merge is applied too."""
+    """Resolve a table's conflicts for one side; once all are resolved, the rest of the table's merge is applied too."""
     if ours is theirs:
         raise UsageError("say one of --ours (keep the destination) and --theirs (take the source)")
     chosen: Side = "ours" if ours else "theirs"
@@ -100,13 +100,13 @@ def resolve(context: Context, conflict_id: int, ours: bool, theirs: bool, items:
 
 @click.command()
 @click.argument("name", metavar="MERGE|PLAN")
-@click.option("--dry-run", is_flag=True, help="Only show what would be taken back.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be undone.")
 @output_option
 @pass_context
 def undo(context: Context, name: str, dry_run: bool) -> None:
-    """Take back what a merge (by its commit) or an applied plan (by its number) did to the metadata.
+    """Undo the metadata changes of a merge (by its commit) or of an applied plan (by its number).
 
-    The same merge turned round: what somebody changed since is a conflict and stays. lakeFS is not touched.
+    It is a merge in the other direction: what was changed since is a conflict and stays. lakeFS is not changed.
     """
     with context.orders() as orders, ProgressPrinter(context) as watcher:
         results = orders.undo(name, dry_run, watcher)
@@ -121,14 +121,14 @@ def undo(context: Context, name: str, dry_run: bool) -> None:
 @click.argument("ref")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--keep", is_flag=True, help="It is the same branch: everything stays as it is, and nothing is said any more."
+    "--keep", is_flag=True, help="It is the same branch: everything stays as it is, and the notice goes away."
 )
 @output_option
 @pass_context
 def recreate(context: Context, repository: str, ref: str, yes: bool, keep: bool) -> None:
-    """Say that the branch REF was deleted and created again: its tables are dropped, and its mirrors created anew.
+    """Treat the branch REF as deleted and created again: its tables are dropped, and its mirrors created anew.
 
-    For a branch that an event says so of, and of which lakeFS has no record. Metadata only; shows its plan and asks.
+    For a branch of which an event says so and lakeFS has no record. Metadata only; it shows the plan and asks.
     """
     with context.orders() as orders:
         if keep:

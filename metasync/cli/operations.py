@@ -46,7 +46,7 @@ def prune(context: Context, yes: bool) -> None:
 @output_option
 @pass_context
 def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
-    """Take over the mirrors of a lost store, or of the time after a backup that was restored.
+    """Take over mirrors that this store does not know: after the store was lost, or restored from a backup.
 
     Say so only where no other metasync of this instance's name runs. What the old store knew is forgotten: merges of
     tables that differ on both sides are conflicts until somebody resolves them. On a healthy store nothing is changed.
@@ -72,7 +72,7 @@ def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
 @output_option
 @pass_context
 def doctor(context: Context) -> None:
-    """Check what can be checked, and say what to do."""
+    """Check the configuration and every system, and say what to do."""
     found = diagnose(context.settings)
     if not context.output.answer(found):
         for check in found.items:

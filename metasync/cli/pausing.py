@@ -1,4 +1,4 @@
-"""pause, resume, wait: what people and pipelines say to a running service."""
+"""pause, resume, wait: requests of people and pipelines to a running service."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 
 @click.command()
 @click.option("--rule", help="Only this rule; default: all.")
-@click.option("--reason", required=True, help="Why; shown wherever something waits for the pause.")
+@click.option("--reason", required=True, help="The reason; shown wherever something is paused.")
 @click.option("--for", "duration", callback=seconds, help="How long, for example 2h; default: until resumed.")
 @output_option
 @pass_context
 def pause(context: Context, rule: str | None, reason: str, duration: float | None) -> None:
-    """Write nothing to the metastore for a rule, or for any, for a while.
+    """Stop writing to the metastore, for one rule or for all.
 
-    Events are still taken and what happens is still seen and noted: after `metasync resume` all is done that waited.
+    Events are still accepted and changes still observed; `metasync resume` then applies everything that is pending.
     """
     with context.requests() as requests:
         found = requests.pause(rule, reason, person(), duration)
@@ -50,7 +50,7 @@ def pause(context: Context, rule: str | None, reason: str, duration: float | Non
 @output_option
 @pass_context
 def resume(context: Context, rule: str | None) -> None:
-    """Go on with what was paused."""
+    """End a pause and apply what is pending."""
     with context.requests() as requests:
         ended = requests.resume(rule)
     if not _show(context, ended) and not ended.items:
@@ -64,9 +64,9 @@ def resume(context: Context, rule: str | None) -> None:
 @output_option
 @pass_context
 def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
-    """Wait until a running service has made the tables of a branch or tag, and done the merges into it.
+    """Wait until a running service has created the mirrors of a branch or tag and applied the merges into it.
 
-    Exit 0: they are there. 4: somebody must mend something first. 1: no such ref, a failure, or the time was over.
+    Exit code 0: they are ready. 4: a problem must be fixed first. 1: no such ref, a failure, or the time is over.
     """
     with context.requests() as requests:
         event = requests.ask(repository, ref)

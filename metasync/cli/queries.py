@@ -1,4 +1,4 @@
-"""status, refs, conflicts, history, events, search: what the queries say."""
+"""status, refs, conflicts, history, events, search: questions that the store answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metasync.errors import UsageError
 @output_option
 @pass_context
 def status(context: Context) -> None:
-    """What waits, what needs somebody, and how many refs are mirrored."""
+    """Show what is pending, what needs attention, and how many refs are mirrored."""
     with context.queries() as queries:
         found = queries.status()
     if context.output.answer(found):
@@ -33,7 +33,7 @@ def status(context: Context) -> None:
     for note in found.notes:
         context.output.line(" ", _need(note))
     if not found.needs:
-        context.output.say("nothing waits for a person")
+        context.output.say("nothing needs attention")
 
 
 def _numbers(context: Context, found: Status) -> None:
@@ -46,8 +46,8 @@ def _numbers(context: Context, found: Status) -> None:
         else "empty",
         "last webhook": when(last.webhook) or "never",
         "last poll": when(last.poll) or "never",
-        "last full look": when(last.full) or "never",
-        "needs you": len(found.needs),
+        "last full sync": when(last.full) or "never",
+        "needs attention": len(found.needs),
     }
     for system in found.systems:
         state = "not asked yet" if system.ok is None else "answers" if system.ok else f"fails: {system.message}"
@@ -66,7 +66,7 @@ def _need(need: Need) -> str:
 @output_option
 @pass_context
 def refs(context: Context, repository: str | None) -> None:
-    """The refs that metasync knows, with where they came from and how many mirrors they have."""
+    """List the refs that metasync knows, what each was created from, and how many mirrors it has."""
     with context.queries() as queries:
         found = queries.refs(repository)
     if context.output.answer(found):
@@ -84,7 +84,7 @@ def refs(context: Context, repository: str | None) -> None:
         }
         for ref in found.items
     ]
-    context.output.rows(rows, empty="no refs are known yet; run: metasync reconcile")
+    context.output.rows(rows, empty="no refs yet; run: metasync reconcile")
 
 
 @click.command()
@@ -94,7 +94,7 @@ def refs(context: Context, repository: str | None) -> None:
 @output_option
 @pass_context
 def history(context: Context, repository: str | None, table: str | None, limit: int) -> None:
-    """What was done, the newest first; with --table, that table's log on every ref: who changed what, from where."""
+    """List the changes that metasync made, the newest first; with --table, every change of that table on any ref."""
     if table and not repository:
         raise UsageError("say the REPOSITORY too: metasync history REPOSITORY --table DATABASE.TABLE")
     if table and repository:
@@ -106,19 +106,19 @@ def history(context: Context, repository: str | None, table: str | None, limit: 
         return
     rows = [
         {
-            "at": deed.at, "repository": deed.repository, "ref": deed.ref, "table": deed.table, "action": deed.action,
-            "detail": deed.detail, "cause": deed.cause,
+            "at": entry.at, "repository": entry.repository, "ref": entry.ref, "table": entry.table,
+            "action": entry.action, "detail": entry.detail, "cause": entry.cause,
         }
-        for deed in found.items
+        for entry in found.items
     ]  # fmt: skip
-    context.output.rows(rows, empty="nothing was done yet")
+    context.output.rows(rows, empty="no changes yet")
 
 
 def _log(context: Context, repository: str, table: str, limit: int) -> None:
     with context.queries() as queries:
         found = queries.log(repository, table, limit)
     if not context.output.answer(found):
-        context.output.rows([line.model_dump() for line in found.items], empty=f"{table} was never seen")
+        context.output.rows([line.model_dump() for line in found.items], empty=f"{table} has no versions")
 
 
 @click.command()
@@ -126,7 +126,7 @@ def _log(context: Context, repository: str, table: str, limit: int) -> None:
 @output_option
 @pass_context
 def conflicts(context: Context, every: bool) -> None:
-    """The items that a person must decide."""
+    """List the conflicts: items that both sides of a merge changed."""
     with context.queries() as queries:
         found = queries.conflicts(every)
     if context.output.answer(found):
@@ -143,7 +143,7 @@ def conflicts(context: Context, every: bool) -> None:
     for reason, meaning in sorted({(c.reason, c.meaning) for c in found.items}):
         context.output.say(f"{reason}: {meaning}")
     if rows:
-        context.output.say("to settle a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
+        context.output.say("to resolve a table: metasync resolve ID --ours | --theirs [--item ITEM ...]")
 
 
 @click.command()
@@ -159,7 +159,7 @@ def search(context: Context, query: str) -> None:
             {"what": one.what, "name": one.name, "repository": one.repository, "detail": one.detail}
             for one in found.items
         ]
-        context.output.rows(rows, empty=f"nothing is called like {query!r}")
+        context.output.rows(rows, empty=f"nothing matches {query!r}")
 
 
 @click.group()
@@ -173,7 +173,7 @@ def events() -> None:
 @output_option
 @pass_context
 def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
-    """Events, the newest first."""
+    """List events, the newest first."""
     with context.queries() as queries:
         found = queries.events(state, limit)
     if not context.output.answer(found):
@@ -185,22 +185,24 @@ def events_list(context: Context, state: tuple[str, ...], limit: int) -> None:
 @click.option("--dead", is_flag=True, help="Every dead event.")
 @pass_context
 def events_replay(context: Context, event_id: int | None, dead: bool) -> None:
-    """Queue a dead or done event again, or all that are dead."""
+    """Queue a dead or done event again, or every dead one."""
     if (event_id is None) is not dead:
         raise UsageError("say which EVENT, or --dead for all dead ones")
     with context.requests() as requests:
         if event_id is None:
-            context.output.say(f"{requests.replay_dead().number} events are queued again; a running service takes them")
+            context.output.say(
+                f"{requests.replay_dead().number} events are queued again; a running service processes them"
+            )
             return
         requests.replay(event_id)
-    context.output.say(f"event {event_id} is queued again; a running service takes it")
+    context.output.say(f"event {event_id} is queued again; a running service processes it")
 
 
 @events.command("discard")
 @click.argument("event_id", metavar="EVENT", type=int)
 @pass_context
 def events_discard(context: Context, event_id: int) -> None:
-    """Take a dead event off the list of what needs somebody."""
+    """Discard a dead event: it needs no attention any more."""
     with context.requests() as requests:
         requests.discard(event_id)
 

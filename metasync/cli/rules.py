@@ -14,7 +14,7 @@ from metasync.cli.context import Context, output_option, pass_context
 @output_option
 @pass_context
 def explain(context: Context, repository: str, ref: str, table: str) -> None:
-    """Why a table is, or is not, mirrored for a ref: every rule in turn. Asks no server but --server."""
+    """Explain why a table is mirrored for a ref or not, rule by rule. It needs no connection but --server."""
     found = context.explain(repository, ref, table)
     if context.output.answer(found):
         return

@@ -36,7 +36,7 @@ def serve_command(context: Context) -> None:
 @output_option
 @pass_context
 def plan(context: Context, repository: str | None, check: bool) -> None:
-    """Show what a reconcile would do. Nothing is written to the metastore."""
+    """Show what a reconcile would change. It writes nothing to the metastore."""
     with context.orders() as orders:
         found = orders.plan(repository)
     if not context.output.answer(found):
@@ -100,10 +100,10 @@ def reconcile(context: Context, repository: str | None) -> None:
 @output_option
 @pass_context
 def apply(context: Context, plan_id: int, yes: bool) -> None:
-    """Execute a stored plan exactly as it was shown, or refuse because the state moved.
+    """Apply a stored plan exactly as it was shown; it is refused where the state has changed since.
 
-    Prints what it will do, and asks on a terminal: a stored plan drops, narrows or repoints something. Drops that the
-    safety limits held back are refused where a table of their refs came, went or changed hands; else they still hold.
+    It prints the plan and asks on a terminal, as a stored plan drops, narrows or repoints something. Drops that the
+    safety limits held back are refused where a table of their refs was added, removed or recreated since.
     """
     if not context.output.is_json:
         with context.queries() as queries:

@@ -1,7 +1,7 @@
 """Fields of Hive 3 and 4 laid over hmsclient's bindings, which were generated from Hive 2.3.5's IDL.
 
 The C codec is driven by `thrift_spec`, so appending fields to it (and refreshing the specs that are nested in others)
-round-trips them; a 2.3.9 server skips fields that it does not know (all seen live, 2.3.9 to 4.2.1). Two more mends:
+round-trips them; a 2.3.9 server skips fields that it does not know (all seen live, 2.3.9 to 4.2.1). Two corrections:
 `SkewedInfo`'s map of lists needs a hashable key, and bit vectors are binary since 3.0.
 """
 

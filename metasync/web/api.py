@@ -26,7 +26,7 @@ _REFUSALS = {
     400: "the request cannot be read, or names something in a form that does not exist",
     401: "the token is missing or wrong",
     404: "it names something that does not exist",
-    409: "the state does not allow it: it moved on, is paused, or a person must mend something first",
+    409: "the state does not allow it: it moved on, is paused, or a problem must be fixed first",
     422: "a value is missing or of the wrong type",
     500: "metasync failed",
     502: "lakeFS or the metastore refused",
@@ -211,7 +211,7 @@ def _requests(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> N
 
     @api.post("/resume")
     def resume(body: ResumeBody) -> answers.Pauses:
-        """Go on with what was paused."""
+        """End a pause and apply what is pending."""
         ended = requests.resume(body.rule)
         wake()
         return ended
@@ -313,7 +313,7 @@ def _waiting(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> No
         200: {"description": "the tables are there"},
         202: {"model": answers.Readiness, "description": "not yet, when the time was over"},
         404: {"model": answers.Readiness | answers.Problem, "description": "lakeFS has no such ref"},
-        409: {"model": answers.Readiness | answers.Problem, "description": "a person must mend something first"},
+        409: {"model": answers.Readiness | answers.Problem, "description": "a problem must be fixed first"},
     }
 
     @api.get("/repositories/{repository}/wait", response_model=answers.Readiness, responses=waits)

@@ -64,7 +64,7 @@ def follow(browser: WebDriver, label: str) -> None:
 def test_what_is_shown(browser: WebDriver, service: str, world: World) -> None:
     browser.get(service)
     shown = text(browser)
-    for word in ("Needs you", "dead-event", "foreign-table", "withheld", "conflict", "branch/dev-2", "tag/v1.0"):
+    for word in ("Needs attention", "dead-event", "foreign-table", "withheld", "conflict", "branch/dev-2", "tag/v1.0"):
         assert word in shown, (word, shown)
     tiles = browser.find_elements(By.CSS_SELECTOR, ".tiles .good")
     assert {tile.text.splitlines()[0] for tile in tiles} >= {"lakefs", "metastore", "store"}
@@ -164,7 +164,7 @@ def test_pausing_without_javascript(service: str) -> None:
         until("paused", lambda: "by status page: the metastore is upgraded" in text(browser))
         browser.get(f"{service}/do/pause")
         press(browser, "Resume")
-        until("resumed", lambda: "Needs you" in text(browser) and "is upgraded" not in text(browser))
+        until("resumed", lambda: "Needs attention" in text(browser) and "is upgraded" not in text(browser))
 
 
 def test_nobody_acts_from_elsewhere(service: str) -> None:

@@ -153,7 +153,7 @@ def test_a_channel_hears_of_its_kinds_only_and_notes_wake_nobody(stores: Stores,
     stores.queue.dead(event, "its SerDe is missing")
     look(stores, made)
     (body,) = listener.bodies()
-    assert "1 thing needs you" in body["text"] and "metasync events replay 1" in body["text"]
+    assert "1 thing needs attention" in body["text"] and "metasync events replay 1" in body["text"]
 
 
 def test_what_begins_within_a_digest_is_one_message(stores: Stores, listener: Listener) -> None:
@@ -222,7 +222,10 @@ def test_a_letter() -> None:
     )
     sender_of(made.notifications[0])(a_test_message(made))
     (letter,) = mailbox.letters
-    assert "Subject: metasync (metasync): 1 thing needs you" in letter and "To: a@example.com, b@example.com" in letter
+    assert (
+        "Subject: metasync (metasync): 1 thing needs attention" in letter
+        and "To: a@example.com, b@example.com" in letter
+    )
     refusing = Mailbox("554 no")
     mail = made.notifications[0].mail
     assert mail is not None

@@ -312,7 +312,7 @@ def _table_failed(failure: TableFailure) -> Notice:
 
 
 def _failed(outcome: Applied) -> Notice:
-    """A change that was not made: until somebody mends what stands in its way, or for the time of an outage."""
+    """A change that was not made: until somebody fixes the reason, or for the time of an outage."""
     kind, hint = "delayed", "metasync doctor"
     if outcome.state == "failed":
         kind, hint = "failed", "fix the reason, then: metasync reconcile"
