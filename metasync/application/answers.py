@@ -209,7 +209,7 @@ class VersionNode(Part):
 
 
 class Lane(Part):
-    """A line of a table's graph: one life of a ref."""
+    """A line of a table's graph: one incarnation of a ref."""
 
     ref: str
     incarnation: int

@@ -102,10 +102,10 @@ class Queries(AnswersQueries):
         return answers.Refs(items=tuple(self._described(self._stores.refs.every(repository))))
 
     def ref(self, repository: str, ref: str) -> answers.RefPage:
-        """The newest life of a ref, with its tables. Raises UsageError where none was ever seen."""
+        """The newest incarnation of a ref, with its tables. Raises UsageError where none was ever seen."""
         found: list[tuple[str, RefRow]] = []
         for meant in meant_refs(ref):
-            found += self._stores.overview.lives_of(repository, meant.type.value, meant.name)[:1]
+            found += self._stores.overview.incarnations_of(repository, meant.type.value, meant.name)[:1]
         if not found:
             raise UsageError(f"metasync has never seen a branch or tag {ref!r} of {repository!r}; see: metasync refs")
         name, row = found[0]

@@ -1,4 +1,4 @@
-"""A table's history as a graph: a lane for each life of a ref, a dot for each version, lines to what it came from."""
+"""A table's history as a graph: a lane for each ref, a dot for each version, lines to what it came from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def table_page(
     names = stores.overview.mirrors_of(repository_id, logical)
     living = {row.id for row in stores.refs.living(repository_id)}
     wanted = {version.ref_id for version in shown} | {ref_id for ref_id in names if ref_id in living}
-    rows = {row.id: row for _, row in stores.overview.lives(wanted)}
+    rows = {row.id: row for _, row in stores.overview.incarnations(wanted)}
     forks = {row.id: fork_of(row, _with_parents(stores, row), tuple(known.values())) for row in rows.values()}
     order = {row.id: number for number, row in enumerate(lanes(tuple(rows.values()), names))}
     return TablePage(

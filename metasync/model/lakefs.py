@@ -16,7 +16,7 @@ class RefType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository and what tells one life of its name from another.
+    """A repository, and what distinguishes it from a later one of its name.
 
     `creation_date` is in Unix seconds, as lakeFS gives it. A repository that was deleted and made again differs in it.
     """

@@ -298,7 +298,7 @@ def _occupied(view: RefView, observed: Observed, physical: TableName) -> Notice 
                 return Notice(
                     "other-life",
                     f"{view.ref} {physical}",
-                    f"is the mirror of another life ({marks.incarnation}) of this ref; it is left alone",
+                    f"is the mirror of another incarnation ({marks.incarnation}) of this ref; it is left alone",
                     f"drop {physical} if nobody needs it, then: metasync reconcile",
                     view.id,
                 )

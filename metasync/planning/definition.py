@@ -66,7 +66,7 @@ _PARTITION: TypeAdapter[PartitionDefinition] = TypeAdapter(PartitionDefinition)
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a definition lives: what its relative locations are relative to."""
+    """The ref that the relative locations of a definition are relative to."""
 
     repository: str
     ref: str

@@ -112,7 +112,7 @@ class RefView:
 
     @property
     def ended(self) -> bool:
-        """Whether this life of the ref is over, for certain."""
+        """Whether this incarnation of the ref is over, for certain."""
         return self.replaced or (not self.present and self.confirmed_gone)
 
 

@@ -43,17 +43,17 @@ class Overview:
         query = select(mirrors.c.ref_id, func.count(mirrors.c.made_at), func.count()).group_by(mirrors.c.ref_id)
         return {row[0]: (int(row[1]), int(row[2])) for row in self._rows(query)}
 
-    def lives(self, ref_ids: Collection[int]) -> tuple[tuple[str, RefRow], ...]:
-        """Lives of refs, over or not, by their numbers, with their repository's name."""
+    def incarnations(self, ref_ids: Collection[int]) -> tuple[tuple[str, RefRow], ...]:
+        """Incarnations of refs, over or not, by their numbers, with their repository's name."""
         return self._refs(_with_repository(refs).where(refs.c.id.in_(ref_ids)).order_by(refs.c.id))
 
-    def lives_of(self, repository: str, type_: str, name: str) -> tuple[tuple[str, RefRow], ...]:
-        """Every life of a ref, the newest first."""
+    def incarnations_of(self, repository: str, type_: str, name: str) -> tuple[tuple[str, RefRow], ...]:
+        """Every incarnation of a ref, the newest first."""
         named = (repositories.c.name == repository, refs.c.type == type_, refs.c.name == name)
         return self._refs(_with_repository(refs).where(*named).order_by(refs.c.id.desc()))
 
     def find_refs(self, text: str, limit: int) -> tuple[tuple[str, RefRow], ...]:
-        """Lives of refs whose name holds a text, or whose head begins with it, the newest first."""
+        """Incarnations of refs whose name holds a text, or whose head begins with it, the newest first."""
         holds = refs.c.name.icontains(text, autoescape=True) | refs.c.head.startswith(text.lower(), autoescape=True)
         return self._refs(_with_repository(refs).where(holds).order_by(refs.c.id.desc()).limit(limit))
 

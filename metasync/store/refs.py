@@ -1,4 +1,4 @@
-"""Repositories and refs: every life of every ref, where it forked, and the heads at which its tables were read."""
+"""Repositories and refs: every incarnation, where it forked, and the heads at which its tables were read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMES_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class RefRow:
-    """One life of a ref. `watermark`: the newest version of the parent's history that it inherits.
+    """One incarnation of a ref. `watermark`: the newest version of the parent's history that it inherits.
 
     Its log is in the ledger up to `ledger_head`; a walk from `walk_head` that was not finished goes on at `walk_at`.
     `waited`: its creation had to wait for merges into its parent. `looked_last`: it has ended, and its tables were
@@ -137,7 +137,7 @@ class RefStore:
             return int(connection.execute(query).scalar_one())
 
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
-        """The refs whose life is not over, in the order in which they were first seen."""
+        """The incarnations that are not over, in the order in which they were first seen."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(refs).where(refs.c.repository_id == repository_id, refs.c.life != "gone").order_by(refs.c.id)
@@ -187,7 +187,7 @@ class RefStore:
         ledger_head: str | None = None,
         listed_at: float | None = None,
     ) -> RefRow:
-        """A new life of a ref; its log is read from `ledger_head` on, by default from its head."""
+        """A new incarnation of a ref; its log is read from `ledger_head` on, by default from its head."""
         last = self.newest(repository_id, ref)
         with self._database.transaction() as connection:
             result = connection.execute(
@@ -227,7 +227,7 @@ class RefStore:
         self.update(ref_id, unread=json.dumps(sorted(map(str, tables))))
 
     def end(self, ref_id: int, *, kept: bool) -> None:
-        """The life is over; its names are free again, unless its mirrors are kept: those are remembered as orphans."""
+        """The incarnation is over; its names are free again, unless its mirrors are kept, which are then orphans."""
         with self._database.transaction() as connection:
             connection.execute(
                 update(refs).where(refs.c.id == ref_id).values(life="gone", ended_at=self._database.now())

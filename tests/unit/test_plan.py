@@ -227,7 +227,7 @@ def test_a_canonical_name_is_never_a_target() -> None:
     [
         (None, "foreign-table", "a table that is not ours"),
         (marks(instance="other"), "foreign-table", "a table of the metasync instance 'other'"),
-        (marks(incarnation=2), "other-life", "another life (2)"),
+        (marks(incarnation=2), "other-life", "another incarnation (2)"),
         (marks(Ref(RefType.BRANCH, "dev_1")), "name-collision", "is the mirror of lake branch/dev_1"),
         (marks(repository="pond"), "name-collision", "is the mirror of pond branch/dev-1"),
         (marks(making="birth-2"), "", ""),

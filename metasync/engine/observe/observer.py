@@ -141,7 +141,7 @@ class Observer:
         return observed
 
     def _unready(self, sync_pass: SyncPass) -> Observed:
-        """A look that only began the lives of refs: what came from what is known once all are."""
+        """A pass that only added new refs: what each was created from is known once all are added."""
         notice = Notice(
             "catching-up",
             sync_pass.repository.name,

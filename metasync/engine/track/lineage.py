@@ -19,7 +19,7 @@ from metasync.store.versions import VersionStore
 _EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _ANCESTORS = 1000
 _BEGUN_AT_ONCE = 500
-"""Refs whose lives begin in one pass: each may cost some requests."""
+"""New refs that one pass adds: each may cost some requests."""
 _SKEW = 5.0
 """Seconds by which lakeFS's clock and ours may differ, where lakeFS tells no time."""
 _ASKED_FOR = 600.0
@@ -39,7 +39,7 @@ class Lineage:
         self._rules = rules
 
     def look(self, repository: Repository, scope: Scope, now: float) -> SyncPass:
-        """Lists the refs, ends lives that were replaced, notes what is missing, begins the lives of new refs."""
+        """Lists the refs, marks incarnations that were replaced, notes what is missing, adds new refs."""
         repository_id = self._refs.repository_id(repository)
         sync_pass = self._begun(repository, repository_id)
         sync_pass.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
@@ -315,9 +315,9 @@ class Lineage:
                 return self._versions.newest_id(), "", born_commit
         ancestors = [c.id for c in self._lakefs.first_parents(sync_pass.repository.name, born_commit, _ANCESTORS)]
         seen = self._refs.at_commit(sync_pass.repository_id, ancestors)
-        lives = {parent.id, *self._ancestors(parent)}
+        inherited = {parent.id, *self._ancestors(parent)}
         for commit in ancestors:
-            marks = [mark for ref_id, mark in seen.get(commit, ()) if ref_id in lives]
+            marks = [mark for ref_id, mark in seen.get(commit, ()) if ref_id in inherited]
             if marks:
                 return max(marks), "", commit
         if alive:

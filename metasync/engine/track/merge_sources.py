@@ -191,9 +191,9 @@ class SourceFinder:
         name = _EXPRESSION.sub("", typed)
         rows = self._holders(sync_pass, parents)
         if name:
-            lives = [row for row in rows if row.ref.name == name]
-            if lives:
-                return Source(typed, lives[-1])
+            incarnations = [row for row in rows if row.ref.name == name]
+            if incarnations:
+                return Source(typed, incarnations[-1])
             for kind in (RefType.BRANCH, RefType.TAG):
                 known = self._refs.incarnations(sync_pass.repository_id, Ref(kind, name))
                 if known:

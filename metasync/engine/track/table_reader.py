@@ -38,8 +38,8 @@ _READINGS = 3
 class Reading:
     """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
 
-    `marks` are those of all tables that bear our instance's name and the ref's, of whatever life and store. `stranded`
-    are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be read or
+    `marks` are those of all tables that bear our instance's name and the ref's, of any incarnation and store.
+    `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be read or
     stored, by their logical names: nothing is known of them but that something stands there.
     """
 
