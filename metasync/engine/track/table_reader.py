@@ -39,8 +39,8 @@ class Reading:
     """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
 
     `marks` are those of all tables that bear our instance's name and the ref's, of any incarnation and store.
-    `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be read or
-    stored, by their logical names: nothing is known of them but that something stands there.
+    `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be
+    read or stored, by their logical names: nothing is known of them but that something stands there.
     """
 
     tables: tuple[TableView, ...]
