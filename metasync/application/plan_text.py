@@ -64,11 +64,11 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
     said = [notice for notice in plan.notices if not notice.help]
     yield from _held_lines(plan)
     if plan.failures:
-        yield Line(" ", "tables that failed, which everything else does not wait for", 0)
+        yield Line(" ", "tables that failed; everything else goes on", 0)
     for failure in plan.failures:
         yield Line("x", f"{failure.subject}: {failure.message}")
     if plan.refusals or told or said:
-        yield Line(" ", "to know", 0)
+        yield Line(" ", "notices", 0)
     for notice in (*plan.refusals, *told):
         yield Line("!", notice_text(notice))
     for notice in said:
@@ -82,7 +82,7 @@ def _held_lines(plan: Plan) -> Iterator[Line]:
     drops = [change for change in plan.held if isinstance(change, DropTable)]
     if not drops:
         return
-    yield Line(" ", "held back by the safety limits until somebody applies it", 0)
+    yield Line(" ", "held back by the safety limits until: metasync apply", 0)
     yield Line("!", plan.refusal)
     for change in drops[:_MOST]:
         yield Line("!", f"drop {'mirror' if change.ours else 'table'} {change.physical}")
