@@ -118,6 +118,10 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
     sys.exit(report(context, results))
 
 
+_NOTED = ("finish-creation", "finish-discovery")
+"""Changes that note that nothing is left to do: no part of what was asked for."""
+
+
 def report(context: Context, results: Results, *, conflicts_are_stored: bool = True) -> int:
     """Prints what was done; gives the exit code."""
     if not context.output.answer(results):
@@ -127,7 +131,7 @@ def report(context: Context, results: Results, *, conflicts_are_stored: bool = T
     if any(result.refused for result in results.items):
         return 5
     if any(o.state in ("failed", "waiting") for o in outcomes):
-        return 4 if any(o.state == "done" for o in outcomes) else 1
+        return 4 if any(o.state == "done" and o.change not in _NOTED for o in outcomes) else 1
     return 4 if any(o.state == "conflict" for o in outcomes) else 0
 
 

@@ -75,11 +75,12 @@ class Calls:
 
     def read(self, call: str, subject: str, do: Callable[[Any], R]) -> R:
         """A call that changes nothing: tried again on a fresh connection where the transport failed."""
-        self._may_go_on()
         for attempt in stamina.retry_context(
-            on=MetastoreUnavailable, attempts=_READ_ATTEMPTS, wait_initial=0.05, wait_max=1.0, timeout=None
-        ):
+            on=MetastoreUnavailable, attempts=_READ_ATTEMPTS, timeout=None,
+            wait_initial=0.05, wait_max=1.0, wait_jitter=0.05,
+        ):  # fmt: skip
             with attempt:
+                self._may_go_on()
                 return self.call(call, subject, do, fresh=attempt.num > 1)
         raise AssertionError("unreachable")
 

@@ -9,6 +9,8 @@ from metasync.planning.plan import (
     Change,
     CreateMirror,
     DropTable,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     Notice,
@@ -41,7 +43,8 @@ def hold_back(plan: Plan, pauses: Sequence[Pause]) -> Plan:
     held: dict[tuple[str, int], tuple[Change, Pause]] = {}
     for change in plan.changes if pauses else ():
         pause = pause_of(getattr(change, "rule", None), pauses)
-        if pause is not None:
+        # That all is done can be noted while nothing is written.
+        if pause is not None and not isinstance(change, FinishCreation | FinishDiscovery):
             held.setdefault(owner_of(change), (change, pause))
     if not held:
         return plan

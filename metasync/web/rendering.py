@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -96,8 +96,8 @@ def ago(at: datetime | None) -> str:
     """How long ago, in words; a clock that is behind makes it now."""
     if at is None:
         return "never"
-    now = datetime.now(UTC)
-    return humanize.naturaltime(min(at, now), when=now)
+    # As a length: humanize makes times local, and an hour of every year comes twice.
+    return humanize.naturaltime(max(datetime.now(UTC) - at, timedelta()))
 
 
 def moment_text(at: datetime | None) -> str:

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
 
 from fastapi import Request, Response
-from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
+from itsdangerous import BadData, Signer, URLSafeTimedSerializer
 from starlette.datastructures import Headers
 
 from metasync.errors import BadEvent
@@ -67,27 +67,32 @@ class Sessions:
         if scheme.lower() == "bearer" and self.is_token(given):
             return "bearer"
         cookie = request.cookies.get(COOKIE, "")
-        return cookie if self._until(cookie) > time.time() and not self._ended.is_ended(cookie) else None
+        session, until = self._read(cookie)
+        return cookie if until > time.time() and not self._ended.is_ended(session) else None
 
     def is_signed(self, headers: Headers) -> bool:
         """Whether headers carry a cookie that was signed here, ended or not: nobody is asked."""
         found = SimpleCookie()
         with contextlib.suppress(CookieError):
             found.load(headers.get("cookie", ""))
-        return COOKIE in found and self._until(found[COOKIE].value) > 0
+        return COOKIE in found and self._read(found[COOKIE].value)[1] > 0
 
     def end(self, cookie: str) -> None:
         """The cookie is good for nothing any more, whoever kept it."""
-        if until := self._until(cookie):
-            self._ended.end(cookie, until)
+        session, until = self._read(cookie)
+        if until:
+            self._ended.end(session, until)
 
-    def _until(self, cookie: str) -> float:
-        """When a session ends (Unix seconds); 0 for what was not signed here."""
+    def _read(self, cookie: str) -> tuple[str, float]:
+        """The session and when it ends (Unix seconds); 0 for what was not signed here.
+
+        A session is what was signed, not the text of the cookie: base64 has several texts for one signature.
+        """
         try:
-            _, signed_at = self._cookies.loads(cookie, return_timestamp=True)
-        except BadSignature:
-            return 0.0
-        return float(signed_at.timestamp()) + _SECONDS
+            session, signed_at = self._cookies.loads(cookie, return_timestamp=True)
+        except BadData:
+            return "", 0.0
+        return str(session), float(signed_at.timestamp()) + _SECONDS
 
     def keep(self, request: Request, response: Response, cookie: str) -> None:
         """Gives the cookie to the browser: no script and no other site sends or reads it."""

@@ -127,6 +127,20 @@ def test_a_branch_that_was_created_anew_unseen_shows_in_its_history(world: World
         assert {row.incarnation for _, row in built.refs.every() if row.ref.name == "dev-1"} >= {2}
 
 
+def test_a_branch_made_from_one_that_is_gone_has_what_was_merged_into_that(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.lake.write("dev-1", "wh/own")
+    world.sync()
+    world.tables.add_column(world.name("t"), "new", "int")
+    world.lake.write("main", "wh/t/new")
+    world.lake.merge("main", "dev-1")
+    world.branch("dev-2", "dev-1")
+    world.lake.delete_branch("dev-1")
+    world.sync()
+    assert world.tables.columns(world.name("t", "dev-2")) == ["id", "new"]
+
+
 def test_a_message_that_names_another_branch_hides_no_merge(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")

@@ -18,6 +18,7 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
     FinishMerge,
     MergeTable,
     Notice,
@@ -83,6 +84,13 @@ def test_a_pause_of_all_holds_everything() -> None:
     held = hold_back(plan, (DEV_RULE, ALL))
     assert held.changes == () and held.refusals == plan.refusals
     assert {n.help for n in held.notices} == {"metasync resume"}
+
+
+def test_that_nothing_is_left_to_do_is_noted_during_a_pause() -> None:
+    done = FinishCreation(1, DEV)
+    plan = Plan("lake", (done,))
+    assert hold_back(plan, (ALL,)) == plan
+    assert hold_back(Plan("lake", (create(1), done)), (ALL,)).changes == ()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,14 @@ def birth(logical: TableName = ORDERS, **more: Any) -> SourceTable:
 
 
 def new(ref: Ref = DEV, *tables: SourceTable, **more: Any) -> RefView:
-    values: dict[str, Any] = {"id": 2, "incarnation": 1, "life": "new", "present": True, "head": "c1", "to_create": tables}
+    values: dict[str, Any] = {
+        "id": 2,
+        "incarnation": 1,
+        "life": "new",
+        "present": True,
+        "head": "c1",
+        "to_create": tables,
+    }
     return RefView(ref=ref, **(values | more))
 
 

@@ -187,8 +187,8 @@ class OpenMerges:
                 wanted.add(logical)
             if open_for_it[0] != merge.id:
                 failed.setdefault(logical, "an earlier merge of this table failed, and comes first")
-        for logical, (first, *_) in self._ledger.failed_tables(source.id).items():
-            if self._ledger.merge(first).generation < merge.generation:
+        for logical, into_source in self._ledger.failed_tables(source.id).items():
+            if any(_comes_first(sync_pass, self._ledger.merge(one), merge) for one in into_source):
                 why = f"a merge of this table into {source.ref} failed, and comes first"
                 failed.setdefault(logical, why)
         return wanted if merge.state == "partial" else None, failed
@@ -270,3 +270,16 @@ class OpenMerges:
                         CopyStatistics(merge.id, view.logical, rule.name, other.physical, view.physical, directories)
                     )
         return found
+
+
+def _comes_first(sync_pass: SyncPass, first: MergeRow, merge: MergeRow) -> bool:
+    """Whether a merge into the source of another is a part of what the other merges.
+
+    A merge of metadata takes its source as it is, so whatever was entered before it is a part of it.
+    """
+    if first.is_metadata or merge.is_metadata:
+        return merge.id == 0 or first.id < merge.id
+    if (first.generation, first.id) >= (merge.generation, merge.id):
+        return False
+    at = merge.source_commit
+    return not at or sync_pass.lakefs.merge_base(first.commit, at) == first.commit

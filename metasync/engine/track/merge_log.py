@@ -98,7 +98,7 @@ class MergeFinder:
             if bound is not None and (commit.id == bound.id or _below(commit, bound)):
                 return _Stretch(tuple(found), rewritten=rewritten)
             if len(found) == _STEP:
-                return _Stretch(tuple(found), rest=commit)
+                return _Stretch(tuple(found), rest=commit, rewritten=rewritten)
             found.append(commit)
         return _Stretch(tuple(found), rewritten=bound is not None or rewritten)
 

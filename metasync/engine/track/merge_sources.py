@@ -10,6 +10,7 @@ from itertools import takewhile
 from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
+from metasync.planning.rules import RuleSet
 from metasync.store.history import History
 from metasync.store.ledger import Ledger, MergeRow
 from metasync.store.refs import RefRow, RefStore
@@ -46,7 +47,8 @@ class Source:
 class SourceFinder:
     """Finds the sources of merge commits."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History) -> None:
+    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History, rules: RuleSet) -> None:
+        self._rules = rules
         self._lakefs = lakefs
         self._refs = refs
         self._ledger = ledger
@@ -68,11 +70,11 @@ class SourceFinder:
         return replace(self._meant(sync_pass, typed, commit.parents, commit.generation), confirmed=confirmed)
 
     def is_anothers(self, sync_pass: SyncPass, row: RefRow, commit: Commit) -> bool:
-        """Whether a commit on a branch's log is a merge into another branch, whose history this one shares.
+        """Whether a commit on a branch's log is a merge into another branch, which enters it from a log of its own.
 
-        A branch that was created anew from the other, or reset to it, has the other's merges before its own. What
-        lakeFS recorded of the merge says into what; else its message does, where it names another branch that has the
-        commit on its own log, or that is gone.
+        A branch that was created anew from the other, or reset to it, has the other's merges before its own. Into what
+        a merge was made, lakeFS's record says; else its message, where that branch has the commit on its log. A branch
+        that is gone, or that nobody watches, enters nothing any more: then the merge counts where it is found.
         """
         if row.parent_id is None or (len(commit.parents) < 2 and commit.merge_strategy is None):
             return False
@@ -80,14 +82,14 @@ class SourceFinder:
         if match is None or match.group(2) == row.ref.name:
             return False
         other = self._refs.newest(sync_pass.repository_id, Ref(RefType.BRANCH, match.group(2)))
-        if other is None:
+        if other is None or not sync_pass.is_alive(other):
+            return False
+        if not self._rules.is_watched(sync_pass.repository, other.ref):
             return False
         name = sync_pass.repository.name
         payload = self._lakefs.payload_of_run(name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("branch_id"):
             return str(payload["branch_id"]) != row.ref.name
-        if not sync_pass.is_alive(other):
-            return True
         log = self._lakefs.first_parents(name, sync_pass.current[other.ref])
         return commit.id in (c.id for c in takewhile(lambda c: c.generation >= commit.generation, log))
 
