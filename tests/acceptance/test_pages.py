@@ -41,7 +41,7 @@ def log_in(browser: WebDriver, service: str) -> None:
     browser.get(f"{service}/events?state=dead")
     assert "/login" in browser.current_url
     browser.find_element(By.ID, "token").send_keys("not this", Keys.ENTER)
-    until("refused", lambda: "not the token" in text(browser))
+    until("refused", lambda: "token is wrong" in text(browser))
     browser.find_element(By.ID, "token").send_keys(TOKEN, Keys.ENTER)
     until("back where one wanted to be", lambda: browser.current_url.endswith("/events?state=dead"))
 
@@ -148,7 +148,7 @@ def test_an_event_is_replayed_and_a_repository_reconciled(browser: WebDriver, se
     until("done", lambda: "event 1" in text(browser).lower() and "\ndone" in text(browser))
     browser.get(service + ref_url(world.repository, "branch/dev-1"))
     press(browser, "Reconcile")
-    until("the plan", lambda: "done first" in text(browser))
+    until("the plan", lambda: "What it would change" in text(browser))
     press(browser, "Reconcile now")
     until("done", lambda: "/event/" in browser.current_url and "\ndone" in text(browser))
 
