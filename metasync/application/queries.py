@@ -260,11 +260,11 @@ class Queries(AnswersQueries):
         described = []
         for repository, row in found:
             made, planned = counts.get(row.id, (0, 0))
-            since, reason = waiting.get(row.id), "a merge into it is not done"
+            since, reason = waiting.get(row.id), "a merge into it is pending"
             if row.is_being_created and (planned or row.life == "making"):
-                since, reason = row.first_seen, "its mirrors are not all made"
+                since, reason = row.first_seen, "not all of its mirrors are created"
             elif row.missed_since and row.life != "gone":
-                since, reason = row.missed_since, "lakeFS has it no more; its mirrors go"
+                since, reason = row.missed_since, "it is gone in lakeFS; its mirrors are to be dropped"
             described.append(
                 answers.Ref(
                     repository=repository,
