@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+import stamina
 import structlog
 
 from metasync.redaction import redact
@@ -31,6 +32,8 @@ def configure_logging(settings: Settings | None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # A request that a retry made good is in the metrics; one that failed for good is an error with our own words.
+    stamina.instrumentation.set_on_retry_hooks(())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Redacting("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])

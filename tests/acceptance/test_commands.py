@@ -113,6 +113,7 @@ def test_an_outage_is_one_line_and_drops_nothing(world: World) -> None:
         config.write_text(world.text().replace(address, f"{scheme}://127.0.0.1:1"))
         done = subprocess.run([COMMAND, "-c", str(config), "reconcile"], capture_output=True, text=True, check=False)
         assert done.returncode == 1 and "127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
+        assert "stamina" not in done.stderr and len(done.stderr.splitlines()) == 1
     assert world.tables.exists(world.name("t", "dev-1"))
 
 
