@@ -44,8 +44,8 @@ from metasync.model.hms import (
 from metasync.sandbox.metastore import Server
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.metastores.servers import chosen
 
 REPOSITORY = "lake"

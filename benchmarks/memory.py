@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.lab import Lab, Line, lab
-from metasync import service
+from metasync import wiring
 from metasync.metastore import ConnectionPool, Metastore
 from metasync.model.hms import Partition, TableName
 
@@ -83,7 +83,7 @@ def one(count: int, real: bool) -> None:
             born_and_merged(made, made.metastore)
     else:
         COUNT = count
-        service.Metastore = Generated  # type: ignore[misc]
+        wiring.Metastore = Generated  # type: ignore[misc]
         with lab() as made:
             made.make_mirrored(1)
             born_and_merged(made, Generated(ConnectionPool(made.built.settings.metastore)))

@@ -16,8 +16,8 @@ from metasync.engine.scope import Scope
 from metasync.sandbox.metastore import free_port, pause
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
-from metasync.service import parts
 from metasync.settings import Settings, parse_settings
+from metasync.wiring import parts
 from tests.metastores.servers import running, wanted
 
 _numbers = itertools.count(1)

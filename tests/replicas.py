@@ -40,7 +40,7 @@ class Replica:
     def launch(self) -> None:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.skewed", "--config", str(self._config), "serve"],
+                [sys.executable, "-m", "tests.skewed_clock", "--config", str(self._config), "serve"],
                 stdout=output, stderr=output, env={**os.environ, "METASYNC_TEST_CLOCK": str(self.clock)},
                 cwd=Path(__file__).parents[1],
                 stdin=subprocess.DEVNULL, preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread of ours forks

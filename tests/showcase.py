@@ -10,9 +10,9 @@ from pathlib import Path
 from metasync.lakefs.events import event_to_json
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.sandbox.stack import Sandbox
-from metasync.service import parts
 from metasync.settings import Settings, load_settings
 from metasync.store.stores import open_stores
+from metasync.wiring import parts
 from tests.commands import serving
 from tests.conftest import World
 

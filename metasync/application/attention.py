@@ -9,7 +9,7 @@ import hashlib
 
 from metasync.application.answers import Need, moment
 from metasync.planning.conflicts import REASONS
-from metasync.planning.words import item_name
+from metasync.planning.descriptions import item_name
 from metasync.settings.models import Settings
 from metasync.store.decisions import ConflictRow
 from metasync.store.notices import NoticeRow

@@ -10,6 +10,7 @@ from typing import Any
 
 from metasync.application.answers import Sign
 from metasync.planning.conflicts import REASONS
+from metasync.planning.descriptions import describe_item, item_name
 from metasync.planning.plan import (
     Change,
     CopyStatistics,
@@ -27,7 +28,6 @@ from metasync.planning.plan import (
     Plan,
     subject_of,
 )
-from metasync.planning.words import describe_item, item_name
 
 _MOST = 20
 _COUNTS = {

@@ -17,10 +17,10 @@ from metasync.application.table_graph import table_page
 from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
 from metasync.planning.conflicts import REASONS
+from metasync.planning.descriptions import describe, item_name
 from metasync.planning.names import physical_name
 from metasync.planning.pauses import Pause
 from metasync.planning.rules import RuleSet
-from metasync.planning.words import describe, item_name
 from metasync.settings.models import Settings
 from metasync.store.decisions import ConflictRow, PlanRow
 from metasync.store.events import StoredEvent

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from metasync.application.answers import Lane, TablePage, VersionNode, moment
 from metasync.engine.commands.table_log import TableLog
 from metasync.model.hms import TableName
-from metasync.planning.words import describe_item
+from metasync.planning.descriptions import describe_item
 from metasync.store.refs import RefRow
 from metasync.store.stores import Stores
 from metasync.store.versions import Version

@@ -83,7 +83,7 @@ class Context:
             with self._remote(self._server) as remote:
                 yield remote
             return
-        from metasync.service import parts
+        from metasync.wiring import parts
 
         with parts(self.settings) as built:
             yield built.orders

@@ -25,7 +25,7 @@ _EVERY = 15.0
 @pass_context
 def serve_command(context: Context) -> None:
     """Run the service: webhook, poller, schedule, status page, metrics. SIGTERM finishes the change in hand."""
-    from metasync.serving import serve
+    from metasync.daemon import serve
 
     sys.exit(serve(context.settings))
 

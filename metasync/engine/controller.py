@@ -15,10 +15,10 @@ from metasync.engine.record.recorder import Recorder
 from metasync.engine.scope import Scope
 from metasync.engine.threads import interruptible
 from metasync.errors import NotAllowed
-from metasync.planning.decide import make_plan
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
 from metasync.planning.plan import Applied, Plan, TableFailure
+from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.events import lease_name
@@ -74,7 +74,7 @@ class Controller:
     `patience` is how long, in seconds, it waits for somebody else who works on the repository.
     """
 
-    def __init__(  # noqa: PLR0913  built once, in service.py
+    def __init__(  # noqa: PLR0913  built once, in wiring.py
         self,
         settings: Settings,
         stores: Stores,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.errors import AlreadyExists, ForeignTable
-from metasync.metastore.ahead import Spool, ahead, batches
 from metasync.metastore.client import Metastore
-from metasync.metastore.newer import NewerKind
+from metasync.metastore.hive3_constraints import NewerKind
+from metasync.metastore.read_ahead import Spool, ahead, batches
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, TableName, TableType
 from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import foreign_keys, unique_keys

@@ -9,7 +9,7 @@ from thrift.Thrift import TApplicationException
 
 from metasync.errors import MetastoreError
 from metasync.metastore.calls import Calls
-from metasync.metastore.raw import call
+from metasync.metastore.raw_calls import call
 from metasync.planning.types import ColumnCheck
 
 _COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"

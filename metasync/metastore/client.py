@@ -12,7 +12,6 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
-from metasync.metastore.ahead import Spool, ahead, batches
 from metasync.metastore.constraints import ConstraintCalls
 from metasync.metastore.conversion import (
     database_from,
@@ -22,7 +21,8 @@ from metasync.metastore.conversion import (
     table_from,
     table_to,
 )
-from metasync.metastore.notifications import NotificationCalls
+from metasync.metastore.notification_log import NotificationCalls
+from metasync.metastore.read_ahead import Spool, ahead, batches
 from metasync.metastore.statistics import StatisticsCalls
 from metasync.model.hms import (
     Database,

@@ -16,7 +16,7 @@ from thrift.Thrift import TApplicationException, TException
 from thrift.transport import TTransport
 
 from metasync.errors import ConfigurationError, MetastoreUnavailable
-from metasync.metastore import overlay
+from metasync.metastore import hive3_fields
 from metasync.metastore.catalog import DEFAULT, InCatalog, check
 from metasync.metastore.transport import open_transport
 from metasync.settings.models import Metastore as MetastoreSettings
@@ -25,7 +25,7 @@ _LARGEST_STRING = 256 * 1024 * 1024
 UNANSWERED = (TTransport.TTransportException, TProtocolException, OSError, EOFError, UnicodeDecodeError)
 """What is raised where no answer came, or something that is none: nobody knows whether the call was done."""
 
-overlay.apply()
+hive3_fields.apply()
 # thrift logs every refused connection by itself; we raise and name the URI instead.
 logging.getLogger("thrift").setLevel(logging.CRITICAL)
 

@@ -10,7 +10,7 @@ from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import NotFound
 from metasync.metastore.capabilities import CapabilityCalls
-from metasync.metastore.newer import NEWER, NewerKind, add_newer, get_newer
+from metasync.metastore.hive3_constraints import NEWER, NewerKind, add_newer, get_newer
 from metasync.model.hms import Constraints, ForeignKeyColumn, PrimaryKeyColumn, TableName
 
 

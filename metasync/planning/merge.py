@@ -11,27 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from metasync.model.hms import Table
-from metasync.planning.graph import Parents, entry, merge_bases
-from metasync.planning.kinds import kind_of
-from metasync.planning.kinds.columns import ALL, refused_positions
-from metasync.planning.kinds.partitions import keeps_former_storage
-from metasync.planning.kinds.storage import off_ref
-from metasync.planning.layout import Layout, layout_of
-from metasync.planning.matrix import (
-    ABSENT,
-    UNKNOWN,
-    ItemChange,
-    ItemConflict,
-    Path,
-    TreeMerge,
-    get,
-    merge_trees,
-    plain,
-    put,
-)
-from metasync.planning.ordering import renames
-from metasync.planning.policy import allowed, is_destructive
-from metasync.planning.tree import (
+from metasync.planning.file_layout import Layout, layout_of
+from metasync.planning.item_tree import (
     Definition,
     column_names,
     dangling,
@@ -44,7 +25,26 @@ from metasync.planning.tree import (
     ordered_names,
     to_tree,
 )
+from metasync.planning.kinds import kind_of
+from metasync.planning.kinds.columns import ALL, refused_positions
+from metasync.planning.kinds.partitions import keeps_former_storage
+from metasync.planning.kinds.storage import off_ref
+from metasync.planning.ordering import renames
+from metasync.planning.policy import allowed, is_destructive
+from metasync.planning.three_way import (
+    ABSENT,
+    UNKNOWN,
+    ItemChange,
+    ItemConflict,
+    Path,
+    TreeMerge,
+    get,
+    merge_trees,
+    plain,
+    put,
+)
 from metasync.planning.types import ColumnCheck
+from metasync.planning.version_graph import Parents, entry, merge_bases
 from metasync.settings.models import MergePolicy
 
 Side = Literal["ours", "theirs"]

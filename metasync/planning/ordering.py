@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from metasync.planning.matrix import Path
+from metasync.planning.three_way import Path
 
 
 def merged_order(

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 from metasync.model.hms import PartitionValues, Table, TableName
 from metasync.model.lakefs import Ref
 from metasync.planning.definition import PartitionDefinition
-from metasync.planning.matrix import ItemChange, ItemConflict
+from metasync.planning.three_way import ItemChange, ItemConflict
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds import kind_of
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
+from metasync.planning.three_way import ItemChange
 from metasync.settings.models import MergePolicy
 
 

@@ -9,16 +9,16 @@ from graphlib import CycleError, TopologicalSorter
 from metasync.model.hms import Table, TableName
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_skipped
-from metasync.planning.graph import merge_bases
+from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.constraints import parents
 from metasync.planning.kinds.partitions import partition_key, partition_values
-from metasync.planning.matrix import ItemChange, ItemConflict
 from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table, refused_columns
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.patterns import lowered, matches
 from metasync.planning.plan import MergeTable, Notice, PartitionChange
-from metasync.planning.tree import Definition, Partial
+from metasync.planning.three_way import ItemChange, ItemConflict
 from metasync.planning.types import ColumnCheck
+from metasync.planning.version_graph import merge_bases
 from metasync.settings.models import Rule
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from metasync.planning.matrix import Variant
+from metasync.planning.three_way import Variant
 
 Family = Literal["parquet", "orc", "avro", "text", "json", "other"]
 """How values are stored, as far as that decides which types can be read as which."""

@@ -18,7 +18,7 @@ from metasync.store.overview import Overview
 from metasync.store.pauses import Pauses
 from metasync.store.readings import Readings
 from metasync.store.refs import RefStore
-from metasync.store.sent import SentNotifications
+from metasync.store.sent_notifications import SentNotifications
 from metasync.store.versions import VersionStore
 
 

@@ -24,9 +24,9 @@ from metasync.planning.definition import (
     partition_from_json,
     partition_json,
 )
+from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, definition_hash
-from metasync.planning.tree import Definition, Partial
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
 from metasync.store.schema import chunks, definitions, refs, repositories, versions

@@ -53,7 +53,7 @@ def test_a_side_is_said_once_and_the_last_choice_counts(world: World) -> None:
     number = str(row["id"])
     assert "say one of" in run(world, "resolve", number, "--theirs", "--ours", code=2)
     assert "say one of" in run(world, "resolve", number, code=2)
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     with parts(world.settings()) as built:
         # A former attempt chose, and was not carried out.

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from metasync.daemon import serve
 from metasync.engine.worker import Worker
 from metasync.errors import MetasyncError
-from metasync.service import parts
-from metasync.serving import serve
+from metasync.wiring import parts
 from tests.commands import COMMAND, serving
 from tests.conftest import World, until
 from tests.faults.thrift import ThriftProxy

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from metasync.model.hms import TableName
-from metasync.service import parts
+from metasync.wiring import parts
 from tests.conftest import World
 
 MOST = 150
@@ -27,7 +27,7 @@ class Zygote:
     def __init__(self, folder: Path) -> None:
         self._log = (folder / "zygote.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tests.acceptance.forked_services"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._log, text=True, cwd=Path(__file__).parents[2],
         )  # fmt: skip
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.acceptance.test_commands import post
 from tests.conftest import World, fresh_database, until
 from tests.faults.thrift import Call

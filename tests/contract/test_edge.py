@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from metasync.errors import Busy
-from metasync.service import parts
 from metasync.settings import parse_settings
 from metasync.store.events import lease_name
 from metasync.web import protocol
 from metasync.web.gate import LARGEST_BODY
+from metasync.wiring import parts
 from tests.conftest import until
 from tests.contract.test_webhook import RULES, Endpoint
 

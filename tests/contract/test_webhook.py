@@ -13,13 +13,13 @@ import pytest
 import sqlalchemy
 import uvicorn
 
+from metasync.daemon import edge_of
 from metasync.lakefs.events import event_from_json
 from metasync.sandbox.metastore import free_port, pause
-from metasync.service import Parts, parts
-from metasync.serving import edge_of
 from metasync.settings import parse_settings
 from metasync.web import Inbox, make_app
 from metasync.web.protocol import BoundedProtocol
+from metasync.wiring import Parts, parts
 
 RECORDED = sorted((Path(__file__).parents[1] / "recorded" / "lakefs").glob("*.json"))
 RULES = (

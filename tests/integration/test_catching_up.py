@@ -11,7 +11,7 @@ from metasync.engine.observe import observer
 from metasync.engine.scope import Scope
 from metasync.engine.track import lineage, merge_log
 from metasync.lakefs import LakeFS
-from metasync.service import parts
+from metasync.wiring import parts
 from tests.conftest import World
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
-from metasync.planning.words import describe_item
-from metasync.service import parts
+from metasync.planning.descriptions import describe_item
+from metasync.wiring import parts
 from tests.conftest import World
 
 

@@ -20,7 +20,7 @@ from metasync.engine.scope import Scope
 from metasync.errors import PermanentError, TemporaryError
 from metasync.model.hms import TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.service import parts
+from metasync.wiring import parts
 from tests.conftest import World
 from tests.faults import http, thrift
 from tests.faults.thrift import Call, ThriftProxy

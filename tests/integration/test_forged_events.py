@@ -13,7 +13,7 @@ from metasync.errors import UsageError
 from metasync.lakefs.events import event_from_webhook
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.planning.plan import DropDatabase, DropTable, EndRef
-from metasync.service import parts
+from metasync.wiring import parts
 from tests.conftest import World
 
 DEV = Ref(RefType.BRANCH, "dev-1")

@@ -13,8 +13,8 @@ from metasync.lakefs import LakeFS
 from metasync.metastore.client import Metastore
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.service import parts
 from metasync.store.refs import RefStore
+from metasync.wiring import parts
 from tests.conftest import World
 
 

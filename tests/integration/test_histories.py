@@ -19,13 +19,13 @@ from metasync.metastore.calls import Calls
 from metasync.model.hms import TableName, TableType
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.planning.definition import Home, changed_table, header_of, table_from
-from metasync.planning.words import describe_item, item_name
-from metasync.service import parts
+from metasync.planning.descriptions import describe_item, item_name
 from metasync.settings import Settings, parse_settings
+from metasync.wiring import parts
 from tests.case_files import Case, cases
 from tests.conftest import World
 from tests.definitions import partition_from, partition_of
-from tests.described import definition, fields
+from tests.tables_in_yaml import definition, fields
 
 HISTORIES = [case for case in cases() if "steps" in case.words]
 

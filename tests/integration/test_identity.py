@@ -13,8 +13,8 @@ from metasync.engine.scope import Scope
 from metasync.errors import MetastoreUnavailable, UsageError
 from metasync.metastore.client import Metastore
 from metasync.model.hms import TableName
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.conftest import World
 
 

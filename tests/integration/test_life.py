@@ -47,7 +47,7 @@ def test_a_birth_and_an_end_without_a_directory(world: World) -> None:
 
 
 def test_a_merge_carries_additions_withholds_what_is_destructive_and_applies_it_on_purpose(world: World) -> None:
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     world.create_table("t", "id:bigint old:string", "dt:string")
     world.tables.add_partitions(world.name("t"), ("1",), ("2",))
@@ -85,7 +85,7 @@ def test_a_merge_carries_additions_withholds_what_is_destructive_and_applies_it_
 
 def test_a_stored_plan_refuses_when_the_table_moved(world: World) -> None:
     from metasync.errors import ChangedMeanwhile
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     world.create_table("t", "id:bigint old:string")
     world.branch("dev-1")
@@ -103,7 +103,7 @@ def test_a_stored_plan_refuses_when_the_table_moved(world: World) -> None:
 
 
 def test_a_conflict_is_kept_and_resolved_for_either_side(world: World) -> None:
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     for side in ("ours", "theirs"):
         world.create_table(side, "id:bigint")
@@ -257,7 +257,7 @@ def test_what_is_never_mirrored_is_said(world: World) -> None:
 
 
 def test_nothing_is_dropped_because_of_a_changed_configuration(world: World) -> None:
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     world.create_table("t")
     world.branch("dev-1")
@@ -280,7 +280,7 @@ def test_nothing_is_dropped_because_of_a_changed_configuration(world: World) -> 
 
 
 def test_many_ends_at_once_are_refused_and_applied_on_purpose(world: World) -> None:
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     world.extra = "safety: {max_ref_drops: 1}\n"
     world.create_table("t")
@@ -550,7 +550,7 @@ def test_keys_are_merged_and_refer_to_the_destinations_own_tables(world: World) 
     world.lake.merge("dev-2")
     assert not world.sync().failures
     assert store.get_constraints(main_child).foreign_keys
-    from metasync.service import parts
+    from metasync.wiring import parts
 
     with parts(world.settings()) as built:
         (plan,) = built.decisions.waiting_plans()

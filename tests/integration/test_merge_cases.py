@@ -15,17 +15,17 @@ from metasync.engine.scope import Scope
 from metasync.errors import Incompatible
 from metasync.model.hms import Partition, Table, TableName, TableType
 from metasync.planning.definition import Home, changed_table, header_of, table_from
+from metasync.planning.descriptions import describe_item, item_name
+from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.constraints import at_home
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import path_on_ref
-from metasync.planning.tree import Definition, Partial
-from metasync.planning.words import describe_item, item_name
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.case_files import Case, cases
 from tests.conftest import World
 from tests.definitions import partition_from, partition_of
-from tests.described import definition
+from tests.tables_in_yaml import definition
 
 REAL = [c for c in cases() if "steps" not in c.words and "real" not in c.words and c.words.get("base") != "unknown"]
 

@@ -13,7 +13,7 @@ from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore, ttypes
 from thrift.Thrift import TType
 
 from metasync.errors import AlreadyExists, Incompatible, MetastoreError, MetastoreUnavailable, NotFound
-from metasync.metastore import ConnectionPool, Metastore, overlay
+from metasync.metastore import ConnectionPool, Metastore, hive3_fields
 from metasync.model.hms import Database, FieldSchema, Partition, SkewedInfo, StorageDescriptor, TableName
 from metasync.planning.partition_names import partition_name, values_of_name
 from metasync.planning.types import metastore_accepts
@@ -135,7 +135,7 @@ def test_list_bucketing_survives(world: World) -> None:
 
 def test_the_overlay_is_on_and_doing_it_again_changes_nothing() -> None:
     before = ttypes.Table.thrift_spec
-    overlay.apply()
+    hive3_fields.apply()
     assert ttypes.Table.thrift_spec == before and before[18][2] == "ownerType"
     for call in ("create_table", "alter_table_with_environment_context", "get_table_req", "add_partitions_req"):
         for field in getattr(ThriftHiveMetastore, f"{call}_args").thrift_spec:

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 
 from metasync.engine.scope import Scope
-from metasync.metastore import Metastore, notifications
-from metasync.metastore.notifications import LogPosition
+from metasync.metastore import Metastore, notification_log
+from metasync.metastore.notification_log import LogPosition
 from metasync.model.hms import PartitionValues, TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.definition import Home, PartitionReader
 from metasync.planning.manifest import cut
 from metasync.sandbox.stack import Sandbox
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.conftest import REPOSITORIES, World
 from tests.metastores.servers import LOG, chosen
 
@@ -145,7 +145,7 @@ def test_what_came_after_the_logs_position_was_asked_for_is_merged(
     world: World, built: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partition and its merge come while main is read for the first time in a pass, which finds the merge at once."""
-    monkeypatch.setattr(notifications, "_AT_ONCE", 1)
+    monkeypatch.setattr(notification_log, "_AT_ONCE", 1)
     world.create_table("t", keys=KEYS)
     world.tables.add_partitions(world.name("t"), values(1))
     sync(built, world)

@@ -10,7 +10,7 @@ from metasync.engine.scope import Scope
 from metasync.errors import MetastoreError, UsageError
 from metasync.metastore.client import Metastore
 from metasync.model.hms import TableName
-from metasync.service import Parts, parts
+from metasync.wiring import Parts, parts
 from tests.conftest import World
 
 

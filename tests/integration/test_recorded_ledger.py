@@ -12,8 +12,8 @@ from metasync.engine.scope import Scope
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.standin import StandIn
 from metasync.sandbox.standin.server import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.replay import ORDER, Receiver, Replay
 
 MERGES = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from metasync.sandbox.stack import Sandbox
-from metasync.service import parts
+from metasync.wiring import parts
 from tests.conftest import REPOSITORIES, World
 from tests.metastores.servers import chosen
 

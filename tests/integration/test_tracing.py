@@ -8,15 +8,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from metasync.engine.scope import Scope
-from metasync.service import parts
 from metasync.telemetry import tracing
+from metasync.wiring import parts
 from tests.conftest import World
 
 
 def test_a_pass_and_its_requests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr("metasync.service.open_tracer", lambda traces, instance: tracing.Tracer(provider))
+    monkeypatch.setattr("metasync.wiring.open_tracer", lambda traces, instance: tracing.Tracer(provider))
     world.create_table("t")
     world.branch("dev-1")
     with parts(world.settings()) as built:

@@ -10,8 +10,8 @@ from metasync.model.hms import Table, TableName, TableType
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.sandbox.user import LakeUser, TableUser
-from metasync.service import Parts
 from metasync.store.events import RECHECK
+from metasync.wiring import Parts
 from tests.soak.model import POISONED, STABLE, Lake, Life, table_of
 
 _SAME_MOMENT = 1.0

@@ -21,8 +21,8 @@ from typing import Any
 from metasync.lakefs.actions import action_file, install
 from metasync.model.hms import TableName
 from metasync.sandbox.stack import Sandbox
-from metasync.service import Parts, parts
 from metasync.settings import parse_settings
+from metasync.wiring import Parts, parts
 from tests.conftest import fresh_database
 from tests.faults.hooks import HookProxy
 from tests.faults.http import HttpProxy

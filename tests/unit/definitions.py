@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema, SerDeInfo, StorageDescriptor, Table
 from metasync.planning.definition import ANY_TABLE, PartitionDefinition
+from metasync.planning.item_tree import Partial
 from metasync.planning.kinds.partitions import partition_key
-from metasync.planning.tree import Partial
 
 PARQUET = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 TEXT = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from metasync.planning.tree import Definition
-from tests.laws import examples
+from metasync.planning.item_tree import Definition
+from tests.hypothesis_examples import examples
 from tests.unit.simulation import Lake
 from tests.unit.test_histories import COLUMNS, FULL, HISTORIES, begun, edit
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metasync.planning.graph import bases_needed, is_ancestor, merge_bases
-from tests.laws import examples
+from metasync.planning.version_graph import bases_needed, is_ancestor, merge_bases
+from tests.hypothesis_examples import examples
 
 Graph = dict[int, tuple[int, ...]]
 

@@ -26,16 +26,16 @@ from metasync.model.hms import (
 )
 from metasync.planning import spark
 from metasync.planning.definition import PartitionDefinition, header_from_json, header_json
+from metasync.planning.descriptions import describe, describe_item, item_name
+from metasync.planning.file_layout import Layout
+from metasync.planning.item_tree import Partial, dangling, from_tree, merged_view, order_of, to_tree
 from metasync.planning.kinds import KINDS, kind_of
 from metasync.planning.kinds.partitions import partition_key, partition_values
 from metasync.planning.kinds.storage import off_ref
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
 from metasync.planning.merge import diff
 from metasync.planning.policy import allowed, is_destructive
-from metasync.planning.tree import Partial, dangling, from_tree, merged_view, order_of, to_tree
-from metasync.planning.words import describe, describe_item, item_name
-from tests.described import definition
+from metasync.planning.three_way import ItemChange
+from tests.tables_in_yaml import definition
 
 HERE = "s3a://lake/{ref}/wh/t"
 AVRO = {

@@ -11,8 +11,8 @@ from metasync.model.hms import (
     SerDeInfo,
     StorageDescriptor,
 )
-from metasync.planning.layout import Layout, layout_of
-from tests.described import FORMATS, definition
+from metasync.planning.file_layout import Layout, layout_of
+from tests.tables_in_yaml import FORMATS, definition
 
 # Layouts
 

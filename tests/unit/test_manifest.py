@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, cut, differing, patch
-from tests.laws import examples
+from tests.hypothesis_examples import examples
 
 
 def make(values: list[int], mark: str = "") -> tuple[Manifest, dict[str, Partitions]]:

@@ -11,13 +11,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ABSENT, UNKNOWN, ItemChange, merge_trees, put
+from metasync.planning.file_layout import Layout
+from metasync.planning.item_tree import Definition, from_tree, to_tree
 from metasync.planning.merge import MergeInput, MergeRules, TableMerge, merge_table
 from metasync.planning.policy import is_destructive
 from metasync.planning.spark import SCHEMA, dump, joined, split
-from metasync.planning.tree import Definition, from_tree, to_tree
-from tests.laws import examples
+from metasync.planning.three_way import ABSENT, UNKNOWN, ItemChange, merge_trees, put
+from tests.hypothesis_examples import examples
 from tests.unit.definitions import TEXT, definitions, header, optional_definitions, partial, partition
 
 A, B = {"name": "a", "type": "int", "comment": None}, {"name": "b", "type": "int", "comment": None}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from metasync.planning.tree import Definition, normalised
-from metasync.planning.words import describe_item, item_name
+from metasync.planning.descriptions import describe_item, item_name
+from metasync.planning.item_tree import Definition, normalised
 from tests.case_files import Case, cases
-from tests.described import definition
+from tests.tables_in_yaml import definition
 from tests.unit.simulation import Lake, a_rule
 
 SIMPLE = [case for case in cases() if "steps" not in case.words]

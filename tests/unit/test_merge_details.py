@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from metasync.model.hms import FieldSchema
-from metasync.planning.graph import bases_needed, entry, is_ancestor, merge_bases
-from metasync.planning.matrix import ABSENT, UNKNOWN, Variant, get, merge_trees, plain, put
+from metasync.planning.item_tree import Definition, Partial, normalised
 from metasync.planning.merge import MergeInput, MergeRules, merge_table
 from metasync.planning.plan import MergeTable, PartitionChange
 from metasync.planning.table_merges import undo_change
-from metasync.planning.tree import Definition, Partial, normalised
-from tests.described import definition, fields
+from metasync.planning.three_way import ABSENT, UNKNOWN, Variant, get, merge_trees, plain, put
+from metasync.planning.version_graph import bases_needed, entry, is_ancestor, merge_bases
+from tests.tables_in_yaml import definition, fields
 from tests.unit.simulation import Lake, a_rule
 
 FULL = MergeRules(policy="full")

@@ -11,7 +11,7 @@ from metasync.planning.locations import absolute, is_relative, on_ref, relative
 from metasync.planning.names import DATABASE_LIMIT, TABLE_LIMIT, logical_name, physical_name
 from metasync.planning.patterns import covers, matches
 from metasync.settings.models import Target
-from tests.laws import examples
+from tests.hypothesis_examples import examples
 
 identifiers = st.text("abcz019_", min_size=1, max_size=12).filter(lambda text: text.strip("_"))
 branch_names = st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_]{0,20}", fullmatch=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from metasync.metastore import Metastore
-from metasync.metastore.notifications import LogPosition, _partitions_of
+from metasync.metastore.notification_log import LogPosition, _partitions_of
 from metasync.model.hms import FieldSchema, TableName
 
 NAME = TableName("sales", "orders")

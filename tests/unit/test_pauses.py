@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
-from metasync.planning.decide import make_plan
 from metasync.planning.pauses import Pause, hold_back, pause_of
 from metasync.planning.plan import (
     CreateMirror,
@@ -26,6 +25,7 @@ from metasync.planning.plan import (
     owner_of,
     subject_of,
 )
+from metasync.planning.planner import make_plan
 from metasync.settings.models import Safety
 from tests.unit.test_plan import DEV, MIRROR, SAFE, gone, new, observed, rules, standing
 from tests.unit.test_plan import birth as birth_of

@@ -11,9 +11,7 @@ import pytest
 from metasync.model.hms import FieldSchema, StorageDescriptor, Table, TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.model.marks import Marks
-from metasync.planning.decide import make_plan
 from metasync.planning.discovery import Directory, discovered, values_of, wanted_values
-from metasync.planning.edges import new_versions
 from metasync.planning.merge import MergeInput
 from metasync.planning.observed import (
     DiscoveredTable,
@@ -43,9 +41,11 @@ from metasync.planning.plan import (
     plan_from_json,
     plan_to_json,
 )
+from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
+from metasync.planning.version_edges import new_versions
 from metasync.settings.models import Rule, Safety
-from tests.described import definition
+from tests.tables_in_yaml import definition
 
 LAKE = Repository("lake", 1, "local://lake", "main")
 DEV, TAG = Ref(RefType.BRANCH, "dev-1"), Ref(RefType.TAG, "v1")

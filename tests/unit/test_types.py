@@ -12,7 +12,7 @@ from metasync.model.hms import FieldSchema
 from metasync.planning.kinds.columns import refused_positions
 from metasync.planning.ordering import arrange, in_order, merged_order, names_in, renames
 from metasync.planning.types import is_widening, metastore_accepts, type_text, type_tree
-from tests.laws import examples
+from tests.hypothesis_examples import examples
 
 primitives = st.sampled_from(
     ["int", "bigint", "string", "decimal(10,2)", "varchar(5)", "timestamp with local time zone"]

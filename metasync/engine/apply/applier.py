@@ -29,7 +29,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.lakefs import Repository
 from metasync.planning.conflicts import REASONS
-from metasync.planning.matrix import ItemConflict
+from metasync.planning.descriptions import item_name
 from metasync.planning.plan import (
     Applied,
     Bookkeeping,
@@ -49,7 +49,7 @@ from metasync.planning.plan import (
     subject_of,
 )
 from metasync.planning.rules import RuleSet
-from metasync.planning.words import item_name
+from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 from metasync.store.versions import VersionStore
 

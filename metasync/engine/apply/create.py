@@ -15,8 +15,8 @@ from metasync.errors import (
     MetastoreError,
 )
 from metasync.metastore import Metastore, TableBuilder
-from metasync.metastore.ahead import batches
 from metasync.metastore.builder import Blueprint
+from metasync.metastore.read_ahead import batches
 from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
@@ -35,11 +35,11 @@ from metasync.planning.formats import real_location
 from metasync.planning.kinds.constraints import moved_to, parents
 from metasync.planning.locations import absolute, is_relative, ref_in, ref_root, relative
 from metasync.planning.manifest import Manifest
-from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import CreateMirror
 from metasync.planning.rules import RuleSet
+from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 from metasync.store.versions import VersionStore
 

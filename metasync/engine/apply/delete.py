@@ -11,8 +11,8 @@ from metasync.metastore import Metastore, TableBuilder
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
 from metasync.planning.formats import why_off_ref
-from metasync.planning.matrix import ItemConflict
 from metasync.planning.plan import DropDatabase, DropTable
+from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 
 

@@ -28,14 +28,14 @@ from metasync.planning.definition import (
     header_of,
     table_from,
 )
+from metasync.planning.item_tree import normalised
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
 from metasync.planning.locations import is_relative, ref_root
-from metasync.planning.matrix import ItemConflict
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
-from metasync.planning.tree import normalised
+from metasync.planning.three_way import ItemConflict
 
 STAMP = "transient_lastDdlTime"
 

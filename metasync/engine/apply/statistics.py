@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from metasync.metastore import Metastore
 from metasync.planning.discovery import values_of
-from metasync.planning.matrix import ItemConflict
 from metasync.planning.partition_names import partition_name
 from metasync.planning.plan import CopyStatistics
+from metasync.planning.three_way import ItemConflict
 
 
 def copy_statistics(metastore: Metastore, change: CopyStatistics) -> Sequence[ItemConflict]:

@@ -9,11 +9,11 @@ from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
 from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
 from metasync.lakefs import LakeFS
-from metasync.planning.decide import make_plan
+from metasync.planning.descriptions import item_name
 from metasync.planning.observed import Observed
 from metasync.planning.plan import DropDatabase, DropTable, EndRef, Plan
+from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
-from metasync.planning.words import item_name
 from metasync.settings.models import Settings
 from metasync.store.decisions import PlanRow
 from metasync.store.stores import Stores

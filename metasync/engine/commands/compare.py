@@ -12,11 +12,11 @@ from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.sync_pass import SyncPass
 from metasync.model.hms import TableName
-from metasync.planning.decide import make_plan
-from metasync.planning.matrix import ItemChange
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
+from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
+from metasync.planning.three_way import ItemChange
 from metasync.settings import Settings
 from metasync.store.ledger import METADATA, MergeRow
 from metasync.store.refs import RefRow

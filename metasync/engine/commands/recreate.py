@@ -13,8 +13,8 @@ from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.model.lakefs import RefType
-from metasync.planning.decide import make_plan
 from metasync.planning.plan import Notice, Plan
+from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.refs import RefRow

@@ -13,12 +13,12 @@ from metasync.engine.scope import Scope
 from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
-from metasync.planning.matrix import ItemConflict
+from metasync.planning.descriptions import item_name
 from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.plan import MergeTable, Plan
 from metasync.planning.table_merges import plan_table_merge
-from metasync.planning.words import item_name
+from metasync.planning.three_way import ItemConflict
 from metasync.settings.models import Rule
 from metasync.store.decisions import ConflictRow
 from metasync.store.stores import Stores

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.planning.manifest import differing
-from metasync.planning.matrix import ItemChange
 from metasync.planning.merge import diff
+from metasync.planning.three_way import ItemChange
 from metasync.store.stores import Stores
 from metasync.store.versions import Version
 

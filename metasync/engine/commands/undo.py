@@ -10,10 +10,10 @@ from metasync.engine.track.lineage import Lineage
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
+from metasync.planning.descriptions import describe
 from metasync.planning.observed import Observed
 from metasync.planning.plan import MergeTable, Notice, Plan
 from metasync.planning.table_merges import undo_change
-from metasync.planning.words import describe
 from metasync.store.stores import Stores
 
 

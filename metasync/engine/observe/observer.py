@@ -39,7 +39,7 @@ _CREATED_AT_ONCE = 50
 class Observer:
     """Reads lakeFS and the metastore; writes only what it saw, and only to the store."""
 
-    def __init__(  # noqa: PLR0913  built once, in service.py
+    def __init__(  # noqa: PLR0913  built once, in wiring.py
         self,
         stores: Stores,
         lakefs: LakeFS,

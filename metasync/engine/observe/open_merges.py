@@ -31,7 +31,7 @@ _CONFIRMED_IN = 30.0
 class OpenMerges:
     """The open merges of a repository, as planning wants to see them."""
 
-    def __init__(  # noqa: PLR0913  built once, in service.py
+    def __init__(  # noqa: PLR0913  built once, in wiring.py
         self,
         lakefs: LakeFS,
         metastore: Metastore,

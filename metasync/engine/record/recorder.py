@@ -11,7 +11,7 @@ from metasync.errors import MetasyncError, StoreRefused
 from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.planning.definition import PartitionDefinition
-from metasync.planning.edges import Content, new_versions
+from metasync.planning.descriptions import describe
 from metasync.planning.manifest import Chunk, Manifest, patch
 from metasync.planning.observed import Observed
 from metasync.planning.plan import (
@@ -32,7 +32,7 @@ from metasync.planning.plan import (
     TableFailure,
     subject_of,
 )
-from metasync.planning.words import describe
+from metasync.planning.version_edges import Content, new_versions
 from metasync.store.database import Database
 from metasync.store.decisions import keep_plan, replace_conflicts
 from metasync.store.history import note, note_all

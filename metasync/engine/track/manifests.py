@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from metasync.errors import NotFound, ObservationMoved
 from metasync.metastore import Metastore
-from metasync.metastore.notifications import LogPosition
+from metasync.metastore.notification_log import LogPosition
 from metasync.model.hms import PartitionValues
 from metasync.planning.definition import (
     IMPOSED,

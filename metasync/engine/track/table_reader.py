@@ -11,7 +11,7 @@ from metasync.engine.track.manifests import ManifestReader
 from metasync.errors import ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
-from metasync.metastore.notifications import LogPosition
+from metasync.metastore.notification_log import LogPosition
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
@@ -62,7 +62,7 @@ class Moment:
 class TableReader:
     """Reads a ref's tables from the metastore and notes in the store what it saw; writes nothing else."""
 
-    def __init__(  # noqa: PLR0913  built once, in service.py
+    def __init__(  # noqa: PLR0913  built once, in wiring.py
         self,
         lakefs: LakeFS,
         metastore: Metastore,

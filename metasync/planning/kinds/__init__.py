@@ -19,7 +19,7 @@ from metasync.planning.kinds import (
     storage,
 )
 from metasync.planning.kinds.kind import Kind
-from metasync.planning.matrix import Path
+from metasync.planning.three_way import Path
 
 KINDS: tuple[Kind, ...] = (
     columns.KIND,

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from metasync.model.hms import Table
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
+from metasync.planning.three_way import ItemChange
 
 LITERAL = "avro.schema.literal"
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from metasync.model.hms import Order, SkewedInfo, Table
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
 
 
 def _items(header: Table, _layout: Layout) -> Tree:

@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from metasync.model.hms import FieldSchema, Table
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree, present
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
+from metasync.planning.three_way import ItemChange
 from metasync.planning.types import ColumnCheck, is_widening, metastore_accepts, type_text, type_tree
 
 ALL = "ALL"

@@ -26,8 +26,8 @@ from metasync.model.hms import (
     TableName,
     UniqueColumn,
 )
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
 
 _HERE = "{ref}."
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from metasync.model.hms import Table
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange
+from metasync.planning.file_layout import Layout
+from metasync.planning.three_way import ItemChange
 
 Tree = dict[str, Any]
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from metasync.model.hms import FieldSchema, Table
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
 
 
 def _items(header: Table, _layout: Layout) -> Tree:

@@ -15,11 +15,11 @@ from pydantic import TypeAdapter
 
 from metasync.model.hms import PartitionValues, StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.columns import column_items, columns_from, columns_refusal, columns_shrink
 from metasync.planning.kinds.kind import Kind, Tree, present
-from metasync.planning.layout import Layout
 from metasync.planning.locations import is_relative
-from metasync.planning.matrix import ItemChange
+from metasync.planning.three_way import ItemChange
 
 _STORAGE: TypeAdapter[StorageDescriptor] = TypeAdapter(StorageDescriptor)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from metasync.model.hms import Table
 from metasync.planning import spark
+from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.layout import Layout
-from metasync.planning.matrix import ItemChange, Variant
+from metasync.planning.three_way import ItemChange, Variant
 from metasync.planning.types import is_widening
 
 _LAYOUT = {

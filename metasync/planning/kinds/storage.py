@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from metasync.model.hms import SerDeInfo, Table
+from metasync.planning.file_layout import Layout, decides_reading
 from metasync.planning.kinds import avro_schema
 from metasync.planning.kinds.kind import Kind, Tree, present
-from metasync.planning.layout import Layout, decides_reading
 from metasync.planning.locations import LOCATION_PARAMETERS, PLACEHOLDER_SUFFIX, is_relative
-from metasync.planning.matrix import ItemChange
+from metasync.planning.three_way import ItemChange
 
 
 def _items(header: Table, _layout: Layout) -> Tree:

@@ -18,11 +18,11 @@ from metasync.application.notifications import Notifier
 from metasync.engine.scheduler import Scheduler
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
-from metasync.service import Parts, parts
 from metasync.settings import Settings
 from metasync.store.sessions import EndedSessions
 from metasync.web import Edge, Inbox, make_app
 from metasync.web.protocol import BoundedProtocol
+from metasync.wiring import Parts, parts
 
 _PATIENCE = 5.0
 """Seconds that an order over HTTP waits for somebody who works on the repository."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from metasync.planning.matrix import ItemChange, Path
+from metasync.planning.three_way import ItemChange, Path
 from metasync.planning.types import type_text
 
 

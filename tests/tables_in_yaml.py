@@ -33,8 +33,8 @@ from metasync.model.hms import (
 )
 from metasync.planning import spark
 from metasync.planning.definition import ANY_TABLE, PartitionDefinition
+from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.partitions import partition_key
-from metasync.planning.tree import Definition, Partial
 
 _HIVE = "org.apache.hadoop.hive"
 FORMATS: dict[str, tuple[str, str, str]] = {

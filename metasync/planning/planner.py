@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from metasync.model.hms import TableName
+from metasync.planning.descriptions import describe
 from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, MergeView, Observed, Pinned, RefView, SourceTable
 from metasync.planning.pauses import hold_back
@@ -29,7 +30,6 @@ from metasync.planning.plan import (
 )
 from metasync.planning.rules import RuleSet
 from metasync.planning.table_merges import is_protected, parents_first, plan_table_merge, renamed_tables
-from metasync.planning.words import describe
 from metasync.settings.models import Rule, Safety
 
 _DESCRIBED = 20

@@ -15,8 +15,8 @@ import traceback
 from pathlib import Path
 
 from metasync.cli.logs import configure_logging
+from metasync.daemon import serve
 from metasync.metastore.client import Metastore
-from metasync.serving import serve
 from metasync.settings import load_settings
 from metasync.store import open_database
 from metasync.store.events import EventQueue

@@ -8,15 +8,15 @@ from typing import Any
 
 from metasync.model.hms import StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
+from metasync.planning.file_layout import Layout, layout_of
 from metasync.planning.kinds import KINDS, constraints
 from metasync.planning.kinds import columns as columns_kind
 from metasync.planning.kinds.bucketing import columns_used as bucketing_columns
 from metasync.planning.kinds.kind import Tree
 from metasync.planning.kinds.partitions import partition_from_items, partition_items
 from metasync.planning.kinds.spark_schema import partition_columns
-from metasync.planning.layout import Layout, layout_of
-from metasync.planning.matrix import ABSENT, Path, Variant
 from metasync.planning.ordering import arrange, in_order
+from metasync.planning.three_way import ABSENT, Path, Variant
 
 _ORDERED = ("columns", "spark_schema", "avro_schema")
 
