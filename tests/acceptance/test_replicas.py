@@ -47,14 +47,14 @@ class Pair:
 
     def settled(self) -> None:
         def quiet() -> bool:
-            with self.queries() as built:  # type: ignore[attr-defined]
+            with self.parts() as built:  # type: ignore[attr-defined]
                 return bool(built.queue.depth()[0] == 0)
 
         until("the queue is empty", quiet, 90)
 
     def done_once(self) -> None:
         """What was done, and that nothing of it was done twice."""
-        with self.queries() as built:  # type: ignore[attr-defined]
+        with self.parts() as built:  # type: ignore[attr-defined]
             history = built.history.rows(self.world.repository, limit=10_000)
             assert not built.queue.list(["dead"]), [event.error for event in built.queue.list(["dead"])]
             merges = built.ledger.find_merges("")
@@ -164,7 +164,7 @@ def test_one_leads_and_hands_over(pair: Pair) -> None:
     pair.settled()
 
     def leader() -> str:
-        with pair.queries() as built:  # type: ignore[attr-defined]
+        with pair.parts() as built:  # type: ignore[attr-defined]
             return next((row.holder for row in built.leases.rows() if row.name == "leader"), "")
 
     first = leader()

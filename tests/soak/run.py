@@ -151,7 +151,7 @@ class Soak:
             replica.wait()
         deadline, done = time.monotonic() + SETTLING, 0
         while True:
-            with self.queries() as built:  # type: ignore[attr-defined]
+            with self.parts() as built:  # type: ignore[attr-defined]
                 quiet = built.queue.depth()[0] == 0
                 if done < (
                     done := built.history.newest() + sum(m.state == "done" for m in built.ledger.find_merges(""))
@@ -198,7 +198,7 @@ class Soak:
         lines = [self.summary()]
         lines += [f"{one.lake.repository}: {dict(one.counts)}" for one in self.people]
         lines += [f"mishaps: {dict(self.chaos.counts)}", f"webhooks: {dict(self.hooks.counts)}"]
-        with self.queries() as built:  # type: ignore[attr-defined]
+        with self.parts() as built:  # type: ignore[attr-defined]
             events = built.queue.list(limit=1_000_000)
             states = {state: sum(e.state == state for e in events) for state in sorted({e.state for e in events})}
             merges = built.ledger.find_merges("")
