@@ -47,7 +47,7 @@ def readable_tables(
         return list(metastore.get_tables(database, list(names)))
     except TemporaryError:
         raise
-    except Exception:  # some table of them; which one is found out below, and told there
+    except Exception:  # some table of them; which one is found out below, and reported by name
         found = []
         for name in (TableName(database, one) for one in names):
             with one_table(name, unread, f"reading {name}"):

@@ -87,7 +87,7 @@ class Metrics:
         self._told.labels(channel, "sent" if ok else "failed").inc()
 
     def lagged(self, kind: str, seconds: float) -> None:
-        """What happened in lakeFS is applied, so many seconds later. kind: birth, merge, end."""
+        """Counts how many seconds after a change in lakeFS it was applied. `kind`: birth, merge or end, as labels."""
         self._lag.labels(kind).observe(max(seconds, 0.0))
 
     def accepted(self, kind: str) -> None:

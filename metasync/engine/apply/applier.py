@@ -57,7 +57,6 @@ _NAMED = 4
 """The most conflicts that an outcome names."""
 Stop = Callable[[], bool]
 Done = Callable[[Applied], None]
-_TABLES_AT_ONCE = 50
 
 
 class Applier:

@@ -40,7 +40,7 @@ class MergeSides:
         self._versions = versions
         self._rules = rules
 
-    def view(  # noqa: PLR0913  a value a side has
+    def view(  # noqa: PLR0913  all that the merge of one table depends on
         self,
         sync_pass: SyncPass,
         merge: MergeRow,
