@@ -22,16 +22,18 @@ from metasync.engine.commands.recreate import Recreator
 from metasync.engine.commands.resolve import Resolver
 from metasync.engine.commands.undo import Undoer
 from metasync.engine.controller import Controller
-from metasync.engine.observe.directories import Discoverer
 from metasync.engine.observe.observer import Observer
 from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.record.recorder import Recorder
 from metasync.engine.threads import may_go_on
+from metasync.engine.track.directories import Discoverer
 from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.manifests import ManifestReader
 from metasync.engine.track.merge_log import MergeFinder
+from metasync.engine.track.merge_order import MergeOrder
 from metasync.engine.track.merge_sources import SourceFinder
 from metasync.engine.track.table_reader import TableReader
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import ConfigurationError
 from metasync.lakefs import LakeFS
 from metasync.metastore import ConnectionPool, Metastore
@@ -103,21 +105,23 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
     lineage = Lineage(lakefs, refs, versions, reader, rules)
     sources = SourceFinder(lakefs, refs, ledger, stores.history, rules)
     finder = MergeFinder(lakefs, refs, ledger, stores.history, lineage, sources)
-    merges = OpenMerges(lakefs, metastore, refs, versions, ledger, lineage, sources, rules)
+    order = MergeOrder(refs, ledger, lineage, sources, rules)
     discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
-    observer = Observer(stores, lakefs, metastore, lineage, finder, merges, discoverer, rules, instance)
+    tracker = Tracker(stores, lakefs, metastore, lineage, finder, order, discoverer, rules)
+    merges = OpenMerges(lakefs, metastore, refs, versions, ledger, rules)
+    observer = Observer(stores, metastore, merges, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
     recorder = Recorder(stores, metrics.lagged)
-    controller = Controller(settings, stores, rules, observer, applier, recorder, metrics, tracer, patience)
+    controller = Controller(settings, stores, rules, tracker, observer, applier, recorder, metrics, tracer, patience)
     commands = Commands(
-        adopter=Adopter(settings, stores, rules, controller, lineage, metastore),
-        approver=Approver(settings, stores, rules, observer, controller, lakefs),
-        comparer=Comparer(settings, stores, rules, controller, observer, lineage, merges),
-        merger=Merger(stores, rules, observer, controller, lakefs, lineage),
+        adopter=Adopter(settings, stores, rules, controller, tracker, metastore),
+        approver=Approver(settings, stores, rules, controller, tracker, observer, lakefs),
+        comparer=Comparer(settings, stores, rules, controller, tracker, merges),
+        merger=Merger(stores, rules, controller, tracker, lakefs),
         pruner=Pruner(settings, stores, rules, controller, lakefs, metastore),
-        recreator=Recreator(settings, stores, rules, controller, observer, lineage),
-        resolver=Resolver(stores, observer, controller, lineage, merges),
-        undoer=Undoer(stores, controller, lineage, metastore),
+        recreator=Recreator(settings, stores, rules, controller, tracker, observer),
+        resolver=Resolver(stores, controller, tracker, observer, merges),
+        undoer=Undoer(stores, controller, tracker, metastore),
     )
     metrics.mode(settings.mode)
     return Parts(

@@ -1,4 +1,4 @@
-"""The loop: observe, decide, apply, record. Webhook, poller, schedule and command line all come through here."""
+"""The loop: track, observe, plan, apply, record. Webhook, poller, schedule and command line all come through here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from metasync.engine.observe.observer import Observer
 from metasync.engine.record.recorder import Recorder
 from metasync.engine.scope import Scope
 from metasync.engine.threads import interruptible
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import NotAllowed
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
@@ -79,6 +80,7 @@ class Controller:
         settings: Settings,
         stores: Stores,
         rules: RuleSet,
+        tracker: Tracker,
         observer: Observer,
         applier: Applier,
         recorder: Recorder,
@@ -93,6 +95,7 @@ class Controller:
         self._pauses = stores.pauses
         self._decisions = stores.decisions
         self._rules = rules
+        self._tracker = tracker
         self._observer = observer
         self._applier = applier
         self._recorder = recorder
@@ -112,7 +115,7 @@ class Controller:
     def plan(self, scope: Scope) -> Result:
         """The very plan that `sync` would execute first; nothing but what was seen is stored."""
         with self.alone(scope.repository):
-            observed = self._observer.observe(scope)
+            observed = self._observer.observe(self._tracker.track(scope))
             return Result(scope.repository, (make_plan(observed, self._rules, self._settings.safety),))
 
     def sync(
@@ -123,15 +126,17 @@ class Controller:
         watcher: Watcher | None = None,
         passes: int = _MOST_PASSES,
     ) -> Result:
-        """Observe, decide, apply, record, until no pass leaves work for another, or its turn of `passes` is over."""
+        """Track, observe, plan, apply, record, until no work is left, or its turn of `passes` is over."""
         plans: list[Plan] = []
         outcomes: list[Applied] = []
         more = False
         plan_id: int | None = None
         with self.alone(scope.repository), self._tracer.span("sync", repository=scope.repository):
             while True:
+                with self._tracer.span("track"), interruptible(stop):
+                    snapshot = self._tracker.track(scope)
                 with self._tracer.span("observe"), interruptible(stop):
-                    observed = self._observer.observe(scope)
+                    observed = self._observer.observe(snapshot)
                 with self._tracer.span("decide"):
                     plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.engine.controller import Controller
-from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage
-from metasync.engine.track.sync_pass import SyncPass
+from metasync.engine.track.snapshot import Snapshot
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import NotAllowed
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.hms import Table, TableName
-from metasync.model.lakefs import Ref, RefType
+from metasync.model.lakefs import Ref
 from metasync.model.marks import Marks
 from metasync.planning.identity import why_not_together
 from metasync.planning.rules import RuleSet
@@ -42,7 +41,7 @@ class Adopter:
         stores: Stores,
         rules: RuleSet,
         controller: Controller,
-        lineage: Lineage,
+        tracker: Tracker,
         metastore: Metastore,
     ) -> None:
         self._settings = settings
@@ -52,7 +51,7 @@ class Adopter:
         self._history = stores.history
         self._rules = rules
         self._controller = controller
-        self._lineage = lineage
+        self._tracker = tracker
         self._metastore = metastore
         self._builder = TableBuilder(metastore)
 
@@ -71,33 +70,33 @@ class Adopter:
         if self._settings.mode == "observe":
             raise NotAllowed("mode is observe: nothing is written to the metastore; set mode: apply")
         with self._controller.alone(repository):
-            sync_pass = self._begun(repository)
+            snapshot = self._tracker.complete(repository)
             found = self.found(repository)
-            if not force and self._is_healthy(sync_pass, found):
+            if not force and self._is_healthy(snapshot, found):
                 return ()
             by_ref: dict[Ref, list[Marked]] = {}
             for one in found:
                 by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one)
-            rows = {ref: self._row(sync_pass, ref, marked) for ref, marked in by_ref.items()}
-            self._restate(sync_pass)
+            rows = {ref: self._row(snapshot, ref, marked) for ref, marked in by_ref.items()}
+            self._tracker.restate(snapshot)
             for ref, marked in by_ref.items():
                 self._take(rows[ref], marked)
-            self._refs.block(sync_pass.repository_id, "")
+            self._refs.block(snapshot.repository_id, "")
             self._history.note(
                 repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt"
             )
         return found
 
-    def _is_healthy(self, sync_pass: SyncPass, found: Sequence[Marked]) -> bool:
+    def _is_healthy(self, snapshot: Snapshot, found: Sequence[Marked]) -> bool:
         """Whether all that bears our marks is this store's work."""
-        if self._refs.blocked(sync_pass.repository.name):
+        if self._refs.blocked(snapshot.repository.name):
             return False
         store, newest = self._database.store_id(), self._versions.newest_id()
         by_ref: dict[Ref, list[Marks]] = {}
         for one in found:
             by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one.marks)
         for ref, marks in by_ref.items():
-            row = sync_pass.row(ref) or next((one for one in sync_pass.rows if one.ref == ref), None)
+            row = snapshot.refs.row(ref) or next((one for one in snapshot.refs.rows if one.ref == ref), None)
             known = self._refs.known_names(one.name for one in marks)
             if row is None or why_not_together(marks, store, newest, row.incarnation, known) is not None:
                 return False
@@ -117,47 +116,18 @@ class Adopter:
                 if marks is not None:
                     yield Marked(marks, table)
 
-    def _begun(self, name: str) -> SyncPass:
-        """The repository with every ref known."""
-        repository = self._lineage.known(name).repository
-        while True:
-            sync_pass = self._lineage.look(repository, Scope(name), self._database.now())
-            if not sync_pass.unseen:
-                return sync_pass
-
-    def _row(self, sync_pass: SyncPass, ref: Ref, marked: Sequence[Marked]) -> RefRow:
+    def _row(self, snapshot: Snapshot, ref: Ref, marked: Sequence[Marked]) -> RefRow:
         """The ref's present incarnation, counted as its marks count it; the next pass ends one that lakeFS lacks."""
         incarnation = max(one.marks.incarnation for one in marked)
-        row = sync_pass.row(ref)
+        row = snapshot.refs.row(ref)
         if row is None:
             row = self._refs.add(
-                sync_pass.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
+                snapshot.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
                 source="unknown", as_of="", event_time=None,
             )  # fmt: skip
         if row.incarnation < incarnation:
             self._refs.update(row.id, incarnation=incarnation)
-        row = self._refs.get(row.id)
-        sync_pass.put(row)
-        return row
-
-    def _restate(self, sync_pass: SyncPass) -> None:
-        """Every table of every ref as it is now, with no history."""
-        canonical = self._rules.canonical_branches(sync_pass.repository)
-        self._refs.sever(sync_pass.repository_id, self._versions.newest_id())
-        for row in sorted(sync_pass.rows, key=lambda one: one.id):
-            main = row.ref.type is RefType.BRANCH and row.ref.name in canonical
-            known = self._versions.in_force(row)
-            if main or self._rules.of_ref(sync_pass.repository.name, row.ref):
-                reading = self._lineage.read(sync_pass, row, partitions=True)
-                known = self._versions.in_force(row)
-                if row.life in ("new", "making"):
-                    # What is not whole yet is created anew, as its parent has it.
-                    whole = {view.logical for view in reading.tables if view.kind != "making"}
-                    known = {logical: version for logical, version in known.items() if logical in whole}
-            for logical, version in known.items():
-                self._versions.add(row.id, logical, version.definition, (), row.head)
-            head = sync_pass.current.get(row.ref, row.head)
-            self._refs.note_head(row.id, head, self._versions.newest_id(), whole=True)
+        return self._refs.get(row.id)
 
     def _take(self, row: RefRow, marked: Sequence[Marked]) -> None:
         half_built = [one for one in marked if one.marks.making and one.table is not None]
@@ -178,7 +148,7 @@ class Adopter:
                 parameters = {k: v for k, v in one.table.parameters.items() if k != "metasync.version"}
                 self._metastore.alter_table(replace(one.table, parameters=parameters | marks.to_parameters()))
                 self._refs.adopt(row.id, logical, marks)
-        if row.life in ("new", "making") and not half_built:
+        if row.is_being_created and not half_built:
             self._refs.update(row.id, life="live")
 
     def _remark_database(self, marks: Marks) -> None:

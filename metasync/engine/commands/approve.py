@@ -7,6 +7,7 @@ from dataclasses import replace
 from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
 from metasync.lakefs import LakeFS
 from metasync.planning.descriptions import item_name
@@ -27,12 +28,14 @@ class Approver:
         settings: Settings,
         stores: Stores,
         rules: RuleSet,
-        observer: Observer,
         controller: Controller,
+        tracker: Tracker,
+        observer: Observer,
         lakefs: LakeFS,
     ) -> None:
         self._settings = settings
         self._rules = rules
+        self._tracker = tracker
         self._observer = observer
         self._controller = controller
         self._lakefs = lakefs
@@ -58,7 +61,7 @@ class Approver:
         return row
 
     def _apply(self, row: PlanRow, watcher: Watcher | None) -> Result:
-        observed = self._observer.observe(Scope(row.repository, full=True))
+        observed = self._observer.observe(self._tracker.track(Scope(row.repository, full=True)))
         plan = self._current(row) if row.kind == "withheld" else self._as_shown(row, observed)
         result = self._controller.execute(observed, replace(plan, refusal=""), watcher)
         if any(o.state == "conflict" for o in result.outcomes):

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from metasync.engine.commands.table_log import TableLog
 from metasync.engine.controller import Controller
-from metasync.engine.observe.observer import Observer
 from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage
-from metasync.engine.track.sync_pass import SyncPass
+from metasync.engine.track.snapshot import Snapshot
+from metasync.engine.track.tracker import Tracker
 from metasync.model.hms import TableName
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
@@ -41,15 +40,13 @@ class Comparer:
         stores: Stores,
         rules: RuleSet,
         controller: Controller,
-        observer: Observer,
-        lineage: Lineage,
+        tracker: Tracker,
         merges: OpenMerges,
     ) -> None:
         self._safety = settings.safety
         self._rules = rules
         self._controller = controller
-        self._observer = observer
-        self._lineage = lineage
+        self._tracker = tracker
         self._merges = merges
         self._versions = stores.versions
         self._log = TableLog(stores)
@@ -74,22 +71,20 @@ class Comparer:
             return self._merge(repository, source, destination)
 
     def _merge(self, repository: str, source: str, destination: str) -> Plan:
-        sync_pass, (theirs, ours), _, _ = self._sides(repository, source, destination)
-        heads = (sync_pass.current[ours.ref], sync_pass.current[theirs.ref])
+        snapshot, (theirs, ours), _, _ = self._sides(repository, source, destination)
+        heads = (snapshot.refs.heads[ours.ref], snapshot.refs.heads[theirs.ref])
         row = MergeRow(
-            id=0, repository_id=sync_pass.repository_id, commit=METADATA, destination_ref_id=ours.id, parents=heads,
+            id=0, repository_id=snapshot.repository_id, commit=METADATA, destination_ref_id=ours.id, parents=heads,
             generation=0, source=str(theirs.ref), source_ref_id=theirs.id, source_commit=heads[1], strategy="",
             committer="", message="", state="pending", note="", seen_at=0.0,
         )  # fmt: skip
-        observed = Observed(sync_pass.repository, "", "", merges=(self._merges.view(sync_pass, row, ours),))
+        observed = Observed(snapshot.repository, "", "", merges=(self._merges.view(snapshot, row, ours),))
         return make_plan(observed, self._rules, self._safety)
 
     def _sides(
         self, repository: str, one: str, other: str
-    ) -> tuple[SyncPass, tuple[RefRow, RefRow], dict[TableName, Version], dict[TableName, Version]]:
-        self._observer.observe(Scope(repository, full=True))
-        sync_pass = self._lineage.known(repository)
-        rows = self._lineage.named(sync_pass, one), self._lineage.named(sync_pass, other)
-        for row in rows:
-            self._lineage.read(sync_pass, row, partitions=True)
-        return sync_pass, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])
+    ) -> tuple[Snapshot, tuple[RefRow, RefRow], dict[TableName, Version], dict[TableName, Version]]:
+        snapshot = self._tracker.track(Scope(repository, full=True))
+        rows = self._tracker.named(snapshot, one), self._tracker.named(snapshot, other)
+        snapshot = self._tracker.with_partitions(snapshot, rows)
+        return snapshot, rows, self._versions.in_force(rows[0]), self._versions.in_force(rows[1])

@@ -5,10 +5,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 from metasync.engine.controller import Controller, Result, Watcher
-from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.merge_sources import IMPORTED
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import NotAllowed, UsageError
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Ref, RefType
@@ -24,16 +23,14 @@ class Merger:
         self,
         stores: Stores,
         rules: RuleSet,
-        observer: Observer,
         controller: Controller,
+        tracker: Tracker,
         lakefs: LakeFS,
-        lineage: Lineage,
     ) -> None:
         self._rules = rules
-        self._observer = observer
         self._controller = controller
         self._lakefs = lakefs
-        self._lineage = lineage
+        self._tracker = tracker
         self._refs = stores.refs
         self._ledger = stores.ledger
         self._history = stores.history
@@ -41,7 +38,7 @@ class Merger:
     def no_source(self, repository: str, commit: str, by: str) -> None:
         """Closes a merge that was made from nothing that metasync could merge. Raises UsageError."""
         with self._controller.alone(repository):
-            repository_id = self._lineage.known(repository).repository_id
+            repository_id = self._tracker.known(repository).repository_id
             merge = self._open_merge(repository, repository_id, commit)
             if merge.state == "started":
                 raise NotAllowed(f"the merge {commit!r} is half done; first: metasync reconcile {repository}")
@@ -58,7 +55,7 @@ class Merger:
 
     def tell_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits as "source unknown"."""
-        repository_id = self._lineage.known(repository).repository_id
+        repository_id = self._tracker.known(repository).repository_id
         imports = [m for m in self._ledger.find_merges(commit, repository_id) if m.note == IMPORTED]
         merge = imports[0] if len(imports) == 1 else self._open_merge(repository, repository_id, commit)
         if merge.state != "source-unknown" and merge.note != IMPORTED:
@@ -84,17 +81,16 @@ class Merger:
             return self._controller.sync(Scope(repository), watcher=watcher)
 
     def _enter(self, repository: str, source: str, destination: str, by: str) -> None:
-        self._observer.observe(Scope(repository, full=True))
-        sync_pass = self._lineage.known(repository)
-        theirs, ours = self._lineage.named(sync_pass, source), self._lineage.named(sync_pass, destination)
-        if not self._rules.is_watched(sync_pass.repository, ours.ref):
+        snapshot = self._tracker.track(Scope(repository, full=True))
+        theirs, ours = self._tracker.named(snapshot, source), self._tracker.named(snapshot, destination)
+        if not self._rules.is_watched(snapshot.repository, ours.ref):
             raise UsageError(f"no rule watches {ours.ref} of {repository}; nothing is merged into it")
         if theirs.id == ours.id:
             raise UsageError(f"{theirs.ref} cannot be merged into itself")
-        heads = [sync_pass.current[ours.ref], sync_pass.current[theirs.ref]]
+        heads = [snapshot.refs.heads[ours.ref], snapshot.refs.heads[theirs.ref]]
         commit = self._lakefs.get_commit(repository, heads[0])
         self._ledger.add_merge(
-            repository_id=sync_pass.repository_id,
+            repository_id=snapshot.repository_id,
             commit=METADATA + uuid4().hex[:12],
             destination_ref_id=ours.id,
             parents=heads,

@@ -10,7 +10,8 @@ from dataclasses import replace
 from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.snapshot import Snapshot
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import UsageError
 from metasync.model.lakefs import RefType
 from metasync.planning.plan import Notice, Plan
@@ -30,8 +31,8 @@ class Recreator:
         stores: Stores,
         rules: RuleSet,
         controller: Controller,
+        tracker: Tracker,
         observer: Observer,
-        lineage: Lineage,
     ) -> None:
         self._settings = settings
         self._refs = stores.refs
@@ -39,13 +40,14 @@ class Recreator:
         self._rules = rules
         self._controller = controller
         self._observer = observer
-        self._lineage = lineage
+        self._tracker = tracker
 
     def plan(self, repository: str, ref: str) -> Plan:
         """What would be dropped. Raises UsageError for a ref that cannot be recreated."""
         with self._controller.alone(repository):
-            row = self._branch(repository, ref)
-            observed = self._observer.observe(Scope(repository, full=True))
+            snapshot = self._tracker.track(Scope(repository, full=True))
+            row = self._branch(snapshot, ref)
+            observed = self._observer.observe(snapshot)
             views = [
                 replace(view, replaced=True, waits=False, databases=self._observer.databases_of(repository, row))
                 for view in observed.refs
@@ -62,7 +64,7 @@ class Recreator:
     def recreate(self, repository: str, ref: str, by: str, watcher: Watcher | None = None) -> Result:
         """Ends the incarnation and brings the repository up to date. Raises UsageError."""
         with self._controller.alone(repository):
-            row = self._branch(repository, ref)
+            row = self._branch(self._tracker.known(repository), ref)
             self._refs.replace(row.id)
             self._history.note(repository, str(row.ref), "", "", "recreated", "", f"metasync recreate, by {by}")
             return self._controller.sync(Scope(repository, full=True), watcher=watcher)
@@ -70,19 +72,18 @@ class Recreator:
     def keep(self, repository: str, ref: str, by: str) -> None:
         """Notes that the branch is the one that is known. Raises UsageError where nothing is suspected."""
         with self._controller.alone(repository):
-            row = self._branch(repository, ref)
+            row = self._branch(self._tracker.known(repository), ref)
             if row.suspected_at is None:
                 raise UsageError(f"nothing says that {row.ref} of {repository} was created again")
             # What was said so far is answered; only something later raises the question again.
-            listed_at = self._lineage.time_now(repository)
+            listed_at = self._tracker.time_now(repository)
             self._refs.update(row.id, suspected_at=None, listed_at=listed_at)
             self._history.note(repository, str(row.ref), "", "", "kept", "", f"metasync recreate --keep, by {by}")
 
-    def _branch(self, repository: str, ref: str) -> RefRow:
-        sync_pass = self._lineage.known(repository)
-        row = self._lineage.named(sync_pass, ref)
+    def _branch(self, snapshot: Snapshot, ref: str) -> RefRow:
+        row = self._tracker.named(snapshot, ref)
         if row.ref.type is RefType.TAG:
             raise UsageError(f"{row.ref}: a tag that names another commit is seen by itself")
-        if row.ref.name in {*self._rules.canonical_branches(sync_pass.repository), sync_pass.repository.default_branch}:
+        if row.ref.name in {*self._rules.canonical_branches(snapshot.repository), snapshot.repository.default_branch}:
             raise UsageError(f"{row.ref} is canonical: metasync owns none of its tables")
         return row

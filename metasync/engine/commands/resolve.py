@@ -10,7 +10,8 @@ from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.observe.observer import Observer
 from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.scope import Scope
-from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.snapshot import Snapshot
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
 from metasync.planning.descriptions import item_name
@@ -30,14 +31,14 @@ class Resolver:
     def __init__(
         self,
         stores: Stores,
-        observer: Observer,
         controller: Controller,
-        lineage: Lineage,
+        tracker: Tracker,
+        observer: Observer,
         merges: OpenMerges,
     ) -> None:
         self._observer = observer
         self._controller = controller
-        self._lineage = lineage
+        self._tracker = tracker
         self._merges = merges
         self._refs = stores.refs
         self._versions = stores.versions
@@ -66,8 +67,8 @@ class Resolver:
         if None in chosen.values():
             return Plan(conflict.repository)
         with self._controller.alone(conflict.repository):
-            self._observer.observe(Scope(conflict.repository))
-            change = self._settled(conflict, [replace(row, choice=chosen[row.id]) for row in rows])
+            snapshot = self._tracker.track(Scope(conflict.repository))
+            change = self._settled(snapshot, conflict, [replace(row, choice=chosen[row.id]) for row in rows])
         return Plan(conflict.repository, (change,) if change is not None else ())
 
     def _chosen(
@@ -81,8 +82,9 @@ class Resolver:
         return conflict, rows, {row.id: row.choice for row in rows} | {row.id: side for row in _named(rows, items)}
 
     def _settle(self, conflict: ConflictRow, rows: Sequence[ConflictRow], watcher: Watcher | None) -> Result:
-        observed = self._observer.observe(Scope(conflict.repository))
-        change = self._settled(conflict, rows)
+        snapshot = self._tracker.track(Scope(conflict.repository))
+        observed = self._observer.observe(snapshot)
+        change = self._settled(snapshot, conflict, rows)
         if change is None:
             self._close(rows)
             return Result(conflict.repository, ())
@@ -95,8 +97,8 @@ class Resolver:
         for row in rows:
             self._decisions.close_conflicts([row.id], "resolved", row.choice)
 
-    def _settled(self, conflict: ConflictRow, rows: Sequence[ConflictRow]) -> MergeTable | None:
-        merge_view, view, rule = self._again(conflict.repository, conflict.merge_id, conflict.logical)
+    def _settled(self, snapshot: Snapshot, conflict: ConflictRow, rows: Sequence[ConflictRow]) -> MergeTable | None:
+        merge_view, view, rule = self._again(snapshot, conflict.merge_id, conflict.logical)
         if view is None:
             return None
         if view.problem:
@@ -104,25 +106,25 @@ class Resolver:
         return plan_table_merge(merge_view, view, rule, _choice(rows))
 
     def _again(
-        self, repository: str, merge_id: int, logical: TableName
+        self, snapshot: Snapshot, merge_id: int, logical: TableName
     ) -> tuple[MergeView, MergeTableView | None, Rule]:
         """A table of a merge on its newest versions: the merge, its view of the table, and the rule."""
-        sync_pass = self._lineage.known(repository)
         merge = self._ledger.merge(merge_id)
         destination = self._refs.get(merge.destination_ref_id)
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
-        reading = self._lineage.read(sync_pass, destination, partitions=True)
-        rule = self._merges.rule_for(sync_pass, source, destination, logical)
+        sides = {row.id: row for row in (source, destination)}
+        snapshot = self._tracker.with_partitions(snapshot, sides.values())
+        rule = self._merges.rule_for(snapshot, source, destination, logical)
         if rule is None:
             raise UsageError(f"no rule speaks of {logical} on {source.ref} or {destination.ref} any more")
-        theirs, _ = self._merges.source_versions(sync_pass, merge, source)
+        theirs, _ = self._merges.source_versions(snapshot, merge, source)
         ours = self._versions.in_force(destination)
-        view = self._merges.sides.view(
-            sync_pass, merge, destination, logical, rule, theirs.get(logical), ours.get(logical), reading.tables
+        view = self._merges.sides(snapshot, merge, destination).view(
+            logical, rule, theirs.get(logical), ours.get(logical), snapshot.reading(destination).tables
         )
         # What is decided now holds from now on, and not for tags of the merge commit.
-        outline = replace(self._merges.outline(sync_pass, merge, destination), own_commit="")
+        outline = replace(self._merges.outline(snapshot, merge, destination), own_commit="")
         return outline, view, rule
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from metasync.engine.controller import Controller, Result, Watcher
-from metasync.engine.track.lineage import Lineage
+from metasync.engine.track.tracker import Tracker
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
@@ -20,9 +20,15 @@ from metasync.store.stores import Stores
 class Undoer:
     """Turns what was done round, three ways: what somebody changed since is a conflict and stays."""
 
-    def __init__(self, stores: Stores, controller: Controller, lineage: Lineage, metastore: Metastore) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        controller: Controller,
+        tracker: Tracker,
+        metastore: Metastore,
+    ) -> None:
         self._controller = controller
-        self._lineage = lineage
+        self._tracker = tracker
         self._refs = stores.refs
         self._versions = stores.versions
         self._ledger = stores.ledger
@@ -39,25 +45,28 @@ class Undoer:
             return self._turned(repository, done)
 
     def _turned(self, repository: str, done: Sequence[MergeTable]) -> tuple[Repository, Plan]:
-        sync_pass = self._lineage.known(repository)
+        snapshot = self._tracker.known(repository)
+        destinations = {change.destination_ref_id: self._refs.get(change.destination_ref_id) for change in done}
+        for destination in destinations.values():
+            if destination.ref not in snapshot.refs.heads or destination.life == "gone":
+                raise UsageError(f"{destination.ref} of {repository} is gone; there is nothing to take back from it")
+        snapshot = self._tracker.with_partitions(snapshot, destinations.values())
         changes = []
         for change in done:
-            destination = self._refs.get(change.destination_ref_id)
-            if destination.ref not in sync_pass.current or destination.life == "gone":
-                raise UsageError(f"{destination.ref} of {repository} is gone; there is nothing to take back from it")
-            reading = self._lineage.read(sync_pass, destination, partitions=True)
+            destination = destinations[change.destination_ref_id]
+            tables = snapshot.reading(destination).tables
             newest = self._versions.in_force(destination).get(change.logical)
             whole = change.before is None or change.after is None
             touched = None if whole else {p.values for p in change.partitions}
             current = self._versions.partial(newest.definition if newest else None, touched)
             check = self._metastore.column_check()
             turned = undo_change(change, current, newest.id if newest else None, column_check=check)
-            live = next((view for view in reading.tables if view.logical == change.logical), None)
+            live = next((view for view in tables if view.logical == change.logical), None)
             stamp = live.table.parameters.get("transient_lastDdlTime", "") if live else ""
-            turned = replace(turned, heads=(sync_pass.current[destination.ref],), stamp=stamp)
+            turned = replace(turned, heads=(snapshot.refs.heads[destination.ref],), stamp=stamp)
             if turned.writes or turned.conflicts:
                 changes.append(turned)
-        return sync_pass.repository, Plan(repository, tuple(changes), notices=self._not_covered(repository, done))
+        return snapshot.repository, Plan(repository, tuple(changes), notices=self._not_covered(repository, done))
 
     def _not_covered(self, repository: str, done: Sequence[MergeTable]) -> tuple[Notice, ...]:
         """What of a merge was applied later, as a plan of its own: undoing the merge does not take that back."""

@@ -1,4 +1,5 @@
 """What this pass is about, as one value: `Observed`, which planning makes the plan from.
 
-It reads lakeFS, the metastore and the store. It never writes to lakeFS or to the metastore, and decides nothing.
+It makes it from the snapshot that `track` gives, and reads lakeFS, the metastore and the store for the rest. It writes
+nothing, to none of them, and decides nothing.
 """

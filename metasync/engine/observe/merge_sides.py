@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 from metasync.engine.threads import parallel
-from metasync.engine.track.sync_pass import SyncPass
+from metasync.engine.track.snapshot import Snapshot
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
@@ -28,23 +30,21 @@ from metasync.store.versions import Version, VersionStore
 _AT_ONCE = 8
 
 
+@dataclass(frozen=True)
 class MergeSides:
-    """Gathers what the merge of one table needs."""
+    """Gathers what one merge needs of each of its tables."""
 
-    def __init__(
-        self, lakefs: LakeFS, metastore: Metastore, refs: RefStore, versions: VersionStore, rules: RuleSet
-    ) -> None:
-        self._lakefs = lakefs
-        self._metastore = metastore
-        self._refs = refs
-        self._versions = versions
-        self._rules = rules
+    lakefs: LakeFS
+    metastore: Metastore
+    refs: RefStore
+    versions: VersionStore
+    rules: RuleSet
+    snapshot: Snapshot
+    merge: MergeRow
+    destination: RefRow
 
-    def view(  # noqa: PLR0913  all that the merge of one table depends on
+    def view(
         self,
-        sync_pass: SyncPass,
-        merge: MergeRow,
-        destination: RefRow,
         logical: TableName,
         rule: Rule,
         theirs: Version | None,
@@ -54,8 +54,8 @@ class MergeSides:
         """What the merge of one table needs; None where both sides are at one version."""
         if theirs is None or (ours is not None and ours.id == theirs.id):
             return None
-        parents = self._versions.graph(sync_pass.repository_id, logical)
-        fallback = self._fallback_base(sync_pass, merge, destination, logical, ours) if ours else None
+        parents = self.versions.graph(self.snapshot.repository_id, logical)
+        fallback = self._fallback_base(logical, ours) if ours else None
         bases = bases_needed(parents, theirs.id, ours.id) if ours is not None else frozenset()
         if bases == {theirs.id}:
             return None
@@ -68,40 +68,39 @@ class MergeSides:
         versions = self._partials(theirs.id, bases, ours.id if ours else None, began)
         # A half-built mirror is none yet: its creation goes on.
         live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
-        physical = live.physical if live else self._destination_name(sync_pass, destination, logical, rule)
+        physical = live.physical if live else self._destination_name(logical, rule)
         # A mirror that is not created yet is merged in the store alone; so is what is to be dropped.
-        books_only = sync_pass.has_ended(destination) or (live is None and destination.is_being_created)
-        decides = merge.strategy in ("source-wins", "dest-wins")
+        books_only = self.snapshot.refs.has_ended(self.destination) or (
+            live is None and self.destination.is_being_created
+        )
+        decides = self.merge.strategy in ("source-wins", "dest-wins")
         return MergeTableView(
             logical=logical,
             rule=rule.name,
             physical=physical,
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
-            problem=None if books_only else self._problem(sync_pass, destination, physical, live),
+            problem=None if books_only else self._problem(physical, live),
             books_only=books_only,
-            data_changed=decides and self._data_changed(sync_pass, merge, versions),
-            column_check=self._column_check(sync_pass),
-            emptied=self._emptied(sync_pass, merge, versions.get(theirs.id), versions.get(ours.id) if ours else None),
+            data_changed=decides and self._data_changed(versions),
+            column_check=self._column_check,
+            emptied=self._emptied(versions.get(theirs.id), versions.get(ours.id) if ours else None),
         )
 
-    def _column_check(self, sync_pass: SyncPass) -> ColumnCheck:
-        if sync_pass.column_check is None:
-            sync_pass.column_check = self._metastore.column_check()
-        return sync_pass.column_check
+    @cached_property
+    def _column_check(self) -> ColumnCheck:
+        return self.metastore.column_check()
 
-    def _emptied(
-        self, sync_pass: SyncPass, merge: MergeRow, source: Definition, destination: Definition
-    ) -> frozenset[str]:
+    def _emptied(self, source: Definition, destination: Definition) -> frozenset[str]:
         """The partitions that the source has no more and below which the merged data holds no object."""
         if source is None or destination is None:
             return frozenset()
         gone = {k: p for k, p in destination.partitions.items() if k not in source.partitions and p.location}
-        at = merge.commit if merge.commit and not merge.is_metadata else merge.parents[0]
+        at = self.merge.commit if self.merge.commit and not self.merge.is_metadata else self.merge.parents[0]
 
         def is_empty(key: str) -> bool:
             path = path_on_ref(gone[key].location or "")
-            return bool(path) and not self._lakefs.has_objects(sync_pass.repository.name, at, path or "")
+            return bool(path) and not self.lakefs.has_objects(self.snapshot.repository.name, at, path or "")
 
         keys = [key for key, p in gone.items() if is_relative(p.location)]
         return frozenset(k for k, empty in zip(keys, parallel(_AT_ONCE, is_empty, keys), strict=True) if empty)
@@ -118,55 +117,51 @@ class MergeSides:
             if one not in found:
                 found.add(one)
                 pending += parents.get(one, ())
-        for root in (self._versions.get(one) for one in found if not parents.get(one)):
-            row = self._refs.get(root.ref_id)
+        for root in (self.versions.get(one) for one in found if not parents.get(one)):
+            row = self.refs.get(root.ref_id)
             if row.parent_id is not None:
-                above = self._versions.in_force(self._refs.get(row.parent_id), row.watermark)
+                above = self.versions.in_force(self.refs.get(row.parent_id), row.watermark)
                 if above.get(version.logical) is not None:
                     return False
         return True
 
-    def _problem(
-        self, sync_pass: SyncPass, destination: RefRow, physical: TableName, live: TableView | None
-    ) -> str | None:
+    def _problem(self, physical: TableName, live: TableView | None) -> str | None:
         """Why the destination's name cannot be written, though the destination has no such table."""
         if live is not None:
             return None
-        there = self._metastore.get_table(physical)
+        there = self.metastore.get_table(physical)
         if there is None:
             return None
         if why_skipped(there):
             return "format-not-merged"
-        if why_off_ref(there, sync_pass.repository.name, destination.ref.name):
+        if why_off_ref(there, self.snapshot.repository.name, self.destination.ref.name):
             return "destination-off-ref"
         marks = Marks.from_parameters(there.parameters, str(physical))
         return "foreign-table" if marks is None or not marks.making else None
 
-    def _destination_name(self, sync_pass: SyncPass, destination: RefRow, logical: TableName, rule: Rule) -> TableName:
-        if destination.ref.name in self._rules.canonical_branches(sync_pass.repository):
+    def _destination_name(self, logical: TableName, rule: Rule) -> TableName:
+        if self.destination.ref.name in self.rules.canonical_branches(self.snapshot.repository):
             return logical
-        for pin in self._refs.pinned(destination.id):
+        for pin in self.refs.pinned(self.destination.id):
             if pin.logical == logical:
                 return pin.physical
-        return physical_name(rule.target, sync_pass.repository.name, destination.ref, logical)
+        return physical_name(rule.target, self.snapshot.repository.name, self.destination.ref, logical)
 
-    def _fallback_base(
-        self, sync_pass: SyncPass, merge: MergeRow, destination: RefRow, logical: TableName, ours: Version
-    ) -> int | None:
+    def _fallback_base(self, logical: TableName, ours: Version) -> int | None:
         """The version in force at the commit that lakeFS takes for the base, for histories that share none."""
-        if len(merge.parents) < 2:
+        if len(self.merge.parents) < 2:
             return None
-        commit = sync_pass.lakefs.merge_base(merge.parents[1], merge.parents[0])
+        commit = self.snapshot.lakefs.merge_base(self.merge.parents[1], self.merge.parents[0])
         for ref_id, watermark in (
-            self._refs.at_commit(sync_pass.repository_id, [commit]).get(commit, []) if commit else []
+            self.refs.at_commit(self.snapshot.repository_id, [commit]).get(commit, []) if commit else []
         ):
-            version = self._versions.in_force(self._refs.get(ref_id), watermark).get(logical)
-            if version is not None and version.id > self._refs.severed_at(sync_pass.repository_id):
+            version = self.versions.in_force(self.refs.get(ref_id), watermark).get(logical)
+            if version is not None and version.id > self.refs.severed_at(self.snapshot.repository_id):
                 return version.id
         return None
 
-    def _data_changed(self, sync_pass: SyncPass, merge: MergeRow, versions: dict[int, Definition]) -> bool:
-        changed = sync_pass.lakefs.changed(merge.parents[0], merge.commit)
+    def _data_changed(self, versions: dict[int, Definition]) -> bool:
+        changed = self.snapshot.lakefs.changed(self.merge.parents[0], self.merge.commit)
         paths = {path_on_ref(d.header.sd.location) for d in versions.values() if d and d.header.sd.location}
         return any(changed.below(path) for path in paths if path)
 
@@ -176,18 +171,18 @@ class MergeSides:
         """The definitions of both sides and the bases, with the partitions that the source may have changed."""
         stored = {}
         for version_id in {source, *bases, *began, *([destination] if destination is not None else ())}:
-            definition = self._versions.get(version_id).definition
-            stored[version_id] = self._versions.definition(definition) if definition else None
+            definition = self.versions.get(version_id).definition
+            stored[version_id] = self.versions.definition(definition) if definition else None
         there = {v: s for v, s in stored.items() if s is not None}
         others = [there[v].manifest if v in there else () for v in (source, *bases)]
         if not bases or destination is None or destination not in there:
             # Created or dropped as a whole, or without a base: every partition takes part.
             others.append(())
         chunks = {chunk.hash for chunk in differing(others)}
-        load = self._versions.load_chunk
+        load = self.versions.load_chunk
         wanted = {p.values for s in there.values() for c in s.manifest if c.hash in chunks for p in load(c)}
         if source not in there and destination in there:
             # The table was dropped as a whole: any partition that came on the destination since is a change of it.
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
-        return {v: self._versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}
+        return {v: self.versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}

@@ -1,4 +1,5 @@
 """Brings the version graph up to date: refs, merge logs, sources of merges, and a version of each table that changed.
 
-It reads lakeFS and the metastore and writes to the store. It never writes to the metastore, and plans nothing.
+What a pass saw comes out as a `Snapshot`. It reads lakeFS and the metastore and writes to the store. It never writes to
+the metastore, and plans nothing.
 """

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from metasync.engine.scope import Scope
-from metasync.engine.track.sync_pass import LakeFSCache, SyncPass
+from metasync.engine.threads import parallel
+from metasync.engine.track.lakefs_cache import LakeFSCache
+from metasync.engine.track.ref_index import RefIndex
+from metasync.engine.track.sync_pass import SyncPass
 from metasync.engine.track.table_reader import Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
@@ -38,20 +42,20 @@ class Lineage:
         self._reader = reader
         self._rules = rules
 
-    def look(self, repository: Repository, scope: Scope, now: float) -> SyncPass:
+    def list_refs(self, repository: Repository, scope: Scope, now: float) -> SyncPass:
         """Lists the refs, marks incarnations that were replaced, notes what is missing, adds new refs."""
         repository_id = self._refs.repository_id(repository)
-        sync_pass = self._begun(repository, repository_id)
+        sync_pass = self._begun(repository, repository_id, now)
         sync_pass.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
         self._warn_of_others(sync_pass)
-        for row in sync_pass.rows:
-            self._check(sync_pass, row, scope, now)
-        known = {row.ref for row in sync_pass.rows if not row.replaced}
-        fresh = [ref for ref in sync_pass.current if ref not in known and not _is_unaddressable(ref)]
+        for row in sync_pass.refs.rows:
+            self._check(sync_pass, row, scope)
+        known = {row.ref for row in sync_pass.refs.rows if not row.replaced}
+        fresh = [ref for ref in sync_pass.refs.heads if ref not in known and not _is_unaddressable(ref)]
         fresh.sort(key=lambda r: (r.type is RefType.TAG, r.name != repository.default_branch, r.name))
         sync_pass.notices += [
             Notice("unaddressable-tag", str(ref), "lakeFS cannot address a tag of such a name")
-            for ref in sync_pass.current
+            for ref in sync_pass.refs.heads
             if _is_unaddressable(ref)
         ]
         begun: set[Ref] = set()
@@ -60,44 +64,28 @@ class Lineage:
         sync_pass.unseen = len(fresh[_BEGUN_AT_ONCE:])
         return sync_pass
 
-    def known(self, name: str) -> SyncPass:
+    def known(self, name: str, now: float) -> SyncPass:
         """A repository with the refs that are known by now. Raises UsageError where lakeFS has none of the name."""
         repository = self._lakefs.get_repository(name)
         if repository is None:
             raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
         repository_id = self._refs.repository_id(repository)
-        return self._begun(repository, repository_id)
+        return self._begun(repository, repository_id, now)
 
-    def _begun(self, repository: Repository, repository_id: int) -> SyncPass:
-        current = self._lakefs.list_refs(repository.name)
-        sync_pass = SyncPass(repository, repository_id, current, LakeFSCache(self._lakefs, repository.name))
-        for row in self._refs.living(repository_id):
-            sync_pass.put(row)
-        return sync_pass
-
-    def time_now(self, repository: str) -> float | None:
-        """The time by lakeFS's own clock; None where it tells none."""
-        self._lakefs.get_repository(repository)
-        return self._lakefs.server_time
-
-    def named(self, sync_pass: SyncPass, text: str) -> RefRow:
-        """The ref that a person means: `branch/x`, `tag/x`, or a name, branches first. Raises UsageError."""
-        kinds = [f"{kind.value}/{text}" for kind in (RefType.BRANCH, RefType.TAG)]
-        for wanted in (text, *kinds) if text.startswith(("branch/", "tag/")) else kinds:
-            row = next((r for r in sync_pass.rows if str(r.ref) == wanted and r.ref in sync_pass.current), None)
-            if row is not None:
-                return row
-        raise UsageError(f"{sync_pass.repository.name} has no branch or tag {text!r}; see: metasync refs")
+    def _begun(self, repository: Repository, repository_id: int, now: float) -> SyncPass:
+        heads, rows = self._lakefs.list_refs(repository.name), self._refs.living(repository_id)
+        asked = LakeFSCache(self._lakefs, repository.name)
+        return SyncPass(repository, repository_id, RefIndex(heads, rows), asked, now)
 
     def read(self, sync_pass: SyncPass, row: RefRow, *, partitions: bool) -> Reading:
         """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""
         if row.id in sync_pass.readings and (not partitions or row.id in sync_pass.partitions_read):
             return sync_pass.readings[row.id]
-        if sync_pass.has_former(row):
+        if sync_pass.refs.has_former(row):
             # What stands there is the former incarnation's, as long as that is not over: by their names alone, a user's
             # tables could be either's.
             return Reading((), {}, ())
-        head = sync_pass.current.get(row.ref, row.head) if not row.replaced else row.head
+        head = sync_pass.refs.heads.get(row.ref, row.head) if not row.replaced else row.head
         with sync_pass.asking:
             moment = sync_pass.moment = sync_pass.moment or self._reader.moment()
         reading, at = self._reader.read(sync_pass.repository, row, head, moment, partitions=partitions)
@@ -105,12 +93,16 @@ class Lineage:
             # What led to the newer head, a merge of others too, may have come after the moment.
             with sync_pass.asking:
                 sync_pass.moment = None
-        if not row.replaced and row.ref in sync_pass.current:
-            sync_pass.current[row.ref] = at
+        if not row.replaced and row.ref in sync_pass.refs.heads:
+            sync_pass.refs.heads[row.ref] = at
         sync_pass.readings[row.id] = reading
         if partitions:
             sync_pass.partitions_read.add(row.id)
         return reading
+
+    def read_all(self, sync_pass: SyncPass, rows: Sequence[RefRow]) -> None:
+        """Reads the tables of some refs with all of their partitions, two refs at a time."""
+        parallel(2, lambda row: self.read(sync_pass, row, partitions=True), list(rows))
 
     def forked(self, sync_pass: SyncPass, row: RefRow) -> RefRow:
         """The ref with all that it takes over from its parent.
@@ -140,10 +132,10 @@ class Lineage:
                     )
                 )
 
-    def _check(self, sync_pass: SyncPass, row: RefRow, scope: Scope, now: float) -> None:
-        commit = sync_pass.current.get(row.ref)
+    def _check(self, sync_pass: SyncPass, row: RefRow, scope: Scope) -> None:
+        commit = sync_pass.refs.heads.get(row.ref)
         if commit is not None and not row.replaced:
-            if self._is_replaced(sync_pass, row, commit, scope, now):
+            if self._is_replaced(sync_pass, row, commit, scope):
                 self._refs.replace(row.id)
                 self._reload(sync_pass, row.id)
             elif row.missed_since is not None:
@@ -154,12 +146,12 @@ class Lineage:
         elif commit is None and not row.replaced:
             if not self._is_gone(sync_pass, row.ref):
                 return
-            sync_pass.confirmed_gone.add(row.id)
+            sync_pass.refs.confirmed_gone.add(row.id)
             if row.missed_since is None:
-                self._refs.update(row.id, missed_since=now)
+                self._refs.update(row.id, missed_since=sync_pass.now)
                 self._reload(sync_pass, row.id)
 
-    def _is_replaced(self, sync_pass: SyncPass, row: RefRow, commit: str, scope: Scope, now: float) -> bool:
+    def _is_replaced(self, sync_pass: SyncPass, row: RefRow, commit: str, scope: Scope) -> bool:
         """Whether lakeFS shows that the ref which it lists is another incarnation than the known one.
 
         A tag that names another commit is one. For a branch, lakeFS's runs must say so: a hard reset can set any head.
@@ -172,7 +164,8 @@ class Lineage:
         suspected = row.missed_since is not None or is_suspected(row.ref, _listed_at(row), scope.events)
         if row.suspected_at is None and not suspected:
             return False
-        name, since = sync_pass.repository.name, row.suspected_at if row.suspected_at is not None else now
+        name, now = sync_pass.repository.name, sync_pass.now
+        since = row.suspected_at if row.suspected_at is not None else now
         asks = scope.full or 0 <= now - since < _ASKED_FOR
         if asks and self.was_recreated(sync_pass, row):
             return True
@@ -208,14 +201,14 @@ class Lineage:
         if again is None or again.identity != sync_pass.repository.identity:
             return False
         default = Ref(RefType.BRANCH, again.default_branch)
-        return default in sync_pass.current and self._lakefs.get_ref(again.name, default) is not None
+        return default in sync_pass.refs.heads and self._lakefs.get_ref(again.name, default) is not None
 
     def _begin(self, sync_pass: SyncPass, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]) -> None:
         """Adds a ref that is seen first: its parent before it, if that is new too."""
-        if ref in begun or sync_pass.row(ref) is not None:
+        if ref in begun or sync_pass.refs.row(ref) is not None:
             return
         begun.add(ref)
-        repository, head = sync_pass.repository, sync_pass.current[ref]
+        repository, head = sync_pass.repository, sync_pass.refs.heads[ref]
         former = self._refs.newest(sync_pass.repository_id, ref)
         event = creation_of(ref, events, former.listed_at if former is not None else None)
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
@@ -223,7 +216,7 @@ class Lineage:
                 sync_pass.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
                 source="", as_of="", event_time=self._happened(sync_pass, event), listed_at=sync_pass.listed_at,
             )  # fmt: skip
-            sync_pass.put(row)
+            sync_pass.refs.put(row)
             self.read(sync_pass, row, partitions=False)
             return
         born_commit = self._born_commit(repository.name, event, head)
@@ -238,7 +231,7 @@ class Lineage:
             event_time=self._happened(sync_pass, event), ledger_head=fork, listed_at=sync_pass.listed_at,
         )  # fmt: skip
         sync_pass.new.add(row.id)
-        sync_pass.put(row)
+        sync_pass.refs.put(row)
 
     def _born_commit(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
         """The commit that a new ref was created at: an event's, if it is in the ref's history; else the head."""
@@ -275,8 +268,10 @@ class Lineage:
             if named is not None:
                 return named, str(named.ref)
         holders = self._refs.at_commit(sync_pass.repository_id, [born_commit]).get(born_commit, [])
-        found = [row for ref_id, _ in holders if (row := sync_pass.by_id(ref_id)) is not None]
-        found += [row for row in sync_pass.rows if sync_pass.current.get(row.ref) == born_commit and not row.replaced]
+        found = [row for ref_id, _ in holders if (row := sync_pass.refs.by_id(ref_id)) is not None]
+        found += [
+            row for row in sync_pass.refs.rows if sync_pass.refs.heads.get(row.ref) == born_commit and not row.replaced
+        ]
         rows = [row for row in found if row.ref != ref]
         canonical = self._default_row(sync_pass, ref)
         if canonical is not None and (canonical in rows or not rows):
@@ -286,17 +281,17 @@ class Lineage:
     def _default_row(self, sync_pass: SyncPass, ref: Ref) -> RefRow | None:
         rules = self._rules.of_ref(sync_pass.repository.name, ref)
         name = (rules[0].canonical_branch if rules else None) or sync_pass.repository.default_branch
-        return sync_pass.row(Ref(RefType.BRANCH, name))
+        return sync_pass.refs.row(Ref(RefType.BRANCH, name))
 
     def _named(
         self, sync_pass: SyncPass, name: str, ref: Ref, events: tuple[LakeFSEvent, ...], begun: set[Ref]
     ) -> RefRow | None:
         for kind in (RefType.BRANCH, RefType.TAG):
             candidate = Ref(kind, name)
-            if candidate == ref or candidate not in sync_pass.current:
+            if candidate == ref or candidate not in sync_pass.refs.heads:
                 continue
             self._begin(sync_pass, candidate, events, begun)
-            return sync_pass.row(candidate)
+            return sync_pass.refs.row(candidate)
         for kind in (RefType.BRANCH, RefType.TAG):
             # Deleted meanwhile: what it was is still known.
             found = self._refs.newest(sync_pass.repository_id, Ref(kind, name)) if Ref(kind, name) != ref else None
@@ -308,10 +303,10 @@ class Lineage:
         """How much of the parent's history a ref created at a commit inherits; `live` where that had to be guessed; and
         the commit at which it left the parent's history, from which on its own merges count.
         """
-        alive = parent.ref in sync_pass.current and not parent.replaced
-        if alive and sync_pass.current[parent.ref] == born_commit:
+        alive = parent.ref in sync_pass.refs.heads and not parent.replaced
+        if alive and sync_pass.refs.heads[parent.ref] == born_commit:
             self.read(sync_pass, parent, partitions=True)
-            if sync_pass.current[parent.ref] == born_commit:
+            if sync_pass.refs.heads[parent.ref] == born_commit:
                 return self._versions.newest_id(), "", born_commit
         ancestors = [c.id for c in self._lakefs.first_parents(sync_pass.repository.name, born_commit, _ANCESTORS)]
         seen = self._refs.at_commit(sync_pass.repository_id, ancestors)
@@ -332,7 +327,7 @@ class Lineage:
         return found
 
     def _reload(self, sync_pass: SyncPass, ref_id: int) -> None:
-        sync_pass.put(self._refs.get(ref_id))
+        sync_pass.refs.put(self._refs.get(ref_id))
 
 
 def _listed_at(row: RefRow) -> float:

@@ -59,7 +59,7 @@ class MergeFinder:
 
     def walk(self, sync_pass: SyncPass, row: RefRow, scope: Scope) -> None:
         """Enters the merges between a branch's head and the last commit that the ledger has seen, or a step of them."""
-        head = row.walk_head or sync_pass.current[row.ref]
+        head = row.walk_head or sync_pass.refs.heads[row.ref]
         if row.ledger_head == head and row.walk_head is None:
             return
         stretch = self._unseen(sync_pass.repository.name, row.walk_at or head, row.ledger_head)
@@ -79,7 +79,7 @@ class MergeFinder:
         if stretch.rewritten:
             self._say_rewritten(sync_pass, row, head)
         self._refs.update(row.id, ledger_head=head, walk_head=None, walk_at=None)
-        if head != sync_pass.current[row.ref]:
+        if head != sync_pass.refs.heads[row.ref]:
             # It moved on while its log was read.
             sync_pass.walking.add(row.id)
 
@@ -132,7 +132,7 @@ class MergeFinder:
         if (
             source.row is not None
             and source.row.id != row.id
-            and source.row.ref not in sync_pass.current
+            and source.row.ref not in sync_pass.refs.heads
             and not squashed
         ):
             # Nobody can walk the log of a branch that is gone from its head any more; from here it still can be.

@@ -64,7 +64,7 @@ class SourceFinder:
             return None
         events = tuple(events)
         typed, confirmed = self._typed(sync_pass, row, commit, events)
-        hidden = typed.startswith(_HIDDEN) and sync_pass.row(Ref(RefType.BRANCH, typed)) is None
+        hidden = typed.startswith(_HIDDEN) and sync_pass.refs.row(Ref(RefType.BRANCH, typed)) is None
         if hidden or (squashed and not typed and self._is_import(sync_pass, commit)):
             return None
         return replace(self._meant(sync_pass, typed, commit.parents, commit.generation), confirmed=confirmed)
@@ -82,7 +82,7 @@ class SourceFinder:
         if match is None or match.group(2) == row.ref.name:
             return False
         other = self._refs.newest(sync_pass.repository_id, Ref(RefType.BRANCH, match.group(2)))
-        if other is None or not sync_pass.is_alive(other):
+        if other is None or not sync_pass.refs.is_alive(other):
             return False
         if not self._rules.is_watched(sync_pass.repository, other.ref):
             return False
@@ -90,10 +90,10 @@ class SourceFinder:
         payload = self._lakefs.payload_of_run(name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("branch_id"):
             return str(payload["branch_id"]) != row.ref.name
-        log = self._lakefs.first_parents(name, sync_pass.current[other.ref])
+        log = self._lakefs.first_parents(name, sync_pass.refs.heads[other.ref])
         return commit.id in (c.id for c in takewhile(lambda c: c.generation >= commit.generation, log))
 
-    def found_meanwhile(self, sync_pass: SyncPass, merge: MergeRow, now: float) -> MergeRow | None:
+    def found_meanwhile(self, sync_pass: SyncPass, merge: MergeRow) -> MergeRow | None:
         """A merge whose source nobody could tell, with its source where that shows by now.
 
         None where it turns out to be an import, which is no merge: lakeFS gives both one parent and the same metadata,
@@ -102,9 +102,9 @@ class SourceFinder:
         if merge.source_commit:
             holders = self._refs.at_commit(sync_pass.repository_id, [merge.source_commit]).get(merge.source_commit, [])
             return self._known(merge, Source("", self._refs.get(holders[-1][0]))) if holders else merge
-        if merge.is_metadata or now - merge.seen_at > _ASKED_FOR:
+        if merge.is_metadata or sync_pass.now - merge.seen_at > _ASKED_FOR:
             return merge
-        name, age = sync_pass.repository.name, now - merge.seen_at
+        name, age = sync_pass.repository.name, sync_pass.now - merge.seen_at
         if payload := self._lakefs.payload_of_run(name, merge.commit, EventType.MERGE):
             typed = str(payload.get("merge_source", ""))
             return self._known(merge, self._meant(sync_pass, typed, merge.parents, merge.generation))
@@ -216,8 +216,8 @@ class SourceFinder:
             return known[0]
         early = [row for row in known if 0 < sync_pass.lakefs.generation(row.born_commit) < generation] or list(known)
         for row in early if len(parents) > 1 else ():
-            alive = sync_pass.is_alive(row)
-            if not alive or sync_pass.lakefs.merge_base(parents[1], sync_pass.current[row.ref]) == parents[1]:
+            alive = sync_pass.refs.is_alive(row)
+            if not alive or sync_pass.lakefs.merge_base(parents[1], sync_pass.refs.heads[row.ref]) == parents[1]:
                 return row
         return early[0]
 

@@ -38,9 +38,9 @@ class Discoverer:
         self._lineage = lineage
         self._rules = rules
 
-    def look(self, sync_pass: SyncPass, row: RefRow) -> tuple[DiscoveredTable, ...]:
+    def discover(self, sync_pass: SyncPass, row: RefRow) -> tuple[DiscoveredTable, ...]:
         """The partitions that directories of this ref make or end; a ref without any is noted as looked at."""
-        head = sync_pass.current[row.ref]
+        head = sync_pass.refs.heads[row.ref]
         if row.discovered_head == head:
             return ()
         repository = sync_pass.repository.name
