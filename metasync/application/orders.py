@@ -11,9 +11,9 @@ from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
 from metasync.lakefs import LakeFS
+from metasync.planning.changes import subject_of
 from metasync.planning.descriptions import describe_item, item_name
 from metasync.planning.merge import Side
-from metasync.planning.plan import subject_of
 from metasync.planning.rules import RuleSet
 from metasync.store.stores import Stores
 

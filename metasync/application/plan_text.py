@@ -6,12 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from metasync.application.answers import Sign
-from metasync.planning.conflicts import REASONS
-from metasync.planning.descriptions import describe_item, item_name
-from metasync.planning.plan import (
+from metasync.planning.changes import (
     Change,
     CopyStatistics,
     CreateMirror,
@@ -23,11 +21,12 @@ from metasync.planning.plan import (
     FinishDiscovery,
     FinishMerge,
     MergeTable,
-    Notice,
     PlacePartitions,
-    Plan,
     subject_of,
 )
+from metasync.planning.conflicts import REASONS
+from metasync.planning.descriptions import describe_item, item_name
+from metasync.planning.plan import Notice, Plan
 
 _MOST = 20
 _COUNTS = {
@@ -132,6 +131,7 @@ def change_lines(change: Change) -> Iterable[Line]:
             return list(_merge_lines(change))
         case EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
             return []
+    assert_never(change)
 
 
 def _group(change: Change) -> str:
@@ -151,7 +151,11 @@ def _group(change: Change) -> str:
             commit = change.merge_commit[:12] if change.merge_commit != "metadata-" else ""
             title = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
             return f"{title}: {change.source} -> {change.destination}"
-    return "column statistics"
+        case CopyStatistics():
+            return "column statistics"
+        case EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+            return ""
+    assert_never(change)
 
 
 def _merge_lines(change: MergeTable) -> Iterator[Line]:

@@ -10,7 +10,7 @@ import click
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.running import ProgressPrinter, report
 from metasync.doctor import diagnose
-from metasync.planning.plan import DropTable
+from metasync.planning.changes import DropTable
 from metasync.store import open_database
 from metasync.wiring import parts
 

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from metasync.application.answers import Answer
 from metasync.application.plan_text import Line, change_lines, plan_lines, summary
-from metasync.planning.plan import Applied, Bookkeeping, Plan, subject_of
+from metasync.planning.changes import Bookkeeping, subject_of
+from metasync.planning.plan import Applied, Plan
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "x": "bold red", "!": "magenta"}
 

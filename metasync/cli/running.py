@@ -16,7 +16,8 @@ from metasync.application.answers import Result, Results
 from metasync.application.plan_text import notice_text
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import Output
-from metasync.planning.plan import BOOKKEEPING, Applied, Plan
+from metasync.planning.changes import BOOKKEEPING
+from metasync.planning.plan import Applied, Plan
 
 _EVERY = 15.0
 

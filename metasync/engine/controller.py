@@ -16,9 +16,10 @@ from metasync.engine.scope import Scope
 from metasync.engine.threads import interruptible
 from metasync.engine.track.tracker import Tracker
 from metasync.errors import NotAllowed
+from metasync.planning.changes import TableFailure
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
-from metasync.planning.plan import Applied, Plan, TableFailure
+from metasync.planning.plan import Applied, Plan
 from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings

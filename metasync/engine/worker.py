@@ -12,7 +12,7 @@ from metasync.engine.controller import Controller, Result
 from metasync.engine.scope import Scope
 from metasync.errors import LeaseLost, MetasyncError, Stopping, StoreUnavailable, TemporaryError
 from metasync.lakefs.events import event_from_json
-from metasync.planning.plan import subject_of
+from metasync.planning.changes import subject_of
 from metasync.redaction import redact
 from metasync.settings.models import Events
 from metasync.store.events import RECHECK, Claim, EventQueue, StoredEvent

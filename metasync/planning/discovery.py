@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metasync.model.hms import FieldSchema, PartitionValues, Table
+from metasync.planning.changes import PartitionChange
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.partition_names import values_of_name
-from metasync.planning.plan import PartitionChange
 
 
 @dataclass(frozen=True)

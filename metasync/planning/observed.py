@@ -9,10 +9,11 @@ from typing import Literal
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref, Repository
 from metasync.model.marks import Marks
+from metasync.planning.changes import CopyStatistics, MergeTable, PartitionChange
 from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
 from metasync.planning.pauses import Pause
-from metasync.planning.plan import CopyStatistics, MergeTable, Notice, PartitionChange
+from metasync.planning.plan import Notice
 from metasync.planning.types import ColumnCheck
 
 RefLife = Literal["new", "making", "live", "gone"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from metasync.planning.plan import (
+from metasync.planning.changes import (
     Change,
     CreateMirror,
     DropTable,
@@ -13,11 +13,10 @@ from metasync.planning.plan import (
     FinishDiscovery,
     FinishMerge,
     MergeTable,
-    Notice,
-    Plan,
     owner_of,
     subject_of,
 )
+from metasync.planning.plan import Notice, Plan
 
 
 @dataclass(frozen=True)

@@ -5,274 +5,24 @@ Changes are in the order in which they are applied. Conflicts and refusals are r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from metasync.model.hms import PartitionValues, Table, TableName
-from metasync.model.lakefs import Ref
-from metasync.planning.definition import PartitionDefinition
-from metasync.planning.three_way import ItemChange, ItemConflict
-
-
-@dataclass(frozen=True)
-class CreateMirror:
-    """Make the mirror of one table for one ref, and its database where it is missing.
-
-    The definition is version `version` of the graph; `copy_of` is the live table that still is that version, whose
-    statistics and constraints can be copied too. `as_of` is `live` where the ref's commit is not known to history.
-    """
-
-    ref_id: int
-    ref: Ref
-    incarnation: int
-    logical: TableName
-    physical: TableName
-    rule: str
-    version: int
-    definition: str
-    copy_of: TableName | None
-    partitions: int
-    columns: int
-    as_of: str = ""
-    copy_partitions: bool = True
-    resumed: bool = False
-    kind: Literal["create-mirror"] = "create-mirror"
-
-
-@dataclass(frozen=True)
-class PartitionChange:
-    """One partition before and after; None stands for absent."""
-
-    values: PartitionValues
-    before: PartitionDefinition | None
-    after: PartitionDefinition | None
-
-
-@dataclass(frozen=True)
-class MergeTable:
-    """Bring one table of a merge's destination from `before` to `after`; both None-able headers.
-
-    `merge_commit` names the merge; `heads` are the destination's commits at which the new version holds, newest last.
-
-    Without conflicts, `items` are carried and `withheld` ones wait for `metasync apply`. `remainder` is the source
-    with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
-    the table's `transient_lastDdlTime` when it was planned: a `resumed` change finds by it whether somebody undid what
-    was written before a crash. `undoes`: takes an earlier merge back. `waiting` is the change that makes what was
-    withheld, once somebody applies it. `books_only`: nothing is written, as the table will be created from the store,
-    or its ref has ended.
-    """
-
-    merge_id: int
-    merge_commit: str
-    source: str
-    source_ref_id: int | None
-    destination: Ref
-    destination_ref_id: int
-    logical: TableName
-    physical: TableName
-    rule: str
-    source_version: int | None
-    destination_version: int | None
-    base_versions: tuple[int, ...]
-    before: Table | None
-    after: Table | None
-    partitions: tuple[PartitionChange, ...] = ()
-    items: tuple[ItemChange, ...] = ()
-    withheld: tuple[ItemChange, ...] = ()
-    conflicts: tuple[ItemConflict, ...] = ()
-    remainder: Table | None = None
-    remainder_partitions: tuple[PartitionChange, ...] = ()
-    renames: tuple[tuple[str, str], ...] = ()
-    heads: tuple[str, ...] = ()
-    edge: bool = True
-    undoes: bool = False
-    stamp: str = ""
-    resumed: bool = False
-    books_only: bool = False
-    waiting: MergeTable | None = None
-    kind: Literal["merge-table"] = "merge-table"
-
-    @property
-    def writes(self) -> bool:
-        """Whether the metastore has to be changed."""
-        return not self.books_only and (self.before != self.after or bool(self.partitions))
-
-
-@dataclass(frozen=True)
-class CopyStatistics:
-    """Give a merge's destination the source's column statistics, as below the table its data is the source's alone.
-
-    `partitions` are the directories of those whose data the merge changed; none for a table without partitions.
-    """
-
-    merge_id: int
-    logical: TableName
-    rule: str
-    source: TableName
-    physical: TableName
-    partitions: tuple[str, ...] = ()
-    kind: Literal["copy-statistics"] = "copy-statistics"
-
-
-@dataclass(frozen=True)
-class DiscoverPartitions:
-    """Make partitions of directories that a ref's head filled, end those of directories that it emptied."""
-
-    ref_id: int
-    ref: Ref
-    commit: str
-    logical: TableName
-    physical: TableName
-    partitions: tuple[PartitionChange, ...]
-    rule: str = ""
-    kind: Literal["discover-partitions"] = "discover-partitions"
-
-
-@dataclass(frozen=True)
-class PlacePartitions:
-    """Point partitions at their places again: somebody's ALTER of the table wrote them back as they were half-made.
-
-    `before` lies at the ref's root, `after` where a merge put it.
-    """
-
-    ref_id: int
-    ref: Ref
-    logical: TableName
-    physical: TableName
-    partitions: tuple[PartitionChange, ...]
-    rule: str = ""
-    kind: Literal["place-partitions"] = "place-partitions"
-
-
-@dataclass(frozen=True)
-class DropTable:
-    """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged.
-
-    `orphan`: no rule wants it, and somebody said that it should go; its ref may live.
-    """
-
-    ref_id: int
-    ref: Ref
-    incarnation: int
-    logical: TableName
-    physical: TableName
-    ours: bool
-    rule: str = ""
-    orphan: bool = False
-    kind: Literal["drop-table"] = "drop-table"
-
-
-@dataclass(frozen=True)
-class DropDatabase:
-    """Drop a database that metasync made, if it is empty by then."""
-
-    ref_id: int
-    name: str
-    kind: Literal["drop-database"] = "drop-database"
-
-
-@dataclass(frozen=True)
-class EndRef:
-    """Close a ref that is gone in the store; nothing of it is left to drop, or it is kept by its rule."""
-
-    ref_id: int
-    ref: Ref
-    kept: bool = False
-    kind: Literal["end-ref"] = "end-ref"
-
-
-@dataclass(frozen=True)
-class FinishCreation:
-    """Note that a ref has all the mirrors that it is to get; planned only where none of them was refused or failed."""
-
-    ref_id: int
-    ref: Ref
-    kind: Literal["finish-creation"] = "finish-creation"
-
-
-@dataclass(frozen=True)
-class FinishDiscovery:
-    """Note that every partition directory of a ref up to `commit` has been read, and what they made is done."""
-
-    ref_id: int
-    ref: Ref
-    commit: str
-    kind: Literal["finish-discovery"] = "finish-discovery"
-
-
-@dataclass(frozen=True)
-class TableFailure:
-    """One table that could not be read, planned or applied; everything else went on.
-
-    `where` is the ref, or the two refs of the merge, that it failed on; `ref_id` is the ref's, `merge_id` the merge's.
-    """
-
-    logical: TableName
-    where: str
-    message: str
-    ref_id: int = 0
-    merge_id: int = 0
-
-    @property
-    def subject(self) -> str:
-        return f"{self.where} {self.logical}"
-
-
-@dataclass(frozen=True)
-class FinishMerge:
-    """Close a merge in the ledger once every table of it is done or waits as a conflict.
-
-    It stays open for the tables that `failed`, and holds up nothing else.
-    """
-
-    merge_id: int
-    merge_commit: str
-    source: str
-    destination: Ref
-    destination_ref_id: int
-    failed: tuple[TableFailure, ...] = ()
-    kind: Literal["finish-merge"] = "finish-merge"
-
-
-Change = Annotated[
-    CreateMirror
-    | MergeTable
-    | CopyStatistics
-    | DiscoverPartitions
-    | PlacePartitions
-    | DropTable
-    | DropDatabase
-    | EndRef
-    | FinishMerge
-    | FinishCreation
-    | FinishDiscovery,
-    Field(discriminator="kind"),
-]
-Bookkeeping = EndRef | FinishMerge | FinishCreation | FinishDiscovery
-"""Changes of the store alone; they come last, once those that they close are done."""
-BOOKKEEPING = frozenset(change.kind for change in get_args(Bookkeeping))
-
-
-def owner_of(change: Change) -> tuple[str, int]:
-    """The merge or the ref that a change keeps open."""
-    if isinstance(change, MergeTable | CopyStatistics | FinishMerge):
-        return ("merge", change.merge_id)
-    return ("ref", change.ref_id)
-
-
-def subject_of(change: Change) -> str:
-    """What a change is about, in a word: the table, the database, the ref or the two refs of a merge."""
-    match change:
-        case DropDatabase():
-            return change.name
-        case EndRef() | FinishCreation() | FinishDiscovery():
-            return str(change.ref)
-        case FinishMerge():
-            return f"{change.source} -> {change.destination}"
-    return str(change.physical)
+from metasync.planning.changes import (
+    Bookkeeping,
+    Change,
+    CopyStatistics,
+    Count,
+    DropTable,
+    MergeTable,
+    TableFailure,
+    counted_as,
+)
+from metasync.planning.three_way import ItemConflict
 
 
 @dataclass(frozen=True)
@@ -320,16 +70,9 @@ class Plan:
 
     def counts(self) -> Mapping[str, int]:
         """How many of each, for the last line of a plan and for metrics."""
-        merges = self.merges
+        found = Counter(kind for change in self.changes for kind in counted_as(change))
         return {
-            "create": sum(isinstance(c, CreateMirror) for c in self.changes)
-            + sum(m.writes and m.before is None for m in merges),
-            "alter": sum(m.writes and m.before is not None and m.after is not None for m in merges)
-            + sum(isinstance(c, DiscoverPartitions | PlacePartitions) for c in self.changes),
-            "drop": sum(isinstance(c, DropTable) for c in self.changes)
-            + sum(m.writes and m.after is None for m in merges),
-            "withheld": sum(bool(m.withheld) for m in merges),
-            "conflict": sum(bool(m.conflicts) for m in merges),
+            **{kind: found[kind] for kind in get_args(Count)},
             "refused": len(self.refusals),
             "held": sum(isinstance(c, DropTable) for c in self.held),
             "failed": len(self.failures),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
 from metasync.model.hms import Table, TableName
+from metasync.planning.changes import MergeTable, PartitionChange
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_skipped
 from metasync.planning.item_tree import Definition, Partial
@@ -15,7 +16,7 @@ from metasync.planning.kinds.partitions import partition_key, partition_values
 from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableMerge, merge_table, refused_columns
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.patterns import lowered, matches
-from metasync.planning.plan import MergeTable, Notice, PartitionChange
+from metasync.planning.plan import Notice
 from metasync.planning.three_way import ItemChange, ItemConflict
 from metasync.planning.types import ColumnCheck
 from metasync.planning.version_graph import merge_bases

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metasync.planning.plan import MergeTable
+from metasync.planning.changes import MergeTable
 
 Content = Literal["remainder", "source", "newest", "after"]
 

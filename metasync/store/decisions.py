@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from metasync.model.hms import TableName
-from metasync.planning.plan import MergeTable, Plan, plan_from_json, plan_to_json
+from metasync.planning.changes import MergeTable
+from metasync.planning.plan import Plan, plan_from_json, plan_to_json
 from metasync.planning.three_way import ItemConflict
 from metasync.store.database import Database, new_id
 from metasync.store.schema import conflicts, plans, refs, repositories

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from metasync.model.hms import TableName
-from metasync.planning.plan import MergeTable, TableFailure
+from metasync.planning.changes import MergeTable, TableFailure
 from metasync.store.database import Database
 from metasync.store.schema import merge_tables, merges, refs
 

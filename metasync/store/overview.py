@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from metasync.model.hms import TableName
+from metasync.planning.changes import MergeTable
 from metasync.planning.definition import header_from_json
-from metasync.planning.plan import MergeTable, Plan
+from metasync.planning.plan import Plan
 from metasync.store.database import Database
 from metasync.store.ledger import MergeRow, merge_row, merged_table
 from metasync.store.refs import RefRow, ref_row

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.model.marks import Marks
+from metasync.planning.changes import CreateMirror
 from metasync.planning.observed import Pinned, RefLife
-from metasync.planning.plan import CreateMirror
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.schema import heads, mirrors, readings, refs, repositories
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metasync.planning.plan import DiscoverPartitions
+from metasync.planning.changes import DiscoverPartitions
 from tests.conftest import World
 
 

@@ -12,7 +12,7 @@ from metasync.engine.scope import Scope
 from metasync.errors import UsageError
 from metasync.lakefs.events import event_from_webhook
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.plan import DropDatabase, DropTable, EndRef
+from metasync.planning.changes import DropDatabase, DropTable, EndRef
 from metasync.wiring import parts
 from tests.conftest import World
 

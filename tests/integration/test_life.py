@@ -9,7 +9,7 @@ import pytest
 from metasync.errors import ConfigurationError
 from metasync.metastore.client import Metastore
 from metasync.model.hms import FieldSchema, TableName
-from metasync.planning.plan import CreateMirror, FinishCreation
+from metasync.planning.changes import CreateMirror, FinishCreation
 from tests.conftest import World
 
 ODD = ["/ % : = ' \"", "ü表😀", "__HIVE_DEFAULT_PARTITION__", "a%2Fb", "2024:01", "a-b"]

@@ -13,7 +13,7 @@ from metasync.engine.record.recorder import Recorder
 from metasync.engine.track import manifests, table_reader
 from metasync.metastore.builder import TableBuilder
 from metasync.metastore.client import Metastore
-from metasync.planning import planner
+from metasync.planning import plan_creation, plan_merge
 from metasync.store.versions import VersionStore
 from metasync.wiring import parts
 from tests.conftest import World
@@ -96,7 +96,7 @@ def check_only_bad_failed(world: World, result: Any, *, written: bool = False) -
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [*READ, (MergeSides, "view"), (planner, "plan_table_merge"), *APPLIED],
+    [*READ, (MergeSides, "view"), (plan_merge, "plan_table_merge"), *APPLIED],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
@@ -136,7 +136,7 @@ def test_a_merge_of_one_bad_table(world: World, monkeypatch: pytest.MonkeyPatch,
         *(one for one in READ if one[1] != "as_of_ref"),
         (TableBuilder, "build"),
         (create.MirrorCreator, "create"),
-        (planner, "_plan_mirror"),
+        (plan_creation, "_plan_mirror"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -218,7 +218,7 @@ def test_a_merge_that_is_cut_short_still_knows_what_failed(world: World, monkeyp
     work(world)
     watcher = Watcher()
     with monkeypatch.context() as patched:
-        patched.setattr(planner, "plan_table_merge", failing(planner.plan_table_merge))
+        patched.setattr(plan_merge, "plan_table_merge", failing(plan_merge.plan_table_merge))
         world.sync(stop=lambda: watcher.made >= 2, watcher=watcher)
     world.sync()
     world.sync()
@@ -251,7 +251,7 @@ def test_several_merges_that_are_open_for_a_table_are_done_in_one_reconcile(
 ) -> None:
     prepare(world)
     with monkeypatch.context() as patched:
-        patched.setattr(planner, "plan_table_merge", failing(planner.plan_table_merge))
+        patched.setattr(plan_merge, "plan_table_merge", failing(plan_merge.plan_table_merge))
         for number in range(3):
             world.tables.add_column(world.name("bad", "dev-1"), f"c{number}", "int")
             world.lake.write("dev-1", f"wh/bad/{number}")
@@ -271,7 +271,7 @@ def test_what_a_merge_still_owes_the_source_of_another_comes_first(
     world.sync()
     work(world)
     with monkeypatch.context() as patched:
-        patched.setattr(planner, "plan_table_merge", failing(planner.plan_table_merge))
+        patched.setattr(plan_merge, "plan_table_merge", failing(plan_merge.plan_table_merge))
         world.sync()
     world.lake.merge("main", "dev-2")
     world.sync(full=False)

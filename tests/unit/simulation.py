@@ -11,11 +11,11 @@ from typing import Any
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
+from metasync.planning.changes import MergeTable, PartitionChange
 from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.merge import Choice, MergeInput
 from metasync.planning.observed import MergeTableView, MergeView
-from metasync.planning.plan import MergeTable, PartitionChange
 from metasync.planning.table_merges import plan_table_merge, undo_change
 from metasync.planning.version_edges import new_versions
 from metasync.planning.version_graph import bases_needed

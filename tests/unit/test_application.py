@@ -16,7 +16,8 @@ from metasync.application.explain import explain
 from metasync.application.plan_text import plan_lines, summary
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
-from metasync.planning.plan import CreateMirror, DropDatabase, DropTable, Notice, Plan
+from metasync.planning.changes import CreateMirror, DropDatabase, DropTable
+from metasync.planning.plan import Notice, Plan
 from metasync.settings import parse_settings
 from metasync.web.drawing import draw
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema
+from metasync.planning.changes import MergeTable
 from metasync.planning.item_tree import Definition
 from metasync.planning.merge import MergeInput, merge_table
-from metasync.planning.plan import MergeTable
 from tests.hypothesis_examples import examples
 from tests.unit.definitions import WHERE, header, partial, partition
 from tests.unit.simulation import Lake, a_rule, applied

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from metasync.model.hms import FieldSchema
+from metasync.planning.changes import MergeTable, PartitionChange
 from metasync.planning.item_tree import Definition, Partial, normalised
 from metasync.planning.merge import MergeInput, MergeRules, merge_table
-from metasync.planning.plan import MergeTable, PartitionChange
 from metasync.planning.table_merges import undo_change
 from metasync.planning.three_way import ABSENT, UNKNOWN, Variant, get, merge_trees, plain, put
 from metasync.planning.version_graph import bases_needed, entry, is_ancestor, merge_bases

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType
-from metasync.planning.pauses import Pause, hold_back, pause_of
-from metasync.planning.plan import (
+from metasync.planning.changes import (
     CreateMirror,
     DropDatabase,
     DropTable,
@@ -20,11 +19,11 @@ from metasync.planning.plan import (
     FinishCreation,
     FinishMerge,
     MergeTable,
-    Notice,
-    Plan,
     owner_of,
     subject_of,
 )
+from metasync.planning.pauses import Pause, hold_back, pause_of
+from metasync.planning.plan import Notice, Plan
 from metasync.planning.planner import make_plan
 from metasync.settings.models import Safety
 from tests.unit.test_plan import DEV, MIRROR, SAFE, gone, new, observed, rules, standing

@@ -11,6 +11,19 @@ import pytest
 from metasync.model.hms import FieldSchema, StorageDescriptor, Table, TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.model.marks import Marks
+from metasync.planning.changes import (
+    CopyStatistics,
+    CreateMirror,
+    DiscoverPartitions,
+    DropDatabase,
+    DropTable,
+    EndRef,
+    FinishCreation,
+    FinishDiscovery,
+    FinishMerge,
+    MergeTable,
+    PartitionChange,
+)
 from metasync.planning.discovery import Directory, discovered, values_of, wanted_values
 from metasync.planning.merge import MergeInput
 from metasync.planning.observed import (
@@ -24,23 +37,7 @@ from metasync.planning.observed import (
     SourceTable,
     TableView,
 )
-from metasync.planning.plan import (
-    CopyStatistics,
-    CreateMirror,
-    DiscoverPartitions,
-    DropDatabase,
-    DropTable,
-    EndRef,
-    FinishCreation,
-    FinishDiscovery,
-    FinishMerge,
-    MergeTable,
-    Notice,
-    PartitionChange,
-    Plan,
-    plan_from_json,
-    plan_to_json,
-)
+from metasync.planning.plan import Notice, Plan, plan_from_json, plan_to_json
 from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.planning.version_edges import new_versions

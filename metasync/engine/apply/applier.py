@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 from metasync.engine.apply.create import Databases, LiveTables, MirrorCreator
 from metasync.engine.apply.delete import MirrorDropper, NothingToDo
@@ -17,21 +18,11 @@ from metasync.engine.apply.partitions import PartitionWriter
 from metasync.engine.apply.statistics import copy_statistics
 from metasync.engine.isolation import reason
 from metasync.engine.threads import parallel
-from metasync.errors import (
-    ChangedMeanwhile,
-    ForeignTable,
-    LeaseLost,
-    MetastoreError,
-    MetasyncError,
-    TemporaryError,
-)
+from metasync.errors import ChangedMeanwhile, ForeignTable, LeaseLost, MetastoreError, MetasyncError, TemporaryError
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.lakefs import Repository
-from metasync.planning.conflicts import REASONS
-from metasync.planning.descriptions import item_name
-from metasync.planning.plan import (
-    Applied,
+from metasync.planning.changes import (
     Bookkeeping,
     Change,
     CopyStatistics,
@@ -40,14 +31,18 @@ from metasync.planning.plan import (
     DropDatabase,
     DropTable,
     EndRef,
+    FinishCreation,
+    FinishDiscovery,
     FinishMerge,
     MergeTable,
     PlacePartitions,
-    Plan,
     TableFailure,
     owner_of,
     subject_of,
 )
+from metasync.planning.conflicts import REASONS
+from metasync.planning.descriptions import item_name
+from metasync.planning.plan import Applied, Plan
 from metasync.planning.rules import RuleSet
 from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
@@ -125,7 +120,9 @@ class Applier:
                 return partial(self._dropper.drop, repository, change)
             case DropDatabase():
                 return partial(self._dropper.drop_database, change)
-        return None
+            case CreateMirror() | EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+                return None
+        assert_never(change)
 
     def _recorded(self, outcome: Applied, done: Done) -> Applied:
         """The outcome, once it is in the store; that which cannot be stored is a failure of its table."""

@@ -10,16 +10,14 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
 from metasync.engine.isolation import one_table, readable_tables
-from metasync.errors import (
-    AlreadyExists,
-    MetastoreError,
-)
+from metasync.errors import AlreadyExists, MetastoreError
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.read_ahead import batches
 from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
+from metasync.planning.changes import CreateMirror
 from metasync.planning.definition import (
     Home,
     PartitionMaker,
@@ -37,7 +35,6 @@ from metasync.planning.locations import absolute, is_relative, ref_in, ref_root,
 from metasync.planning.manifest import Manifest
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import CreateMirror
 from metasync.planning.rules import RuleSet
 from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store

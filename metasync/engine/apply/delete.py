@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metasync.errors import (
-    ChangedMeanwhile,
-)
+from metasync.errors import ChangedMeanwhile
 from metasync.metastore import Metastore, TableBuilder
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
+from metasync.planning.changes import DropDatabase, DropTable
 from metasync.planning.formats import why_off_ref
-from metasync.planning.plan import DropDatabase, DropTable
 from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 

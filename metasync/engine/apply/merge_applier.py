@@ -16,6 +16,7 @@ from metasync.metastore.builder import Blueprint
 from metasync.model.hms import NO_CONSTRAINTS, Constraints, Database, FieldSchema, Partition, Table, TableName
 from metasync.model.lakefs import Repository
 from metasync.model.marks import MAKING
+from metasync.planning.changes import MergeTable
 from metasync.planning.definition import (
     Home,
     PartitionDefinition,
@@ -33,7 +34,6 @@ from metasync.planning.kinds.constraints import at_home, between, moved_to, name
 from metasync.planning.locations import is_relative, ref_root
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import MergeTable
 from metasync.planning.rules import RuleSet
 from metasync.planning.three_way import ItemConflict
 

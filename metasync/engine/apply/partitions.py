@@ -10,10 +10,10 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Partition, TableName
 from metasync.model.lakefs import Repository
+from metasync.planning.changes import DiscoverPartitions, PlacePartitions
 from metasync.planning.definition import PartitionMaker
 from metasync.planning.locations import absolute, path_on_ref, ref_root
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import DiscoverPartitions, PlacePartitions
 from metasync.planning.three_way import ItemConflict
 
 

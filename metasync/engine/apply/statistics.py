@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metasync.metastore import Metastore
+from metasync.planning.changes import CopyStatistics
 from metasync.planning.discovery import values_of
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import CopyStatistics
 from metasync.planning.three_way import ItemConflict
 
 

@@ -10,9 +10,10 @@ from metasync.engine.scope import Scope
 from metasync.engine.track.tracker import Tracker
 from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
 from metasync.lakefs import LakeFS
+from metasync.planning.changes import DropDatabase, DropTable, EndRef
 from metasync.planning.descriptions import item_name
 from metasync.planning.observed import Observed
-from metasync.planning.plan import DropDatabase, DropTable, EndRef, Plan
+from metasync.planning.plan import Plan
 from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings

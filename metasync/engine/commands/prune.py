@@ -6,8 +6,9 @@ from metasync.engine.controller import Controller, Result, Watcher
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.marks import Marks
+from metasync.planning.changes import Change, DropDatabase, DropTable
 from metasync.planning.observed import Observed
-from metasync.planning.plan import Change, DropDatabase, DropTable, Plan
+from metasync.planning.plan import Plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.refs import RefRow

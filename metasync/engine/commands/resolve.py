@@ -14,10 +14,11 @@ from metasync.engine.track.snapshot import Snapshot
 from metasync.engine.track.tracker import Tracker
 from metasync.errors import UsageError
 from metasync.model.hms import TableName
+from metasync.planning.changes import MergeTable
 from metasync.planning.descriptions import item_name
 from metasync.planning.merge import Choice, Side
 from metasync.planning.observed import MergeTableView, MergeView
-from metasync.planning.plan import MergeTable, Plan
+from metasync.planning.plan import Plan
 from metasync.planning.table_merges import plan_table_merge
 from metasync.planning.three_way import ItemConflict
 from metasync.settings.models import Rule

@@ -10,9 +10,10 @@ from metasync.engine.track.tracker import Tracker
 from metasync.errors import UsageError
 from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
+from metasync.planning.changes import MergeTable
 from metasync.planning.descriptions import describe
 from metasync.planning.observed import Observed
-from metasync.planning.plan import MergeTable, Notice, Plan
+from metasync.planning.plan import Notice, Plan
 from metasync.planning.table_merges import undo_change
 from metasync.store.stores import Stores
 

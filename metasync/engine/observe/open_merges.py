@@ -10,10 +10,10 @@ from metasync.engine.track.snapshot import Snapshot
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
+from metasync.planning.changes import CopyStatistics
 from metasync.planning.formats import real_location
 from metasync.planning.locations import path_on_ref
 from metasync.planning.observed import MergeTableView, MergeView
-from metasync.planning.plan import CopyStatistics
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Rule
 from metasync.store.ledger import Ledger, MergeRow

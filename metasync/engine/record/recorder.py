@@ -10,12 +10,7 @@ from dataclasses import replace
 from metasync.errors import MetasyncError, StoreRefused
 from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
-from metasync.planning.definition import PartitionDefinition
-from metasync.planning.descriptions import describe
-from metasync.planning.manifest import Chunk, Manifest, patch
-from metasync.planning.observed import Observed
-from metasync.planning.plan import (
-    Applied,
+from metasync.planning.changes import (
     CreateMirror,
     DiscoverPartitions,
     DropDatabase,
@@ -25,13 +20,16 @@ from metasync.planning.plan import (
     FinishDiscovery,
     FinishMerge,
     MergeTable,
-    Notice,
     PartitionChange,
     PlacePartitions,
-    Plan,
     TableFailure,
     subject_of,
 )
+from metasync.planning.definition import PartitionDefinition
+from metasync.planning.descriptions import describe
+from metasync.planning.manifest import Chunk, Manifest, patch
+from metasync.planning.observed import Observed
+from metasync.planning.plan import Applied, Notice, Plan
 from metasync.planning.version_edges import Content, new_versions
 from metasync.store.database import Database
 from metasync.store.decisions import keep_plan, replace_conflicts

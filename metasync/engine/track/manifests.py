@@ -11,20 +11,13 @@ from metasync.errors import NotFound, ObservationMoved
 from metasync.metastore import Metastore
 from metasync.metastore.notification_log import LogPosition
 from metasync.model.hms import PartitionValues
-from metasync.planning.definition import (
-    IMPOSED,
-    VOLATILE,
-    Home,
-    PartitionDefinition,
-    PartitionReader,
-    content_hash,
-)
+from metasync.planning.changes import PartitionChange
+from metasync.planning.definition import IMPOSED, VOLATILE, Home, PartitionDefinition, PartitionReader, content_hash
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import is_root
 from metasync.planning.manifest import Chunk, Manifest, cut, patch
 from metasync.planning.observed import TableView
 from metasync.planning.partition_names import partition_name
-from metasync.planning.plan import PartitionChange
 from metasync.store.readings import Readings, WholeReading
 from metasync.store.versions import VersionStore
 
