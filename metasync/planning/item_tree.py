@@ -10,13 +10,12 @@ from metasync.model.hms import StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.file_layout import Layout, layout_of
 from metasync.planning.kinds import KINDS, constraints
-from metasync.planning.kinds import columns as columns_kind
 from metasync.planning.kinds.bucketing import columns_used as bucketing_columns
-from metasync.planning.kinds.kind import Tree
+from metasync.planning.kinds.kind import ALL
 from metasync.planning.kinds.partitions import partition_from_items, partition_items
 from metasync.planning.kinds.spark_schema import partition_columns
 from metasync.planning.ordering import arrange, in_order
-from metasync.planning.three_way import ABSENT, Path, Variant
+from metasync.planning.three_way import ABSENT, Item, Path, TableTree, Variant
 
 _ORDERED = ("columns", "spark_schema", "avro_schema")
 
@@ -33,20 +32,20 @@ Definition = Partial | None
 """None: the table is absent."""
 
 
-def to_tree(definition: Definition, layout: Layout) -> Any:
+def to_tree(definition: Definition, layout: Layout) -> TableTree:
     """The items of a definition, or ABSENT."""
     if definition is None:
         return ABSENT
-    tree: Tree = {}
+    tree: dict[str, Any] = {}
     for kind in KINDS:
         tree |= kind.items(definition.header, layout)
     return tree | partition_items(definition.partitions.values(), layout)
 
 
-def from_tree(tree: Any) -> Definition:
+def from_tree(tree: TableTree) -> Definition:
     """The inverse of `to_tree`."""
     header = header_from_tree(tree)
-    if header is None:
+    if header is None or not isinstance(tree, Mapping):
         return None
     found = {key: partition_from_items(key, value) for key, value in tree.get("partitions", {}).items()}
     # A partition whose own columns are the table's inherits them: the metastore cannot tell these apart.
@@ -54,9 +53,9 @@ def from_tree(tree: Any) -> Definition:
     return Partial(header, found | same)
 
 
-def header_from_tree(tree: Any) -> Table | None:
+def header_from_tree(tree: TableTree) -> Table | None:
     """The header that a tree describes; None for what is absent."""
-    if tree is ABSENT:
+    if not isinstance(tree, Mapping):
         return None
     header = Table("", "", StorageDescriptor())
     for kind in KINDS:
@@ -64,25 +63,25 @@ def header_from_tree(tree: Any) -> Table | None:
     return header
 
 
-def merged_view(tree: Any) -> Any:
+def merged_view(tree: TableTree) -> TableTree:
     """What the matrix sees of a tree: all but what only rides along."""
     if not isinstance(tree, Mapping):
         return tree
     return {key: value for key, value in tree.items() if not key.startswith("~")}
 
 
-def column_names(tree: Any) -> list[str]:
+def column_names(tree: TableTree) -> list[str]:
     """The names of columns that are merged by name, in order; none for what is absent."""
     columns = tree.get("columns", {}) if isinstance(tree, Mapping) else {}
-    return [name for name in columns if name != columns_kind.ALL]
+    return [name for name in columns if name != ALL]
 
 
-def order_of(tree: Any) -> Any:
+def order_of(tree: TableTree) -> list[Item] | None:
     """The order of everything in a tree that has one, to compare."""
     return [in_order(tree.get(key)) for key in _ORDERED] if isinstance(tree, Mapping) else None
 
 
-def ordered_names(tree: Any) -> list[str]:
+def ordered_names(tree: TableTree) -> list[str]:
     """The names of columns and of the fields within them, in order, each with those that it stands below."""
     found: list[str] = []
     for key in _ORDERED:
@@ -91,7 +90,7 @@ def ordered_names(tree: Any) -> list[str]:
     return found
 
 
-def _names_below(tree: Any, above: Path) -> list[str]:
+def _names_below(tree: Item, above: Path) -> list[str]:
     """The names of a tree whose names have an order: those of columns, and of the fields of structs below them."""
     found: list[str] = []
     for name, value in tree.items() if isinstance(tree, Mapping) else ():
@@ -124,8 +123,14 @@ def normalised(header: Table) -> Table:
 
 
 def in_merged_order(
-    after: Any, base: Any, here: Any, source: Any, destination: Any, *, prefer_source: bool = False
-) -> tuple[Any, list[Path]]:
+    after: TableTree,
+    base: TableTree,
+    here: TableTree,
+    source: TableTree,
+    destination: TableTree,
+    *,
+    prefer_source: bool = False,
+) -> tuple[TableTree, list[Path]]:
     """A merged tree with its columns in order; and where both sides reordered differently.
 
     `base` and `here` are how source and destination began.
@@ -143,12 +148,12 @@ def in_merged_order(
     return tree, conflicts
 
 
-def dangling(tree: Any) -> list[tuple[Path, str]]:
+def dangling(tree: TableTree) -> list[tuple[Path, str]]:
     """Items that refer to a column which is not there: (path, column)."""
     if not isinstance(tree, Mapping) or "columns" not in tree:
         return []
     columns = tree["columns"]
-    names = {c["name"].lower() for c in columns[columns_kind.ALL]} if columns_kind.ALL in columns else set(columns)
+    names = {c["name"].lower() for c in columns[ALL]} if ALL in columns else set(columns)
     names |= {key["name"].lower() for key in tree.get("partition_keys", ())}
     found: list[tuple[Path, set[str]]] = [((item,), used) for item, used in bucketing_columns(tree).items()]
     found += [(("constraints", *item.split("/", 1)), used) for item, used in constraints.columns_used(tree).items()]

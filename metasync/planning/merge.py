@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from metasync.model.hms import Table
 from metasync.planning.file_layout import Layout, layout_of
@@ -26,7 +26,8 @@ from metasync.planning.item_tree import (
     to_tree,
 )
 from metasync.planning.kinds import kind_of
-from metasync.planning.kinds.columns import ALL, refused_positions
+from metasync.planning.kinds.columns import refused_positions
+from metasync.planning.kinds.kind import ALL
 from metasync.planning.kinds.partitions import keeps_former_storage
 from metasync.planning.kinds.storage import off_ref
 from metasync.planning.ordering import renames
@@ -34,9 +35,11 @@ from metasync.planning.policy import allowed, is_destructive
 from metasync.planning.three_way import (
     ABSENT,
     UNKNOWN,
+    Item,
     ItemChange,
     ItemConflict,
     Path,
+    TableTree,
     TreeMerge,
     get,
     merge_trees,
@@ -120,7 +123,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     """Merge one table."""
     layout = layout_of(d.header for d in merge.versions.values() if d is not None)
 
-    def tree(version: int | None) -> Any:
+    def tree(version: int | None) -> TableTree:
         return to_tree(merge.versions.get(version) if version is not None else None, layout)
 
     sides = _sides(merge, tree)
@@ -167,11 +170,11 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
 class _Sides:
     """The three trees of a merge; any may be ABSENT, the base UNKNOWN too."""
 
-    base: Any
-    source: Any
-    destination: Any
-    began_there: Any
-    began_here: Any
+    base: TableTree
+    source: TableTree
+    destination: TableTree
+    began_there: TableTree
+    began_here: TableTree
     """How source and destination stood once they knew the base: their order of columns is compared with that."""
 
 
@@ -241,7 +244,7 @@ def _differs(sides: _Sides) -> bool:
     return bool(order_of(source) != order_of(sides.began_there))
 
 
-def _sides(merge: MergeInput, tree: Callable[[int | None], Any]) -> _Sides:
+def _sides(merge: MergeInput, tree: Callable[[int | None], TableTree]) -> _Sides:
     source, destination = tree(merge.source), tree(merge.destination)
     if merge.source is None or merge.destination is None:
         # A side that was never seen: without it there is no history to share, and absent is what it was.
@@ -258,7 +261,7 @@ def _sides(merge: MergeInput, tree: Callable[[int | None], Any]) -> _Sides:
     return _Sides(base, source, destination, *(began or (base, base)))
 
 
-def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, right: int) -> Any:
+def _common(parents: Parents, tree: Callable[[int | None], TableTree], left: int, right: int) -> TableTree:
     """The merge base; several are merged over their own bases, and what conflicts there is unknown here."""
     bases = merge_bases(parents, left, right)
     if not bases:
@@ -277,7 +280,7 @@ def _common(parents: Parents, tree: Callable[[int | None], Any], left: int, righ
     return merged
 
 
-def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> ItemChange:
+def _with_inherited_columns(change: ItemChange, base: TableTree, destination: TableTree) -> ItemChange:
     """A partition's own columns, with what the destination's table gained or lost since the base.
 
     A partition that inherited on both sides and now has its own columns (ALTER TABLE without CASCADE) must not lose
@@ -289,16 +292,18 @@ def _with_inherited_columns(change: ItemChange, base: Any, destination: Any) -> 
             if old == now or not now or ALL in change.after:
                 return change
             kept = {name: item for name, item in change.after.items() if name in now or name not in old}
-            gained = {name: destination["columns"][name] for name in now if name not in old and name not in kept}
+            ours = get(destination, ("columns",))
+            assert isinstance(ours, Mapping)
+            gained = {name: ours[name] for name in now if name not in old and name not in kept}
             return ItemChange(change.path, change.before, kept | gained)
     return change
 
 
-def _pairs(changes: list[ItemChange]) -> list[tuple[Path, Any]]:
+def _pairs(changes: list[ItemChange]) -> list[tuple[Path, Item]]:
     return [(change.path, change.after) for change in changes]
 
 
-def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple[Any, list[ItemConflict]]:
+def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple[TableTree, list[ItemConflict]]:
     """The destination with the changes; and the conflict where both sides reordered their columns differently."""
     after = put(sides.destination, _pairs(carried))
     if ABSENT in (after, sides.destination, sides.source, sides.base):
@@ -313,12 +318,12 @@ def _apply(sides: _Sides, carried: list[ItemChange], rules: MergeRules) -> tuple
     return ordered, [question] if asked else []
 
 
-def _in_own_order(sides: _Sides, after: Any) -> Any:
+def _in_own_order(sides: _Sides, after: TableTree) -> TableTree:
     """A merged tree in the order that the destination gives it, as if nobody had reordered on the source."""
     return in_merged_order(after, sides.began_there, sides.began_here, sides.began_there, sides.destination)[0]
 
 
-def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
+def _put_back(sides: _Sides, withheld: list[ItemChange]) -> TableTree:
     """The source less what is withheld."""
     base, source, began = sides.base, sides.source, sides.began_there
     items = [c for c in withheld if c.path != ("column_order",)]
@@ -328,7 +333,7 @@ def _put_back(sides: _Sides, withheld: list[ItemChange]) -> Any:
     return in_merged_order(remainder, began, began, kept, kept)[0]
 
 
-def _order_change(destination: Any, after: Any) -> tuple[ItemChange, ...]:
+def _order_change(destination: TableTree, after: TableTree) -> tuple[ItemChange, ...]:
     """A change of order that shows: columns, or fields within them, that stay changed their places."""
     before, now = ordered_names(destination), ordered_names(after)
     stayed = set(before) & set(now)
@@ -336,7 +341,7 @@ def _order_change(destination: Any, after: Any) -> tuple[ItemChange, ...]:
     return () if kept == moved else (ItemChange(("column_order",), kept, moved),)
 
 
-def _refused(destination: Any, after: Any, rules: MergeRules) -> list[ItemConflict]:
+def _refused(destination: TableTree, after: TableTree, rules: MergeRules) -> list[ItemConflict]:
     """What the metastore or the table could not live with, found before anything is written."""
     old, new = header_from_tree(destination), header_from_tree(after)
     if old is None or new is None or old == new:
@@ -358,7 +363,7 @@ def refused_columns(before: Table, after: Table, check: ColumnCheck) -> list[Ite
     ]
 
 
-def _probable_renames(base: Any, source: Any) -> tuple[tuple[str, str], ...]:
+def _probable_renames(base: TableTree, source: TableTree) -> tuple[tuple[str, str], ...]:
     """Columns that went, each with a new one of the same type in its place."""
     pairs = renames(column_names(base), column_names(source))
     same = [get(base, ("columns", old, "type")) == get(source, ("columns", new, "type")) for old, new in pairs]

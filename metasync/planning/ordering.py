@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from metasync.planning.three_way import Path
+from metasync.planning.three_way import Item, Path
 
 
 def merged_order(
@@ -55,19 +54,26 @@ def renames(base: Sequence[str], source: Sequence[str]) -> list[tuple[str, str]]
     ]
 
 
-def names_in(tree: Any) -> list[str]:
+def names_in(tree: Item) -> list[str]:
     """The names at the top of an ordered tree, none for what is missing."""
     return list(tree) if isinstance(tree, Mapping) else []
 
 
-def in_order(tree: Any) -> Any:
+def in_order(tree: Item) -> Item:
     """A tree as nested lists, so that comparing sees the order too."""
     return [[key, in_order(value)] for key, value in tree.items()] if isinstance(tree, Mapping) else tree
 
 
 def arrange(
-    after: Any, base: Any, here: Any, source: Any, destination: Any, *, last: int = 0, prefer_source: bool = False
-) -> tuple[Any, list[Path]]:
+    after: Item,
+    base: Item,
+    here: Item,
+    source: Item,
+    destination: Item,
+    *,
+    last: int = 0,
+    prefer_source: bool = False,
+) -> tuple[Item, list[Path]]:
     """A merged tree with its names in order at every level; and where both sides reordered differently.
 
     `base` and `here` are how source and destination began. With `prefer_source`, the source's order settles a
@@ -84,7 +90,7 @@ def arrange(
         here=names_in(base) if prefer_source else names_in(here),
     )
     conflicts: list[Path] = [()] if both else []
-    arranged: dict[str, Any] = type(after)() if isinstance(after, dict) else {}
+    arranged: dict[str, Item] = type(after)() if isinstance(after, dict) else {}
     for name in order:
         below = [side.get(name) if isinstance(side, Mapping) else None for side in (base, here, source, destination)]
         arranged[name], found = arrange(after[name], *below, prefer_source=prefer_source)

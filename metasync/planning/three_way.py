@@ -22,6 +22,10 @@ from enum import Enum
 from typing import Any
 
 Path = tuple[str, ...]
+Item = object
+"""What stands at a path: a tree, a leaf (a JSON value, whose form its kind knows), or nothing."""
+Tree = Mapping[str, Any]
+"""Items by name."""
 
 
 class Missing(Enum):
@@ -36,6 +40,8 @@ class Missing(Enum):
 
 ABSENT = Missing.ABSENT
 UNKNOWN = Missing.UNKNOWN
+TableTree = Tree | Missing
+"""A whole table on one side of a merge: its tree, or ABSENT; the base may be UNKNOWN too."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,14 @@ class TreeMerge:
     conflicts: tuple[ItemConflict, ...]
 
 
-class Variant(dict[str, Any]):
+class Variant(dict[str, Item]):
     """A tree that is one of several things, told by its only key: items below two different ones are not the same."""
 
 
 def merge_trees(
-    base: Any,
-    source: Any,
-    destination: Any,
+    base: TableTree,
+    source: TableTree,
+    destination: TableTree,
     *,
     additive_when_unknown: bool = False,
     is_container: Callable[[Path], bool] = lambda path: not path,
@@ -86,19 +92,14 @@ def merge_trees(
     changes: list[ItemChange] = []
     conflicts: list[ItemConflict] = []
 
-    def visit(path: Path, base: Any, source: Any, destination: Any) -> None:
+    def visit(path: Path, base: Item, source: Item, destination: Item) -> None:
         if source == destination or (base is not UNKNOWN and source == base):
             return
-        if _is_comparable(base, source, destination, is_container(path)):
-            below = base if isinstance(base, Mapping) else {}
+        if trees := _comparable(base, source, destination, is_container(path)):
+            below, theirs, ours = trees
             missing = UNKNOWN if base is UNKNOWN else ABSENT
-            for key in keys(source, destination, below):
-                visit(
-                    (*path, key),
-                    below.get(key, missing),
-                    source.get(key, ABSENT),
-                    destination.get(key, ABSENT),
-                )
+            for key in keys(theirs, ours, below):
+                visit((*path, key), below.get(key, missing), theirs.get(key, ABSENT), ours.get(key, ABSENT))
             return
         if base is UNKNOWN and additive_when_unknown and ABSENT in (source, destination):
             if destination is ABSENT:
@@ -115,14 +116,17 @@ def merge_trees(
     return TreeMerge(tuple(changes), tuple(conflicts))
 
 
-def _is_comparable(base: Any, source: Any, destination: Any, container: bool) -> bool:
-    """Whether the items below three values are the same items."""
+def _comparable(base: Item, source: Item, destination: Item, container: bool) -> tuple[Tree, Tree, Tree] | None:
+    """The three as trees, where the items below them are the same items; an empty tree for a base that is none."""
     if not isinstance(source, Mapping) or not isinstance(destination, Mapping):
-        return False
+        return None
     if not (isinstance(base, Mapping) or base is UNKNOWN or container):
-        return False
-    some = [side for side in (base, source, destination) if isinstance(side, Mapping)]
-    return not any(isinstance(side, Variant) for side in some) or len({tuple(side) for side in some}) == 1
+        return None
+    trees = (base if isinstance(base, Mapping) else {}, source, destination)
+    some = trees if isinstance(base, Mapping) else trees[1:]
+    if any(isinstance(tree, Variant) for tree in some) and len({tuple(tree) for tree in some}) > 1:
+        return None
+    return trees
 
 
 def keys(*trees: Iterable[str]) -> list[str]:
@@ -130,14 +134,14 @@ def keys(*trees: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(key for tree in trees for key in tree))
 
 
-def plain(value: Any) -> Any:
+def plain(value: Item) -> Item:
     """None for what is missing, at any depth: plans and conflicts are stored as JSON."""
     if isinstance(value, Mapping):
         return {key: plain(below) for key, below in value.items()}
     return None if isinstance(value, Missing) else value
 
 
-def _reason(base: Any, source: Any, destination: Any) -> str:
+def _reason(base: Item, source: Item, destination: Item) -> str:
     if base is UNKNOWN:
         return "base-unknown"
     if base is ABSENT:
@@ -149,7 +153,7 @@ def _reason(base: Any, source: Any, destination: Any) -> str:
     return "changed-on-both"
 
 
-def get(tree: Any, path: Path) -> Any:
+def get(tree: Item, path: Path) -> Item:
     """The value at `path`, or ABSENT."""
     for key in path:
         if not isinstance(tree, Mapping) or key not in tree:
@@ -158,20 +162,21 @@ def get(tree: Any, path: Path) -> Any:
     return tree
 
 
-def put(tree: Any, values: Sequence[tuple[Path, Any]]) -> Any:
+def put(tree: TableTree, values: Sequence[tuple[Path, Item]]) -> TableTree:
     """A copy of `tree` with each value at its path; None or ABSENT takes the item away, parents are made."""
     for path, value in values:
-        tree = _put(tree, path, value)
+        whole = value if isinstance(value, Mapping) else ABSENT
+        tree = _put(tree, path, value) if path else whole
     return tree
 
 
-def _put(tree: Any, path: Path, value: Any) -> Any:
-    if not path:
-        return ABSENT if value is None else value
+def _put(tree: Item, path: Path, value: Item) -> Tree:
     below = copy(tree) if isinstance(tree, dict) else {}
     key, rest = path[0], path[1:]
-    if not rest and (value is None or value is ABSENT):
+    if rest:
+        below[key] = _put(below.get(key, ABSENT), rest, value)
+    elif value is None or value is ABSENT:
         below.pop(key, None)
     else:
-        below[key] = _put(below.get(key, ABSENT), rest, value)
+        below[key] = value
     return below

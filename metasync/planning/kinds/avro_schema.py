@@ -13,8 +13,8 @@ from typing import Any
 
 from metasync.model.hms import Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.three_way import ItemChange
+from metasync.planning.kinds.kind import Items, Kind
+from metasync.planning.three_way import ItemChange, Tree
 
 LITERAL = "avro.schema.literal"
 
@@ -34,9 +34,9 @@ def _record(text: str | None) -> dict[str, Any] | None:
     return schema if schema.get("type") == "record" and len(set(names)) == len(names) else None
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     holders = {"parameters": header.parameters, "serde_parameters": header.sd.serde_info.parameters}
-    tree: Tree = {}
+    tree: Items = {}
     for holder, values in holders.items():
         schema = _record(values.get(LITERAL))
         if schema is not None:
@@ -47,7 +47,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     return {"avro_schema": tree} if tree else {}
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     texts = {
         holder: json.dumps(
             json.loads(schema["record"]) | {"fields": [json.loads(f) for f in schema.get("fields", {}).values()]}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from metasync.model.hms import Order, SkewedInfo, Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.kinds.kind import Items, Kind
+from metasync.planning.three_way import Tree
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     sd, skew = header.sd, header.sd.skewed_info
     return {
         "buckets": json.dumps(
@@ -34,7 +33,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     }
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     buckets, skew = json.loads(tree["buckets"]), json.loads(tree["skew"])
     return replace(
         header,
@@ -53,7 +52,7 @@ def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
     )
 
 
-def columns_used(tree: Mapping[str, Any]) -> dict[str, set[str]]:
+def columns_used(tree: Tree) -> dict[str, set[str]]:
     """The columns that bucketing, sorting and skew refer to, by item."""
     buckets, skew = json.loads(tree["buckets"]), json.loads(tree["skew"])
     return {

@@ -13,15 +13,12 @@ from typing import Any
 
 from metasync.model.hms import FieldSchema, Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree, present
-from metasync.planning.three_way import ItemChange
+from metasync.planning.kinds.kind import ALL, Items, Kind, present
+from metasync.planning.three_way import ItemChange, Tree
 from metasync.planning.types import ColumnCheck, is_widening, metastore_accepts, type_text, type_tree
 
-ALL = "ALL"
-"""Stands in the place of a name. No column has it: HMS lower-cases names, and takes nearly any character in them."""
 
-
-def column_items(columns: Sequence[FieldSchema], layout: Layout) -> Tree:
+def column_items(columns: Sequence[FieldSchema], layout: Layout) -> Items:
     """The items of a list of columns, of a table or of a partition."""
     if layout.by_position:
         return {ALL: [asdict(column) for column in columns]}
@@ -37,13 +34,13 @@ def columns_from(items: Mapping[str, Any]) -> tuple[FieldSchema, ...]:
     )
 
 
-def _items(header: Table, layout: Layout) -> Tree:
+def _items(header: Table, layout: Layout) -> Items:
     if layout.schema_in_data:
         return {"~columns": [asdict(column) for column in header.sd.cols]}
     return {"columns": column_items(header.sd.cols, layout)}
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     columns = columns_from({ALL: tree["~columns"]}) if "~columns" in tree else columns_from(tree["columns"])
     return replace(header, sd=replace(header.sd, cols=columns))
 

@@ -27,7 +27,8 @@ from metasync.model.hms import (
     UniqueColumn,
 )
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.kinds.kind import Items, Kind
+from metasync.planning.three_way import Tree
 
 _HERE = "{ref}."
 
@@ -125,18 +126,18 @@ def _foreign_name(key: tuple[ForeignKeyColumn, ...]) -> str:
 _FLAGS = ("enable", "validate", "rely")
 
 
-def _flags(constraint: Any) -> Tree:
+def _flags(constraint: Any) -> Items:
     return {flag: True for flag in _FLAGS if getattr(constraint, flag)}
 
 
-def _rules(key: ForeignKeyColumn) -> Tree:
+def _rules(key: ForeignKeyColumn) -> Items:
     rules = {"update_rule": key.update_rule, "delete_rule": key.delete_rule}
     return {name: rule for name, rule in rules.items() if rule}
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     c = header.constraints
-    tree: Tree = {}
+    tree: Items = {}
     if c.primary_key:
         tree["primary_key"] = {"columns": _columns(c.primary_key), **_flags(c.primary_key[0])}
     tree["foreign_keys"] = {_foreign_name(key): _flags(key[0]) | _rules(key[0]) for key in foreign_keys(c)}
@@ -147,7 +148,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     return {"constraints": {name: value for name, value in tree.items() if value}}
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     c = tree.get("constraints", {})
     primary = dict(c.get("primary_key", {}))
     foreign = []
@@ -191,7 +192,7 @@ def _only_flags(values: Mapping[str, Any]) -> dict[str, bool]:
     return {flag: bool(values[flag]) for flag in _FLAGS if flag in values}
 
 
-def columns_used(tree: Mapping[str, Any]) -> dict[str, set[str]]:
+def columns_used(tree: Tree) -> dict[str, set[str]]:
     """The columns that constraints refer to, by item below `constraints`; expressions are not read."""
     c = tree.get("constraints", {})
     used = {"primary_key": set(c.get("primary_key", {}).get("columns", ()))}

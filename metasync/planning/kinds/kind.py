@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from metasync.model.hms import Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.three_way import ItemChange
+from metasync.planning.three_way import ItemChange, Tree
 
-Tree = dict[str, Any]
+Items = dict[str, Any]
+"""What a kind reads from a header: its items by name."""
+ALL = "ALL"
+"""Stands in the place of a column's name, where all columns are one item. No column has it: HMS lower-cases names."""
 
 
 def _nothing(_change: ItemChange, _layout: Layout) -> None:
@@ -31,12 +34,12 @@ class Kind:
     """
 
     names: tuple[str, ...]
-    items: Callable[[Table, Layout], Tree]
-    restore: Callable[[Table, Mapping[str, Any]], Table]
+    items: Callable[[Table, Layout], Items]
+    restore: Callable[[Table, Tree], Table]
     is_destructive: Callable[[ItemChange, Layout], bool] = _never
     refusal: Callable[[ItemChange, Layout], str | None] = _nothing
 
 
-def present(**values: Any) -> Tree:
+def present(**values: Any) -> Items:
     """The values that are there: what is None or empty is absent, as HMS does not tell these apart."""
     return {key: value for key, value in values.items() if value is not None and value not in ({}, [], (), "")}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from metasync.model.hms import Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree, present
+from metasync.planning.kinds.kind import Items, Kind, present
+from metasync.planning.three_way import Tree
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     return {
         "table": present(
             owner=header.owner,
@@ -24,7 +23,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     }
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     table = tree.get("table", {})
     return replace(
         header,

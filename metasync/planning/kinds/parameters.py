@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from metasync.model.hms import Table
 from metasync.planning.file_layout import Layout, decides_reading
 from metasync.planning.kinds import avro_schema, spark_schema
-from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.kinds.kind import Items, Kind
 from metasync.planning.locations import LOCATION_PARAMETERS, is_relative
-from metasync.planning.three_way import ItemChange
+from metasync.planning.three_way import ItemChange, Tree
 
 
-def _items(header: Table, layout: Layout) -> Tree:
+def _items(header: Table, layout: Layout) -> Items:
     taken = spark_schema.keys_taken(header, layout) | avro_schema.keys_taken(header.parameters)
     return {"parameters": {key: value for key, value in header.parameters.items() if key not in taken}}
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     # Schemas were restored into the parameters already.
     return replace(header, parameters={**header.parameters, **tree.get("parameters", {})})
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from metasync.model.hms import FieldSchema, Table
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree
+from metasync.planning.kinds.kind import Items, Kind
+from metasync.planning.three_way import Tree
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     return {"partition_keys": [asdict(key) for key in header.partition_keys]}
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     return replace(header, partition_keys=tuple(FieldSchema(**key) for key in tree["partition_keys"]))
 
 

@@ -7,9 +7,8 @@ formats and SerDe are the table's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -17,9 +16,9 @@ from metasync.model.hms import PartitionValues, StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.columns import column_items, columns_from, columns_refusal, columns_shrink
-from metasync.planning.kinds.kind import Kind, Tree, present
+from metasync.planning.kinds.kind import Items, Kind, present
 from metasync.planning.locations import is_relative
-from metasync.planning.three_way import ItemChange
+from metasync.planning.three_way import ItemChange, Tree
 
 _STORAGE: TypeAdapter[StorageDescriptor] = TypeAdapter(StorageDescriptor)
 
@@ -34,12 +33,12 @@ def partition_values(key: str) -> PartitionValues:
     return tuple(json.loads(key))
 
 
-def partition_items(partitions: Iterable[PartitionDefinition], layout: Layout) -> Tree:
+def partition_items(partitions: Iterable[PartitionDefinition], layout: Layout) -> Items:
     """The items of partitions; these may be only those that take part in a merge."""
     return {"partitions": {partition_key(p.values): _items(p, layout) for p in partitions}}
 
 
-def _items(partition: PartitionDefinition, layout: Layout) -> Tree:
+def _items(partition: PartitionDefinition, layout: Layout) -> Items:
     tree = present(
         location=partition.location,
         storage=json.dumps(asdict(partition.storage), sort_keys=True) if partition.storage else None,
@@ -50,7 +49,7 @@ def _items(partition: PartitionDefinition, layout: Layout) -> Tree:
     return tree
 
 
-def partition_from_items(key: str, tree: Mapping[str, Any]) -> PartitionDefinition:
+def partition_from_items(key: str, tree: Tree) -> PartitionDefinition:
     """The definition of the partition `key` of a tree."""
     return PartitionDefinition(
         values=partition_values(key),
@@ -100,7 +99,7 @@ def _bare(sd: StorageDescriptor) -> StorageDescriptor:
     return replace(sd, cols=(), location=None, serde_info=replace(sd.serde_info, parameters=parameters))
 
 
-def _no_items(_header: Table, _layout: Layout) -> Tree:
+def _no_items(_header: Table, _layout: Layout) -> Items:
     return {}
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from metasync.model.hms import Table
 from metasync.planning import spark
 from metasync.planning.file_layout import Layout
-from metasync.planning.kinds.kind import Kind, Tree
-from metasync.planning.three_way import ItemChange, Variant
+from metasync.planning.kinds.kind import ALL, Items, Kind
+from metasync.planning.three_way import ItemChange, Tree, Variant
 from metasync.planning.types import is_widening
 
 _LAYOUT = {
@@ -24,7 +24,6 @@ _LAYOUT = {
     "buckets": ("numBuckets", "numBucketCols", "bucketCol.", "numSortCols", "sortCol."),
 }
 _HIVE_NAMES = {"byte": "tinyint", "short": "smallint", "integer": "int", "long": "bigint"}
-ALL = "ALL"
 
 
 def keys_taken(header: Table, layout: Layout) -> set[str]:
@@ -42,11 +41,11 @@ def _layout_item(key: str) -> str | None:
     return next((item for item, marks in _LAYOUT.items() if rest.startswith(marks)), None)
 
 
-def _items(header: Table, layout: Layout) -> Tree:
+def _items(header: Table, layout: Layout) -> Items:
     taken = keys_taken(header, layout)
     if layout.schema_in_data:
         return {"~spark": {key: header.parameters[key] for key in sorted(taken)}}
-    tree: Tree = {}
+    tree: Items = {}
     kept: dict[str, dict[str, str]] = {}
     for key in sorted(taken - {spark.SCHEMA}):
         kept.setdefault(_layout_item(key) or "", {})[key] = header.parameters[key]
@@ -58,7 +57,7 @@ def _items(header: Table, layout: Layout) -> Tree:
     return tree
 
 
-def _fields(fields: Sequence[Mapping[str, Any]]) -> Tree:
+def _fields(fields: Sequence[Mapping[str, Any]]) -> Items:
     return {field["name"].lower(): {**field, "type": _type_tree(field["type"])} for field in fields}
 
 
@@ -102,7 +101,7 @@ def _fields_json(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     parameters = dict(header.parameters) | dict(tree.get("~spark", {}))
     for values in tree.get("spark_layout", {}).values():
         parameters |= json.loads(values)
@@ -113,7 +112,7 @@ def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
     return replace(header, parameters=parameters)
 
 
-def partition_columns(tree: Mapping[str, Any]) -> int:
+def partition_columns(tree: Tree) -> int:
     """How many of the last fields are partition columns: Spark keeps these at the end."""
     fields, keys = tree.get("spark_schema", {}), tree.get("partition_keys", ())
     return sum(1 for key in keys if key["name"].lower() in fields) if isinstance(keys, list) else 0

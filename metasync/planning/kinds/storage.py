@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from metasync.model.hms import SerDeInfo, Table
 from metasync.planning.file_layout import Layout, decides_reading
 from metasync.planning.kinds import avro_schema
-from metasync.planning.kinds.kind import Kind, Tree, present
+from metasync.planning.kinds.kind import Items, Kind, present
 from metasync.planning.locations import LOCATION_PARAMETERS, PLACEHOLDER_SUFFIX, is_relative
-from metasync.planning.three_way import ItemChange
+from metasync.planning.three_way import ItemChange, Tree
 
 
-def _items(header: Table, _layout: Layout) -> Tree:
+def _items(header: Table, _layout: Layout) -> Items:
     sd, serde = header.sd, header.sd.serde_info
     schema = avro_schema.keys_taken(serde.parameters)
-    tree: Tree = {
+    tree: Items = {
         "formats": present(input=sd.input_format, output=sd.output_format, compressed=sd.compressed or None),
         "serde": present(
             library=serde.serialization_lib,
@@ -36,7 +34,7 @@ def _items(header: Table, _layout: Layout) -> Tree:
     return tree
 
 
-def _restore(header: Table, tree: Mapping[str, Any]) -> Table:
+def _restore(header: Table, tree: Tree) -> Table:
     serde, formats = tree.get("serde", {}), tree.get("formats", {})
     return replace(
         header,
@@ -78,7 +76,7 @@ def _refusal(change: ItemChange, _layout: Layout) -> str | None:
     return None
 
 
-def off_ref(tree: Mapping[str, Any]) -> bool:
+def off_ref(tree: Tree) -> bool:
     """Whether a table, by its real location, or any of its partitions lies elsewhere than on its own ref."""
     real = tree.get("location", tree.get("serde_parameters", {}).get("path"))
     return not is_relative(real) or any(
