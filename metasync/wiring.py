@@ -111,7 +111,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
     merges = OpenMerges(lakefs, metastore, refs, versions, ledger, rules)
     observer = Observer(stores, metastore, merges, rules, instance)
     applier = Applier(database, lakefs, metastore, versions, rules, instance)
-    recorder = Recorder(stores, metrics.lagged)
+    recorder = Recorder(stores, metrics.delayed)
     controller = Controller(settings, stores, rules, tracker, observer, applier, recorder, metrics, tracer, patience)
     commands = Commands(
         adopter=Adopter(settings, stores, rules, controller, tracker, metastore),

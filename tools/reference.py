@@ -40,7 +40,7 @@ def pages() -> dict[Path, str]:
     for answer in answers.EVERY:
         kind = str(answer.model_fields["kind"].default)
         name = kind.removeprefix("metasync.").replace("/", ".")
-        text = json.dumps(answer.model_json_schema(), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(answer.model_json_schema(mode="serialization"), indent=2, sort_keys=True) + "\n"
         found[DOCS / "schemas" / f"{name}.json"] = text
     found[DOCS / "schemas" / "config.json"] = json.dumps(Settings.model_json_schema(), indent=2, sort_keys=True) + "\n"
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, computed_field
 
 from metasync.planning.plan import Plan
 
@@ -16,6 +16,18 @@ Sign = Literal["+", "~", "-", "x", "!", " "]
 
 _LAST = 253_402_300_799
 """The last second that a date can say."""
+
+
+_ATTENTION = AliasChoices("attention", "needs")
+_WAS_NEEDS = "Deprecated, as `attention` has the same."
+RefState = Literal["creating", "live", "deleting", "deleted"]
+_STATES: dict[str, RefState] = {
+    "new": "creating",
+    "making": "creating",
+    "live": "live",
+    "ending": "deleting",
+    "gone": "deleted",
+}
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -39,8 +51,8 @@ class Answer(Part):
 # What is
 
 
-class Need(Part):
-    """Something that waits for a person. `key` is the same as long as it is the same need."""
+class Attention(Part):
+    """Something that needs a person's attention. `key` is the same as long as its reason lasts."""
 
     key: str
     kind: str
@@ -125,10 +137,14 @@ class Status(Answer):
     """Empty where no service was asked."""
     paused: tuple[Pause, ...]
     working: tuple[Work, ...]
-    needs: tuple[Need, ...]
-    notes: tuple[Need, ...]
-    """What is said about repositories and is not wrong."""
+    attention: tuple[Attention, ...] = Field(validation_alias=_ATTENTION)
+    notes: tuple[Attention, ...]
+    """What is worth knowing and is not wrong."""
     rules: tuple[Rule, ...]
+
+    @computed_field(description=_WAS_NEEDS)
+    def needs(self) -> tuple[Attention, ...]:
+        return self.attention
 
 
 # Refs and tables
@@ -140,6 +156,7 @@ class Ref(Part):
     """`branch/NAME` or `tag/NAME`."""
     incarnation: int
     life: Literal["new", "making", "live", "ending", "gone"]
+    """Deprecated, as `state` says it in the words of the documentation."""
     source: str
     """The ref that it was made from, as far as known."""
     head: str
@@ -149,6 +166,10 @@ class Ref(Part):
     lag_seconds: float | None = None
     """How long it has waited for its mirrors or for merges into it; null where nothing waits."""
     reason: str = ""
+
+    @computed_field(description="Whether its mirrors are being created, there, being deleted, or deleted.")
+    def state(self) -> RefState:
+        return _STATES[self.life]
 
 
 class Refs(Answer):
@@ -186,7 +207,11 @@ class RefPage(Answer):
     tables: tuple[RefTable, ...]
     merges: tuple[Merge, ...]
     """Into this ref, the newest first."""
-    needs: tuple[Need, ...]
+    attention: tuple[Attention, ...] = Field(validation_alias=_ATTENTION)
+
+    @computed_field(description=_WAS_NEEDS)
+    def needs(self) -> tuple[Attention, ...]:
+        return self.attention
 
 
 class VersionNode(Part):
@@ -213,10 +238,15 @@ class Lane(Part):
 
     ref: str
     incarnation: int
-    life: str
+    life: Literal["new", "making", "live", "gone"]
+    """Deprecated, as `state` says it in the words of the documentation."""
     physical: str
     fork: int | None = None
     """The version that it began with, of another lane."""
+
+    @computed_field(description="Whether the ref's mirrors are being created, there, or deleted.")
+    def state(self) -> RefState:
+        return _STATES[self.life]
 
 
 class TablePage(Answer):
@@ -265,7 +295,7 @@ class WaitingPlan(Part):
 
 
 class StoredPlan(Answer):
-    kind: Literal["metasync.stored-plan/v1"] = "metasync.stored-plan/v1"
+    kind: Literal["metasync.stored-plan/v2"] = "metasync.stored-plan/v2"
     about: WaitingPlan
     plan: Plan
 
@@ -313,7 +343,7 @@ class Log(Answer):
 
 
 class MergePage(Answer):
-    kind: Literal["metasync.merge/v1"] = "metasync.merge/v1"
+    kind: Literal["metasync.merge/v2"] = "metasync.merge/v2"
     merge: Merge
     plan: Plan
     """What was planned and done, table by table."""
@@ -364,14 +394,14 @@ class Result(Part):
 
 
 class Results(Answer):
-    kind: Literal["metasync.results/v1"] = "metasync.results/v1"
+    kind: Literal["metasync.results/v2"] = "metasync.results/v2"
     items: tuple[Result, ...]
     undecided: tuple[str, ...] = ()
     """Items of a conflict that still have no choice."""
 
 
 class Plans(Answer):
-    kind: Literal["metasync.plans/v1"] = "metasync.plans/v1"
+    kind: Literal["metasync.plans/v2"] = "metasync.plans/v2"
     items: tuple[Plan, ...]
 
 
@@ -462,8 +492,10 @@ class Notification(Answer):
 
     kind: Literal["metasync.notification/v1"] = "metasync.notification/v1"
     instance: str
-    began: tuple[Need, ...] = ()
-    over: tuple[str, ...] = Field(default=(), description="Keys of needs that were told and are no more.")
+    began: tuple[Attention, ...] = ()
+    over: tuple[str, ...] = Field(
+        default=(), description="Keys of what was sent before and needs no attention any more."
+    )
 
 
 class ChangeMade(Answer):

@@ -1,13 +1,13 @@
 """What waits for a person, read from the store: one list for the command line, the page, metrics and notifications.
 
-A need is a level: it is there as long as its reason is, under the same key.
+A item is a level: it is there as long as its reason is, under the same key.
 """
 
 from __future__ import annotations
 
 import hashlib
 
-from metasync.application.answers import Need, moment
+from metasync.application.answers import Attention, moment
 from metasync.planning.conflicts import REASONS
 from metasync.planning.descriptions import item_name
 from metasync.settings.models import Settings
@@ -21,7 +21,7 @@ NOTES = frozenset(
         "probable-rename", "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
     }
 )  # fmt: skip
-"""Kinds of notices that are said and need nobody: they are not wrong, or pass by themselves."""
+"""Kinds of notices that are said and item nobody: they are not wrong, or pass by themselves."""
 MOVED = ("history-rewritten", "reverted", "cherry-picked")
 """Said by one look only, and kept in the history: data moved, definitions did not."""
 _DAYS_SAID = 3 * 86400.0
@@ -32,22 +32,22 @@ _MOST = 200
 _LONGEST_KEY = 300
 
 
-def needs(stores: Stores, settings: Settings) -> tuple[Need, ...]:
-    """Every need, the gravest kinds first: nothing works, then what is refused, then what is to decide."""
+def collect(stores: Stores, settings: Settings) -> tuple[Attention, ...]:
+    """Every item, the gravest kinds first: nothing works, then what is refused, then what is to decide."""
     notices = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind not in NOTES]
     found = (*_stale(stores, settings), *_dead(stores), *notices, *_plans(stores), *_conflicts(stores))
-    return tuple({need.key: need for need in reversed(found)}.values())[::-1]
+    return tuple({item.key: item for item in reversed(found)}.values())[::-1]
 
 
-def notes(stores: Stores) -> tuple[Need, ...]:
+def notes(stores: Stores) -> tuple[Attention, ...]:
     """What was said of each repository, and needs nobody; what moved data without definitions, for some days."""
     said = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES]
     since = stores.database.now() - _DAYS_SAID
-    known = {(need.kind, need.repository, need.subject.partition(" ")[0]) for need in said}
+    known = {(item.kind, item.repository, item.subject.partition(" ")[0]) for item in said}
     for row in stores.history.since(MOVED, since):
         if (row.action, row.repository, row.ref) not in known:
             said.append(
-                Need(
+                Attention(
                     key=f"{row.action}/{row.id}", kind=row.action, repository=row.repository,
                     subject=f"{row.ref} {row.cause}", message=row.detail, help="", since=moment(row.at), ref=row.ref,
                 )
@@ -55,7 +55,7 @@ def notes(stores: Stores) -> tuple[Need, ...]:
     return tuple(said)
 
 
-def _stale(stores: Stores, settings: Settings) -> tuple[Need, ...]:
+def _stale(stores: Stores, settings: Settings) -> tuple[Attention, ...]:
     """A poller that should have looked and did not: no service runs, or it cannot reach lakeFS or the metastore."""
     finished = [at for kind, at in stores.overview.finished().items() if kind in ("poll", "start", "schedule")]
     if not finished:
@@ -65,16 +65,16 @@ def _stale(stores: Stores, settings: Settings) -> tuple[Need, ...]:
         return ()
     message = f"nothing was looked at for more than {patience / 60:.0f} minutes"
     return (
-        Need(
+        Attention(
             key="stale", kind="stale", repository="", subject="metasync", message=message,
             help="is a service running, and can it reach lakeFS and the metastore? metasync doctor", since=moment(last),
         ),
     )  # fmt: skip
 
 
-def _dead(stores: Stores) -> list[Need]:
+def _dead(stores: Stores) -> list[Attention]:
     return [
-        Need(
+        Attention(
             key=f"dead-event/{event.id}", kind="dead-event", repository=event.repository,
             subject=f"event {event.id} ({event.payload.get('type', event.kind)})", message=event.error or "",
             help=f"fix the reason, then: metasync events replay {event.id}", since=moment(event.received_at),
@@ -84,17 +84,17 @@ def _dead(stores: Stores) -> list[Need]:
     ]  # fmt: skip
 
 
-def _of_notice(row: NoticeRow) -> Need:
+def _of_notice(row: NoticeRow) -> Attention:
     notice = row.notice
-    return Need(
+    return Attention(
         key=_key(notice.kind, row.repository, notice.subject), kind=notice.kind, repository=row.repository,
         subject=notice.subject, message=notice.message, help=notice.help, since=moment(row.since),
     )  # fmt: skip
 
 
-def _plans(stores: Stores) -> list[Need]:
+def _plans(stores: Stores) -> list[Attention]:
     return [
-        Need(
+        Attention(
             key=f"plan/{row.id}", kind=row.kind, repository=row.repository, subject=f"plan {row.id}: {row.subject}",
             message=row.reason, help=f"to do it: metasync apply {row.id}", since=moment(row.made_at), number=row.id,
         )
@@ -102,8 +102,8 @@ def _plans(stores: Stores) -> list[Need]:
     ]  # fmt: skip
 
 
-def _conflicts(stores: Stores) -> list[Need]:
-    """One need a table and merge, however many of its items are in conflict."""
+def _conflicts(stores: Stores) -> list[Attention]:
+    """One item a table and merge, however many of its items are in conflict."""
     tables: dict[tuple[int, str], list[ConflictRow]] = {}
     for row in stores.decisions.conflicts():
         tables.setdefault((row.merge_id, str(row.logical)), []).append(row)
@@ -116,10 +116,10 @@ def _key(*words: str) -> str:
     return key if len(key) <= _LONGEST_KEY else f"{words[0]}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _conflict(rows: list[ConflictRow]) -> Need:
+def _conflict(rows: list[ConflictRow]) -> Attention:
     first = rows[0]
     items = ", ".join(item_name(row.path) for row in rows[:4]) + (f" and {len(rows) - 4} more" if rows[4:] else "")
-    return Need(
+    return Attention(
         key=_key("conflict", str(first.merge_id), str(first.logical)), kind="conflict", repository=first.repository,
         subject=f"{first.logical}: {first.source} -> {first.destination}",
         message=f"{items}: {REASONS.get(first.reason, first.reason)}",

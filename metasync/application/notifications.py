@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from metasync.application.answers import ChangeMade, HistoryEntry, Need, Notification
-from metasync.application.attention import needs
+from metasync.application import attention
+from metasync.application.answers import Attention, ChangeMade, HistoryEntry, Notification
 from metasync.application.queries import history_entry
 from metasync.channels import Message, Sender, sender_of
 from metasync.errors import MetasyncError, PermanentError
@@ -32,7 +32,7 @@ _KINDS = {
     "conflict": "conflict", "withheld": "plan", "unsafe": "refusal", "refused": "refusal", "dead-event": "dead-event",
     "source-unknown": "source-unknown", "stale": "stale",
 }  # fmt: skip
-"""Kind of need -> the word in `notifications[].kinds`; all others are `other`."""
+"""Kind of attention -> the word in `notifications[].kinds`; all others are `other`."""
 log = structlog.get_logger()
 
 
@@ -126,10 +126,12 @@ class _Needs(_Task):
 
     def tell(self, now: float) -> None:
         kinds = self._channel.kinds
-        wanted = [need for need in needs(self._stores, self._settings) if _KINDS.get(need.kind, "other") in kinds]
+        wanted = [
+            item for item in attention.collect(self._stores, self._settings) if _KINDS.get(item.kind, "other") in kinds
+        ]
         told = self._stores.sent.keys(self.name)
-        began = [need for need in wanted if need.key not in told]
-        over = sorted(told.keys() - {need.key for need in wanted})
+        began = [item for item in wanted if item.key not in told]
+        over = sorted(told.keys() - {item.key for item in wanted})
         if over:
             # Forgotten at once, so that it is told when it comes back; that it was over is no reason to call anybody,
             # and goes with the next message.
@@ -141,8 +143,8 @@ class _Needs(_Task):
         self._first = self._first if self._first is not None else now
         if now - self._first < self._channel.digest:
             return
-        self.send(needs_message(self._settings, began, self._over))
-        self._stores.sent.note(self.name, [need.key for need in began], ())
+        self.send(attention_message(self._settings, began, self._over))
+        self._stores.sent.note(self.name, [item.key for item in began], ())
         self._first, self._over = None, []
 
 
@@ -168,9 +170,9 @@ class _Changes(_Task):
             self._stores.sent.advance(self.name, row.id)
 
 
-def needs_message(settings: Settings, began: Sequence[Need], over: Sequence[str] = ()) -> Message:
+def attention_message(settings: Settings, began: Sequence[Attention], over: Sequence[str] = ()) -> Message:
     """One message for all that began."""
-    lines = [f"[{need.kind}] {need.repository} {need.subject}: {need.message}\n    {need.help}" for need in began]
+    lines = [f"[{item.kind}] {item.repository} {item.subject}: {item.message}\n    {item.help}" for item in began]
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"and {len(began) - _MOST_LINES} more"]
     if over:
@@ -193,8 +195,8 @@ def change_message(settings: Settings, change: HistoryEntry) -> Message:
 
 def test_message(settings: Settings) -> Message:
     """What `metasync notify test` sends."""
-    need = Need(
+    item = Attention(
         key="test", kind="test", repository="", subject="test", message="this is a test; nothing is wrong",
         help="metasync status", since=None,
     )  # fmt: skip
-    return needs_message(settings, [need])
+    return attention_message(settings, [item])

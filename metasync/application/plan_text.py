@@ -16,8 +16,8 @@ from metasync.planning.changes import (
     DiscoverPartitions,
     DropDatabase,
     DropTable,
-    EndRef,
     FinishCreation,
+    FinishDeletion,
     FinishDiscovery,
     FinishMerge,
     MergeTable,
@@ -129,7 +129,7 @@ def change_lines(change: Change) -> Iterable[Line]:
             return [Line("~", f"{change.physical}: {len(change.partitions)} partitions are put back at their places")]
         case MergeTable():
             return list(_merge_lines(change))
-        case EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+        case FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
             return []
     assert_never(change)
 
@@ -153,7 +153,7 @@ def _group(change: Change) -> str:
             return f"{title}: {change.source} -> {change.destination}"
         case CopyStatistics():
             return "column statistics"
-        case EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+        case FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
             return ""
     assert_never(change)
 
@@ -172,7 +172,7 @@ def _merge_lines(change: MergeTable) -> Iterator[Line]:
         yield from _items(" ", change.items)
         for old, new in change.renames:
             yield Line(" ", f"probably a rename: {old} -> {new}", 2)
-    if change.books_only and change.items:
+    if change.store_only and change.items:
         yield Line(" ", f"{change.physical}: will be made with {len(change.items)} changes merged")
     if change.withheld:
         yield Line("!", f"{change.physical}: waits for `metasync apply`, as it is destructive")

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from metasync import __version__
-from metasync.application import answers
+from metasync.application import answers, attention
 from metasync.application.answers import moment
-from metasync.application.attention import needs, notes
 from metasync.application.explain import explain, parse_table
 from metasync.application.interface import AnswersQueries
 from metasync.application.readiness import meant_refs
@@ -58,7 +57,7 @@ class Queries(AnswersQueries):
         conflicts, _ = stores.decisions.counts()
         counts, refs = stores.overview.mirror_counts(), stores.refs.every()
         finished = stores.overview.finished()
-        found = needs(stores, self._settings)
+        pending = attention.collect(stores, self._settings)
         return answers.Status(
             version=__version__,
             instance=self._settings.instance,
@@ -78,8 +77,8 @@ class Queries(AnswersQueries):
             systems=self._systems(),
             paused=self.pauses().items,
             working=tuple(_work(row) for row in stores.leases.rows()),
-            needs=found,
-            notes=notes(stores),
+            attention=pending,
+            notes=attention.notes(stores),
             rules=tuple(
                 answers.Rule(
                     name=rule.name, repository=rule.repository, branches=tuple(rule.branches), tags=tuple(rule.tags),
@@ -92,8 +91,9 @@ class Queries(AnswersQueries):
     def pauses(self) -> answers.Pauses:
         return described_pauses(self._stores.pauses.in_force())
 
-    def needs(self) -> tuple[answers.Need, ...]:
-        return needs(self._stores, self._settings)
+    def attention(self) -> tuple[answers.Attention, ...]:
+        """What needs a person's attention, the gravest first."""
+        return attention.collect(self._stores, self._settings)
 
     # Refs and tables
 
@@ -116,10 +116,10 @@ class Queries(AnswersQueries):
             ref=described,
             tables=tuple(self._tables(name, row)),
             merges=tuple(_merge(*merge) for merge in merges),
-            needs=tuple(
-                need
-                for need in (*self.needs(), *notes(self._stores))
-                if need.repository == name and (need.ref in mine or _names(need.subject, row, name))
+            attention=tuple(
+                item
+                for item in (*self.attention(), *attention.notes(self._stores))
+                if item.repository == name and (item.ref in mine or _names(item.subject, row, name))
             ),
         )
 
@@ -222,7 +222,7 @@ class Queries(AnswersQueries):
         refs: dict[tuple[str, str], answers.Found] = {}
         for repository, row in overview.find_refs(text, _FOUND):
             one = answers.Found(
-                what="ref", name=str(row.ref), repository=repository, detail=f"at {row.head[:12]}, {row.life}"
+                what="ref", name=str(row.ref), repository=repository, detail=f"at {row.head[:12]}, {row.state}"
             )
             refs.setdefault((repository, str(row.ref)), one)
         merges = overview.merges(commit=text, limit=_FOUND) if len(text) > 3 else ()
@@ -261,16 +261,16 @@ class Queries(AnswersQueries):
         for repository, row in found:
             made, planned = counts.get(row.id, (0, 0))
             since, reason = waiting.get(row.id), "a merge into it is pending"
-            if row.is_being_created and (planned or row.life == "making"):
+            if row.is_being_created and (planned or row.state == "making"):
                 since, reason = row.first_seen, "not all of its mirrors are created"
-            elif row.missed_since and row.life != "gone":
+            elif row.missed_since and row.state != "gone":
                 since, reason = row.missed_since, "it is gone in lakeFS; its mirrors are to be dropped"
             described.append(
                 answers.Ref(
                     repository=repository,
                     ref=str(row.ref),
                     incarnation=row.incarnation,
-                    life="ending" if row.missed_since and row.life != "gone" else row.life,
+                    life="ending" if row.missed_since and row.state != "gone" else row.state,
                     source=row.source,
                     head=row.head[:12],
                     mirrors_made=made,
@@ -293,7 +293,7 @@ class Queries(AnswersQueries):
         for pin in pins:
             version = versions.get(pin.logical)
             address = version.definition if version is not None and pin.made else pin.definition
-            dropped = pin.made and address is None and row.life != "gone"
+            dropped = pin.made and address is None and row.state != "gone"
             columns, partitions = sizes.get(address or "", (pin.columns, pin.partitions))
             yield answers.RefTable(
                 logical=str(pin.logical), physical=str(pin.physical), rule=pin.rule, columns=columns,

@@ -79,7 +79,7 @@ class Waiter:
         reasons = self._standing(repository, row.id)
         merges = [m for m in self._ledger.open_merges(row.repository_id) if m.destination_ref_id == row.id]
         state: State = "ready"
-        if row.life != "live":
+        if row.state != "live":
             state = "refused" if self._is_stuck(repository, row.id) else "making"
         elif any(merge.state != "source-unknown" for merge in merges):
             state = "merging"

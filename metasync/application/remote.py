@@ -132,7 +132,7 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
         results = []
         for name, number in queued:
             failed = self._worked_off(name, number, stop)
-            refusals = [n.message for n in self.status().needs if n.repository == name and n.kind == "refused"]
+            refusals = [n.message for n in self.status().attention if n.repository == name and n.kind == "refused"]
             conflicts = {c.table for c in self.conflicts().items if c.repository == name and c.id not in before}
             done = [entry for entry in self.history(name, limit=1000).items if entry.id > newest]
             outcomes = [

@@ -32,7 +32,7 @@ def table_page(
         table=str(logical),
         lanes=tuple(
             Lane(
-                ref=str(rows[ref_id].ref), incarnation=rows[ref_id].incarnation, life=rows[ref_id].life,
+                ref=str(rows[ref_id].ref), incarnation=rows[ref_id].incarnation, life=rows[ref_id].state,
                 physical=str(names.get(ref_id, logical)), fork=forks[ref_id],
             )
             for ref_id in order

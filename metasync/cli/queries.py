@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from metasync.application.answers import Need, Status
+from metasync.application.answers import Attention, Status
 from metasync.application.queries import value_text
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
@@ -28,11 +28,11 @@ def status(context: Context) -> None:
         )
     for work in found.working:
         context.output.line(" ", f"{work.who} {work.what}")
-    for need in found.needs:
-        context.output.line("x" if need.kind == "conflict" else "!", _need(need))
+    for item in found.attention:
+        context.output.line("x" if item.kind == "conflict" else "!", _attention(item))
     for note in found.notes:
-        context.output.line(" ", _need(note))
-    if not found.needs:
+        context.output.line(" ", _attention(note))
+    if not found.attention:
         context.output.say("nothing needs attention")
 
 
@@ -47,7 +47,7 @@ def _numbers(context: Context, found: Status) -> None:
         "last webhook": when(last.webhook) or "never",
         "last poll": when(last.poll) or "never",
         "last full sync": when(last.full) or "never",
-        "needs attention": len(found.needs),
+        "needs attention": len(found.attention),
     }
     for system in found.systems:
         state = "not asked yet" if system.ok is None else "answers" if system.ok else f"fails: {system.message}"
@@ -56,9 +56,9 @@ def _numbers(context: Context, found: Status) -> None:
         context.output.print(f"{name:16} {value}")
 
 
-def _need(need: Need) -> str:
-    hint = f"; {need.help}" if need.help else ""
-    return f"{need.repository} {need.subject}: {need.message}{hint} (since {when(need.since)})".lstrip()
+def _attention(item: Attention) -> str:
+    hint = f"; {item.help}" if item.help else ""
+    return f"{item.repository} {item.subject}: {item.message}{hint} (since {when(item.since)})".lstrip()
 
 
 @click.command()
@@ -75,7 +75,7 @@ def refs(context: Context, repository: str | None) -> None:
         {
             "repository": ref.repository,
             "ref": ref.ref,
-            "life": f"{ref.life} ({ref.incarnation})" if ref.incarnation > 1 else ref.life,
+            "state": f"{ref.state} ({ref.incarnation})" if ref.incarnation > 1 else ref.state,
             "from": ref.source,
             "head": ref.head,
             "mirrors": f"{ref.mirrors_made}/{ref.mirrors_planned}",

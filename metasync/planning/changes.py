@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, assert_never, get_args
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from metasync.model.hms import PartitionValues, Table, TableName
 from metasync.model.lakefs import Ref
@@ -64,8 +64,8 @@ class MergeTable:
     with the withheld items put back, for the graph; `renames` are columns that probably only got a new name. `stamp` is
     the table's `transient_lastDdlTime` when it was planned: a `resumed` change finds by it whether somebody undid what
     was written before a crash. `undoes`: takes an earlier merge back. `waiting` is the change that makes what was
-    withheld, once somebody applies it. `books_only`: nothing is written, as the table will be created from the store,
-    or its ref has ended.
+    withheld, once somebody applies it. `store_only`: nothing is written to the metastore, as the table will be created
+    from the store, or its ref is gone (plans of version 1 call it `books_only`).
     """
 
     merge_id: int
@@ -94,14 +94,14 @@ class MergeTable:
     undoes: bool = False
     stamp: str = ""
     resumed: bool = False
-    books_only: bool = False
+    store_only: Annotated[bool, Field(validation_alias=AliasChoices("store_only", "books_only"))] = False
     waiting: MergeTable | None = None
     kind: Literal["merge-table"] = "merge-table"
 
     @property
     def writes(self) -> bool:
         """Whether the metastore has to be changed."""
-        return not self.books_only and (self.before != self.after or bool(self.partitions))
+        return not self.store_only and (self.before != self.after or bool(self.partitions))
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,13 @@ class DropDatabase:
 
 
 @dataclass(frozen=True)
-class EndRef:
-    """Close a ref that is gone in the store; nothing of it is left to drop, or it is kept by its rule."""
+class FinishDeletion:
+    """Note that a ref is gone, as nothing of it is left to drop, or is kept by its rule."""
 
     ref_id: int
     ref: Ref
     kept: bool = False
-    kind: Literal["end-ref"] = "end-ref"
+    kind: Literal["finish-deletion"] = "finish-deletion"
 
 
 @dataclass(frozen=True)
@@ -248,13 +248,13 @@ Change = Annotated[
     | PlacePartitions
     | DropTable
     | DropDatabase
-    | EndRef
+    | FinishDeletion
     | FinishMerge
     | FinishCreation
     | FinishDiscovery,
     Field(discriminator="kind"),
 ]
-Bookkeeping = EndRef | FinishMerge | FinishCreation | FinishDiscovery
+Bookkeeping = FinishDeletion | FinishMerge | FinishCreation | FinishDiscovery
 """Changes of the store alone; they come last, once those that they close are done."""
 BOOKKEEPING = frozenset(change.kind for change in get_args(Bookkeeping))
 
@@ -271,7 +271,7 @@ def subject_of(change: Change) -> str:
     match change:
         case DropDatabase():
             return change.name
-        case EndRef() | FinishCreation() | FinishDiscovery():
+        case FinishDeletion() | FinishCreation() | FinishDiscovery():
             return str(change.ref)
         case FinishMerge():
             return f"{change.source} -> {change.destination}"
@@ -301,6 +301,8 @@ def counted_as(change: Change) -> tuple[Count, ...]:
             found = written if change.writes else ()
             found += ("withheld",) if change.withheld else ()
             return found + (("conflict",) if change.conflicts else ())
-        case CopyStatistics() | DropDatabase() | EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+        case (
+            CopyStatistics() | DropDatabase() | FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery()
+        ):
             return ()
     assert_never(change)

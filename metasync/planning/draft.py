@@ -33,7 +33,7 @@ class Draft:
     @cached_property
     def being_deleted(self) -> frozenset[Ref]:
         """The refs of which an incarnation is over, with tables that are not dropped yet."""
-        return frozenset(view.ref for view in self.observed.refs if view.ended and view.life != "gone")
+        return frozenset(view.ref for view in self.observed.refs if view.ended and view.state != "gone")
 
     @property
     def repository(self) -> str:

@@ -16,7 +16,7 @@ from metasync.planning.pauses import Pause
 from metasync.planning.plan import Notice
 from metasync.planning.types import ColumnCheck
 
-RefLife = Literal["new", "making", "live", "gone"]
+RefState = Literal["new", "making", "live", "gone"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class RefView:
     id: int
     ref: Ref
     incarnation: int
-    life: RefLife
+    state: RefState
     present: bool
     head: str
     confirmed_gone: bool = False
@@ -123,7 +123,7 @@ class MergeTableView:
 
     `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
     commit changed objects below it; `column_check`, which changes of type the metastore refuses;
-    `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `books_only`:
+    `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `store_only`:
     the destination's table is not created yet, or its ref has ended; nothing is written.
     """
 
@@ -137,7 +137,7 @@ class MergeTableView:
     data_changed: bool = False
     column_check: ColumnCheck = "kinds"
     emptied: frozenset[str] = frozenset()
-    books_only: bool = False
+    store_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -80,18 +80,25 @@ class Plan:
 
 
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
+_RENAMED = {"end-ref": "finish-deletion"}
+"""Kinds of changes in plans of version 1 -> what they are called now."""
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, `kind` and version first."""
-    return {"kind": "metasync.plan/v1", **_PLAN.dump_python(plan, mode="json")}
+    return {"kind": "metasync.plan/v2", **_PLAN.dump_python(plan, mode="json")}
 
 
 def plan_from_json(value: Mapping[str, Any]) -> Plan:
-    """The inverse of `plan_to_json`. Raises ValueError for another kind or version."""
-    if value.get("kind") != "metasync.plan/v1":
-        raise ValueError(f"not a plan that this version reads: {value.get('kind')!r}")
-    return _PLAN.validate_python({key: item for key, item in value.items() if key != "kind"})
+    """The inverse of `plan_to_json`, for plans of version 1 too. Raises ValueError for another kind or version."""
+    kind, found = value.get("kind"), {key: item for key, item in value.items() if key != "kind"}
+    if kind == "metasync.plan/v1":
+        for changes in (found.get("changes", ()), found.get("held", ())):
+            for change in changes:
+                change["kind"] = _RENAMED.get(change["kind"], change["kind"])
+    elif kind != "metasync.plan/v2":
+        raise ValueError(f"not a plan that this version reads: {kind!r}")
+    return _PLAN.validate_python(found)
 
 
 @dataclass(frozen=True)

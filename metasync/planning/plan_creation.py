@@ -171,7 +171,7 @@ def _occupied(observed: Observed, view: RefView, physical: TableName) -> Notice 
         if (marks.repository, marks.ref) == (observed.repository.name, str(view.ref)):
             if marks.incarnation != view.incarnation:
                 return Notice(
-                    "other-life",
+                    "other-incarnation",
                     f"{view.ref} {physical}",
                     f"is the mirror of another incarnation ({marks.incarnation}) of this ref; it is left alone",
                     f"drop {physical} if nobody needs it, then: metasync reconcile",

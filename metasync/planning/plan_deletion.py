@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metasync.planning.changes import DropDatabase, DropTable, EndRef, TableFailure
+from metasync.planning.changes import DropDatabase, DropTable, FinishDeletion, TableFailure
 from metasync.planning.draft import Draft
 from metasync.planning.observed import RefView
 from metasync.planning.plan import Notice
@@ -52,4 +52,4 @@ def plan_deletion(draft: Draft, view: RefView) -> None:
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]
-    draft.changes.append(EndRef(view.id, view.ref, kept))
+    draft.changes.append(FinishDeletion(view.id, view.ref, kept))

@@ -20,7 +20,7 @@ def plan_merge(draft: Draft, merge: MergeView) -> None:
     """What a merge changes, and the note that it is done."""
     if merge.started:
         # Planned before a crash: those very changes are finished, nothing is computed anew.
-        draft.changes += [replace(change, resumed=True, books_only=merge.ended) for change in merge.unfinished]
+        draft.changes += [replace(change, resumed=True, store_only=merge.ended) for change in merge.unfinished]
         draft.changes.append(_finish(merge))
         return
     subject = f"{merge.source} -> {merge.destination}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from metasync.planning.changes import Change, DropDatabase, DropTable, EndRef, TableFailure
+from metasync.planning.changes import Change, DropDatabase, DropTable, FinishDeletion, TableFailure
 from metasync.planning.draft import Draft
 from metasync.planning.observed import Observed
 from metasync.planning.pauses import hold_back
@@ -33,12 +33,12 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     for view in observed.refs:
         plan_discovery(draft, view)
     for view in observed.refs:
-        if view.life in ("new", "making") and not view.ended:
+        if view.state in ("new", "making") and not view.ended:
             plan_creation(draft, view)
         elif not view.ended:
             draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in view.failed.items()]
     for view in observed.refs:
-        if view.ended and view.life != "gone":
+        if view.ended and view.state != "gone":
             plan_deletion(draft, view)
     plan = Plan(
         repository=draft.repository,
@@ -60,7 +60,7 @@ def _within_limits(plan: Plan, observed: Observed, safety: Safety) -> Plan:
     held: list[Change] = []
     going_on: list[Change] = []
     for change in plan.changes:
-        ends = isinstance(change, DropTable | DropDatabase | EndRef) and change.ref_id in dropping
+        ends = isinstance(change, DropTable | DropDatabase | FinishDeletion) and change.ref_id in dropping
         (held if ends else going_on).append(change)
     return replace(plan, changes=tuple(going_on), held=tuple(held), refusal=reason)
 
@@ -79,7 +79,7 @@ def _blocked(observed: Observed) -> Plan:
 def _unsafe(changes: Iterable[Change], observed: Observed, safety: Safety) -> str:
     """Why the plan's drops are too many, or an empty string."""
     dropping = {c.ref_id for c in changes if isinstance(c, DropTable)}
-    mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.life != "gone")
+    mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.state != "gone")
     if len(dropping) > safety.max_ref_drops:
         return (
             f"the mirrors of {len(dropping)} refs of {observed.repository.name} would be dropped in one pass, more "

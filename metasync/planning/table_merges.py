@@ -101,7 +101,7 @@ def _merge_change(
         edge=not conflicts and (bool(carried) or not withheld),
         renames=() if conflicts else outcome.renames,
         stamp=view.live.table.parameters.get("transient_lastDdlTime", "") if view.live else "",
-        books_only=view.books_only,
+        store_only=view.store_only,
     )
 
 

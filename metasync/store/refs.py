@@ -13,7 +13,7 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.changes import CreateMirror
-from metasync.planning.observed import Pinned, RefLife
+from metasync.planning.observed import Pinned, RefState
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.schema import heads, mirrors, readings, refs, repositories
 
@@ -39,7 +39,7 @@ class RefRow:
     watermark: int
     born_commit: str
     head: str
-    life: RefLife
+    state: RefState
     source: str
     as_of: str
     born_event_time: float | None
@@ -59,7 +59,7 @@ class RefRow:
     @property
     def is_being_created(self) -> bool:
         """Whether not all of its mirrors are made yet, or known not to be."""
-        return self.life in ("new", "making")
+        return self.state in ("new", "making")
 
 
 class RefStore:
@@ -140,7 +140,7 @@ class RefStore:
         """The incarnations that are not over, in the order in which they were first seen."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(refs).where(refs.c.repository_id == repository_id, refs.c.life != "gone").order_by(refs.c.id)
+                select(refs).where(refs.c.repository_id == repository_id, refs.c.state != "gone").order_by(refs.c.id)
             ).all()
         return tuple(ref_row(row) for row in rows)
 
@@ -152,7 +152,7 @@ class RefStore:
         if repository is not None:
             query = query.where(repositories.c.name == repository)
         with self._database.reading() as connection:
-            rows = connection.execute(query.where(refs.c.life != "gone").order_by(refs.c.id)).all()
+            rows = connection.execute(query.where(refs.c.state != "gone").order_by(refs.c.id)).all()
         return tuple((row.repository, ref_row(row)) for row in rows)
 
     def get(self, ref_id: int) -> RefRow:
@@ -178,7 +178,7 @@ class RefStore:
         *,
         head: str,
         born_commit: str,
-        life: RefLife,
+        state: RefState,
         parent_id: int | None,
         watermark: int,
         source: str,
@@ -200,7 +200,7 @@ class RefStore:
                     watermark=watermark,
                     born_commit=born_commit,
                     head=head,
-                    life=life,
+                    state=state,
                     source=source,
                     as_of=as_of,
                     born_event_time=event_time,
@@ -230,7 +230,7 @@ class RefStore:
         """The incarnation is over; its names are free again, unless its mirrors are kept, which are then orphans."""
         with self._database.transaction() as connection:
             connection.execute(
-                update(refs).where(refs.c.id == ref_id).values(life="gone", ended_at=self._database.now())
+                update(refs).where(refs.c.id == ref_id).values(state="gone", ended_at=self._database.now())
             )
             connection.execute(delete(readings).where(readings.c.ref_id == ref_id))
             if not kept:
@@ -314,7 +314,7 @@ class RefStore:
             if rows:
                 connection.execute(insert(mirrors), rows)
                 begun = refs.c.id.in_({row["ref_id"] for row in rows})
-                connection.execute(update(refs).where(begun, refs.c.life == "new").values(life="making"))
+                connection.execute(update(refs).where(begun, refs.c.state == "new").values(state="making"))
 
     def adopt(self, ref_id: int, logical: TableName, marks: Marks) -> None:
         """Takes over a mirror that stands, and that an earlier store knew of."""
@@ -375,7 +375,7 @@ class RefStore:
             rows = connection.execute(
                 select(mirrors.c.physical, mirrors.c.ref_id)
                 .join(refs, refs.c.id == mirrors.c.ref_id)
-                .where(refs.c.life != "gone")
+                .where(refs.c.state != "gone")
             ).all()
         return {TableName.parse(row.physical): row.ref_id for row in rows}
 
@@ -433,7 +433,7 @@ def ref_row(row: Row[Any]) -> RefRow:
         watermark=row.watermark,
         born_commit=row.born_commit,
         head=row.head,
-        life=row.life,
+        state=row.state,
         source=row.source,
         as_of=row.as_of,
         born_event_time=row.born_event_time,

@@ -97,7 +97,7 @@ refs = Table(
     Column("watermark", Integer, nullable=False, default=0),
     Column("born_commit", String(64), nullable=False),
     Column("head", String(64), nullable=False),
-    Column("life", String(8), nullable=False),
+    Column("life", String(8), key="state", nullable=False),
     Column("source", Text, nullable=False, default=""),
     Column("as_of", String(64), nullable=False, default=""),
     Column("born_event_time", Float),

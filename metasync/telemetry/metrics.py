@@ -9,6 +9,7 @@ import time
 from collections import Counter as Counts
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -16,7 +17,10 @@ from metasync import __version__
 from metasync.planning.plan import Applied
 
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0)
-_LAGS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+Happening = Literal["creation", "merge", "deletion"]
+_FORMER_KINDS: dict[Happening, str] = {"creation": "birth", "merge": "merge", "deletion": "end"}
+"""What the deprecated metasync_sync_lag_seconds calls them."""
+_DELAYS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,27 @@ class Metrics:
         self.queue = Gauge("metasync_queue_events", "Events that wait or are worked on.", registry=r)
         self.queue_age = Gauge("metasync_queue_oldest_seconds", "Age of the oldest of them.", registry=r)
         self.dead = Gauge("metasync_events_dead", "Events that failed for good and wait for a person.", registry=r)
+        self._delay = Histogram(
+            "metasync_sync_delay_seconds",
+            "From a creation, merge or deletion in lakeFS to all of it applied, by kind.",
+            ["kind"],
+            buckets=_DELAYS,
+            registry=r,
+        )
         self._lag = Histogram(
-            "metasync_sync_lag_seconds", "From what happened in lakeFS to all of it applied, by kind.", ["kind"],
-            buckets=_LAGS, registry=r,
-        )  # fmt: skip
+            "metasync_sync_lag_seconds",
+            "Deprecated, as metasync_sync_delay_seconds is the same with plainer kinds.",
+            ["kind"],
+            buckets=_DELAYS,
+            registry=r,
+        )
         self._reconcile = Histogram(
             "metasync_reconcile_seconds", "A reconcile of one repository, by result.", ["result"],
             buckets=_SECONDS, registry=r,
         )  # fmt: skip
         self._changes = Counter("metasync_changes", "Changes by kind and state.", ["kind", "state"], registry=r)
-        self.needs = Gauge("metasync_needs", "What waits for a person, by kind.", ["kind"], registry=r)
+        self._attention = Gauge("metasync_attention", "What needs a person's attention, by kind.", ["kind"], registry=r)
+        self._needs = Gauge("metasync_needs", "Deprecated, as metasync_attention is the same.", ["kind"], registry=r)
         self.conflicts = Gauge("metasync_conflicts_open", "Items in conflict that wait for a person.", registry=r)
         self.plans = Gauge("metasync_plans_waiting", "Plans that wait for a person.", registry=r)
         self.source_unknown = Gauge("metasync_merges_source_unknown", "Merges whose source is unknown.", registry=r)
@@ -73,11 +88,12 @@ class Metrics:
         self._kinds: set[str] = set()
         self.last: dict[str, LastCall] = {}
 
-    def needing(self, kinds: Iterable[str]) -> None:
-        """Sets what waits for a person, by kind; a kind that nothing is of any more is 0."""
+    def needs_attention(self, kinds: Iterable[str]) -> None:
+        """Sets what needs a person's attention, by kind; a kind that nothing is of any more is 0."""
         counts = Counts(kinds)
         for kind in self._kinds | counts.keys():
-            self.needs.labels(kind).set(counts[kind])
+            self._attention.labels(kind).set(counts[kind])
+            self._needs.labels(kind).set(counts[kind])
         self._kinds |= counts.keys()
 
     def mode(self, mode: str) -> None:
@@ -86,9 +102,10 @@ class Metrics:
     def told(self, channel: str, ok: bool) -> None:
         self._told.labels(channel, "sent" if ok else "failed").inc()
 
-    def lagged(self, kind: str, seconds: float) -> None:
-        """Counts how many seconds after a change in lakeFS it was applied. `kind`: birth, merge or end, as labels."""
-        self._lag.labels(kind).observe(max(seconds, 0.0))
+    def delayed(self, kind: Happening, seconds: float) -> None:
+        """Counts how many seconds after something happened in lakeFS all of it was applied."""
+        self._delay.labels(kind).observe(max(seconds, 0.0))
+        self._lag.labels(_FORMER_KINDS[kind]).observe(max(seconds, 0.0))
 
     def accepted(self, kind: str) -> None:
         self._events.labels(kind).inc()

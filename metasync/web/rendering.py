@@ -48,7 +48,7 @@ class Pages:
             version=__version__, instance=settings.instance, mode=settings.mode, acts=self.acts,
             ref_url=ref_url, table_url=table_url, plan_lines=plan_lines, summary=summary, value_text=value_text,
         )  # fmt: skip
-        self._templates.filters.update(ago=ago, moment=moment_text, state=state_text)
+        self._templates.filters.update(ago=ago, moment=moment_text)
 
     def session(self, request: Request) -> str:
         """The request's session. Raises LoginNeeded."""
@@ -98,11 +98,6 @@ def ago(at: datetime | None) -> str:
         return "never"
     # As a length: humanize makes times local, and an hour of every year comes twice.
     return humanize.naturaltime(max(datetime.now(UTC) - at, timedelta()))
-
-
-def state_text(life: str) -> str:
-    """The state of a ref, in the words of people; `new` and `making` are told apart for programs alone."""
-    return {"new": "creating", "making": "creating", "ending": "deleting", "gone": "deleted"}.get(life, life)
 
 
 def moment_text(at: datetime | None) -> str:

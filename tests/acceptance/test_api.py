@@ -64,7 +64,7 @@ def test_the_commands_over_a_service(service: str, world: World, tmp_path: Path)
     assert over(service, "explain", name, "dev-9", orders)["mirror"] == f"{world.database}__dev_9.orders"
     assert over(service, "search", "orders")["items"][0]["name"] == orders
     assert over(service, "diff", name, "main", "dev-2")["items"]
-    assert over(service, "diff", name, "dev-2", "main", "--merge")["kind"] == "metasync.plans/v1"
+    assert over(service, "diff", name, "dev-2", "main", "--merge")["kind"] == "metasync.plans/v2"
     assert over(service, "plan", name)["items"][0]["repository"] == name
     assert over(service, "wait", name, "dev-1")["state"] == "ready"
     assert "no rule" in over(service, "wait", name, "other", code=2)

@@ -41,14 +41,14 @@ def test_from_plan_to_history(world: World) -> None:
     assert "1 done" in run(world, "reconcile")
     assert "nothing to do" in run(world, "plan", "--check")
     refs = {row["ref"]: row for row in run_json(world, "refs")["items"]}
-    assert refs["branch/dev-1"]["mirrors_made"] == 1 and refs["branch/dev-1"]["life"] == "live"
+    assert refs["branch/dev-1"]["mirrors_made"] == 1 and refs["branch/dev-1"]["state"] == "live"
     world.tables.drop_column(world.name("t", "dev-1"), "old")
     world.tables.set_parameter(world.name("t", "dev-1"), "comment", "dev")
     world.lake.write("dev-1", "wh/t/f")
     world.lake.merge("dev-1")
     run(world, "reconcile")
     status = run_json(world, "status")
-    (plan,) = [need for need in status["needs"] if need["kind"] == "withheld"]
+    (plan,) = [need for need in status["attention"] if need["kind"] == "withheld"]
     assert "-column old" in plan["message"] and world.tables.columns(world.name("t")) == ["id", "old"]
     run(world, "apply", str(plan["number"]))
     assert world.tables.columns(world.name("t")) == ["id"]

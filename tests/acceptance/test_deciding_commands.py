@@ -73,7 +73,7 @@ def test_plan_lists_what_waits_for_a_person(world: World) -> None:
     world.lake.write("dev-2", "wh/u/f")
     world.lake.merge("dev-2")
     run(world, "reconcile")
-    (need,) = [need for need in run_json(world, "status")["needs"] if need["kind"] == "withheld"]
+    (need,) = [need for need in run_json(world, "status")["attention"] if need["kind"] == "withheld"]
     number = str(need["number"])
     assert f"plan {number} waits" in run(world, "plan") and f"metasync show {number}" in run(world, "plan")
     assert "-column old" in run(world, "show", number)
@@ -97,7 +97,7 @@ def test_what_the_limits_hold_back_holds_up_nothing_and_can_be_applied(world: Wo
     world.branch("dev-9")
     said = run(world, "reconcile", code=5)
     assert world.tables.exists(world.name("t", "dev-9")) and world.tables.exists(world.name("t", "dev-0"))
-    (need,) = [need for need in run_json(world, "status")["needs"] if need["kind"] == "unsafe"]
+    (need,) = [need for need in run_json(world, "status")["attention"] if need["kind"] == "unsafe"]
     assert f"to do it: metasync apply {need['number']}" in said
     # What has nothing to do with it moves on, one more branch goes, and the number still holds.
     world.tables.add_column(world.name("t"), "later", "int")
@@ -163,7 +163,7 @@ def test_an_undo_names_what_it_does_not_cover(world: World) -> None:
     world.lake.write("dev-1", "wh/t/f")
     commit = world.lake.merge("dev-1")
     run(world, "reconcile")
-    (need,) = [need for need in run_json(world, "status")["needs"] if need["kind"] == "withheld"]
+    (need,) = [need for need in run_json(world, "status")["attention"] if need["kind"] == "withheld"]
     run(world, "apply", str(need["number"]))
     assert world.tables.columns(world.name("t")) == ["id", "new"]
     said = run(world, "undo", commit[:12], "--dry-run")

@@ -23,7 +23,7 @@ def ref(database: Database, name: str = "main", parent: RefRow | None = None, wa
     store = RefStore(database)
     repository = store.repository_id(Repository("lake", 1, "local://lake", "main"))
     return store.add(
-        repository, Ref(RefType.BRANCH, name), head="c1", born_commit="c1", life="live",
+        repository, Ref(RefType.BRANCH, name), head="c1", born_commit="c1", state="live",
         parent_id=parent.id if parent else None, watermark=watermark, source="", as_of="", event_time=None,
     )  # fmt: skip
 

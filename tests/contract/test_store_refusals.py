@@ -72,7 +72,7 @@ def test_questions_take_no_write_lock(tmp_path: Path, monkeypatch: pytest.Monkey
                 queries.events(),
                 queries.search("main"),
             )
-            queries.ref("lake", "main"), queries.pauses(), queries.needs()
+            queries.ref("lake", "main"), queries.pauses(), queries.attention()
             for ask in (lambda: queries.table("lake", "s.t"), lambda: queries.log("lake", "s.t")):
                 with pytest.raises(UsageError, match="never seen"):
                     ask()

@@ -12,12 +12,12 @@ from metasync.engine.scope import Scope
 from metasync.errors import UsageError
 from metasync.lakefs.events import event_from_webhook
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.planning.changes import DropDatabase, DropTable, EndRef
+from metasync.planning.changes import DropDatabase, DropTable, FinishDeletion
 from metasync.wiring import parts
 from tests.conftest import World
 
 DEV = Ref(RefType.BRANCH, "dev-1")
-DROPS = (DropTable, DropDatabase, EndRef)
+DROPS = (DropTable, DropDatabase, FinishDeletion)
 
 
 def forged(world: World, kind: EventType, at: float, ref: str = "dev-1", **more: str) -> LakeFSEvent:

@@ -84,7 +84,7 @@ def merged(world: World) -> list[str]:
 def said(world: World) -> str:
     """What status says needs somebody, and what notifications are made of."""
     with parts(world.settings()) as built:
-        return "\n".join(f"{n.kind} {n.subject}: {n.message}" for n in built.queries.status().needs)
+        return "\n".join(f"{n.kind} {n.subject}: {n.message}" for n in built.queries.status().attention)
 
 
 def check_only_bad_failed(world: World, result: Any, *, written: bool = False) -> None:

@@ -22,7 +22,7 @@ def test_a_pass_and_its_requests(world: World, monkeypatch: pytest.MonkeyPatch) 
     with parts(world.settings()) as built:
         built.controller.sync(Scope(world.repository, full=True))
         sample = built.metrics.registry.get_sample_value
-        assert sample("metasync_sync_lag_seconds_count", {"kind": "birth"}) == 1.0
+        assert sample("metasync_sync_delay_seconds_count", {"kind": "creation"}) == 1.0
         assert sample("metasync_changes_total", {"kind": "create-mirror", "state": "done"}) == 1.0
         assert sample("metasync_mode", {"mode": "apply"}) == 1.0
         assert {system.name: system.ok for system in built.queries.status().systems} == {

@@ -12,7 +12,7 @@ from metasync.model.marks import Marks
 from metasync.sandbox.user import LakeUser, TableUser
 from metasync.store.events import RECHECK
 from metasync.wiring import Parts
-from tests.soak.model import POISONED, STABLE, Lake, Life, table_of
+from tests.soak.model import POISONED, STABLE, Incarnation, Lake, table_of
 
 _SAME_MOMENT = 1.0
 
@@ -81,7 +81,7 @@ class Checks:
 
     def _mirrors_of(self, lake: Lake, ref: Ref) -> Iterator[str]:
         database = f"{lake.database}__{ref.name.replace('-', '_')}"
-        life = (lake.branches if ref.type is RefType.BRANCH else lake.tags).get(ref.name)
+        incarnation = (lake.branches if ref.type is RefType.BRANCH else lake.tags).get(ref.name)
         there = {table.name: table for table in self._every if table.database == database}
         for name in STABLE:
             if name not in there:
@@ -91,20 +91,26 @@ class Checks:
             wrong = [where for where in lies.values() if f"/{ref.name}/" not in (where or "")]
             if wrong:
                 yield f"{database}.{name}: partitions lie at {wrong[:3]}"
-        if life is not None and life.dropped and life.mirror_life == self._life_of(there):
-            yield from (f"{database}.{name} was dropped and is there again" for name in life.dropped & set(there))
+        if (
+            incarnation is not None
+            and incarnation.dropped
+            and incarnation.mirror_incarnation == self._incarnation_of(there)
+        ):
+            yield from (
+                f"{database}.{name} was dropped and is there again" for name in incarnation.dropped & set(there)
+            )
 
-    def _life_of(self, tables: dict[str, Table]) -> str | None:
+    def _incarnation_of(self, tables: dict[str, Table]) -> str | None:
         return tables[STABLE[0]].parameters.get("metasync.incarnation") if STABLE[0] in tables else None
 
     def ledger(self, lake: Lake, user: LakeUser) -> Iterator[str]:
-        """Every merge into a branch that lives is entered once, and done."""
+        """Every merge into a branch that incarnations is entered once, and done."""
         rows = {row.commit: row for row in self._built.ledger.find_merges("")}
-        for name, life in lake.branches.items():
+        for name, incarnation in lake.branches.items():
             if name.startswith("feature-"):
                 continue
             for merge in lake.merges:
-                if merge.destination is not life:
+                if merge.destination is not incarnation:
                     continue
                 row = rows.get(merge.commit)
                 if row is None:
@@ -140,28 +146,28 @@ class Checks:
     def made(self, lake: Lake) -> Iterator[str]:
         """What people made and merged is there, and nothing that came from nowhere."""
         must = lake.must(self.lost(), self.held())
-        missing: dict[Life, set[str]] = {}
+        missing: dict[Incarnation, set[str]] = {}
         written_over: set[str] = set()
-        for life in lake.branches.values():
-            if life.name == "main":
+        for incarnation in lake.branches.values():
+            if incarnation.name == "main":
                 database = lake.database
-            elif life.mirror_life is not None:
-                database = f"{lake.database}__{life.name.replace('-', '_')}"
+            elif incarnation.mirror_incarnation is not None:
+                database = f"{lake.database}__{incarnation.name.replace('-', '_')}"
                 there = {table.name: table for table in self._every if table.database == database}
-                if self._life_of(there) != life.mirror_life:
+                if self._incarnation_of(there) != incarnation.mirror_incarnation:
                     continue
             else:
                 continue
             there_now = self._things(database)
-            gone = {thing for thing in must[life] - there_now if self._was_written_over(lake, database, thing)}
-            written_over |= gone & set(life.own)
-            missing[life] = must[life] - there_now - gone
-            if invented := there_now - lake.may(life):
-                yield f"{lake.repository} {life.name}: came from nowhere {sorted(invented)}"
-        for life, things in missing.items():
+            gone = {thing for thing in must[incarnation] - there_now if self._was_written_over(lake, database, thing)}
+            written_over |= gone & set(incarnation.own)
+            missing[incarnation] = must[incarnation] - there_now - gone
+            if invented := there_now - lake.may(incarnation):
+                yield f"{lake.repository} {incarnation.name}: came from nowhere {sorted(invented)}"
+        for incarnation, things in missing.items():
             # What was written over where it was made, before metasync ever saw it, was never there to be merged.
             if lost := {thing for thing in things if thing not in written_over or self._was_seen(lake, thing)}:
-                yield f"{lake.repository} {life.name}: lost {sorted(lost)}"
+                yield f"{lake.repository} {incarnation.name}: lost {sorted(lost)}"
 
     def _things(self, database: str) -> set[str]:
         there = set()
@@ -212,19 +218,19 @@ class Checks:
         return list(self._tables.metastore.iter_partitions(table.table_name, table.partition_keys))
 
     def history(self) -> Iterator[str]:
-        """Nothing was done twice: no merge of a table, and no mirror more often than there were lives."""
+        """Nothing was done twice: no merge of a table, and no mirror more often than there were incarnations."""
         rows = self._built.history.rows(limit=1_000_000)
         merged = Counter((row.repository, row.physical, row.cause) for row in rows if row.action == "merged")
         yield from (f"merged {number} times: {what}" for what, number in merged.items() if number > 1)
         made = Counter((row.repository, row.ref, row.physical) for row in rows if row.action == "created")
         for (repository, ref, physical), number in made.items():
-            lives = [
+            incarnations = [
                 row.incarnation
                 for one in self._built.refs.identities(repository)
                 if (row := self._built.refs.newest(self._built.refs.repository_id(one), Ref.parse(ref)))
             ]
-            if number > max(lives, default=0):
-                yield f"{physical} was made {number} times in {lives} lives"
+            if number > max(incarnations, default=0):
+                yield f"{physical} was made {number} times in {incarnations} incarnations"
 
 
 def snapshot(tables: TableUser, names: list[str]) -> dict[str, object]:

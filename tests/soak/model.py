@@ -16,27 +16,27 @@ POISONED = "odd"
 
 
 @dataclass(eq=False)
-class Life:
-    """One life of a branch or tag.
+class Incarnation:
+    """One incarnation of a branch or tag.
 
-    `own`: what people made on it. `dropped`: mirrors that they dropped. `mirror_life`: the incarnation in the marks of
-    the mirrors on which they worked, None before they saw any. `stale_life`: that of an earlier life's, which may still
-    stand; `?` where people cannot tell, and then nobody works on them.
+    `own`: what people made on it. `dropped`: mirrors that they dropped. `mirror_incarnation`: the incarnation in the
+    marks of the mirrors on which they worked, None before they saw any. `stale_incarnation`: that of an earlier
+    incarnation's, which may still stand; `?` where people cannot tell, and then nobody works on them.
     """
 
     name: str
     own: list[str] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
-    mirror_life: str | None = None
-    stale_life: str | None = None
+    mirror_incarnation: str | None = None
+    stale_incarnation: str | None = None
 
 
 @dataclass(frozen=True)
 class Merged:
     """A merge: how much the source had of its own by then, and of the merges before."""
 
-    destination: Life
-    source: Life
+    destination: Incarnation
+    source: Incarnation
     commit: str
     own: int
 
@@ -47,32 +47,32 @@ class Lake:
 
     repository: str
     database: str
-    branches: dict[str, Life] = field(default_factory=dict)
-    tags: dict[str, Life] = field(default_factory=dict)
+    branches: dict[str, Incarnation] = field(default_factory=dict)
+    tags: dict[str, Incarnation] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
-    lives: list[Life] = field(default_factory=list)
+    incarnations: list[Incarnation] = field(default_factory=list)
     merges: list[Merged] = field(default_factory=list)
-    born_of: list[tuple[Life, Life]] = field(default_factory=list)
-    """(source, life)"""
+    born_of: list[tuple[Incarnation, Incarnation]] = field(default_factory=list)
+    """(source, incarnation)"""
     altered: list[tuple[str, float]] = field(default_factory=list)
     """(table, Unix seconds) of DDL that reads a whole table and writes it back."""
 
     @property
-    def main(self) -> Life:
+    def main(self) -> Incarnation:
         return self.branches["main"]
 
-    def mirrored(self) -> list[Life]:
+    def mirrored(self) -> list[Incarnation]:
         """The branches that a rule mirrors."""
-        return [life for name, life in self.branches.items() if name.startswith("dev-")]
+        return [incarnation for name, incarnation in self.branches.items() if name.startswith("dev-")]
 
-    def must(self, lost: Collection[str] = (), held: Collection[tuple[str, str]] = ()) -> dict[Life, set[str]]:
-        """What every life has for certain: what was made on it, and what was merged into it.
+    def must(self, lost: Collection[str] = (), held: Collection[tuple[str, str]] = ()) -> dict[Incarnation, set[str]]:
+        """What every incarnation has for certain: what was made on it, and what was merged into it.
 
         `lost` are merge commits whose source nobody could tell. `held` are tables of merges, (commit, table), that were
         in conflict: what they brought came when somebody had decided, and merges from there may have been too early.
         """
-        found: dict[Life, set[str]] = {life: set() for life in self.lives}
-        late: dict[Life, set[str]] = {life: set() for life in self.lives}
+        found: dict[Incarnation, set[str]] = {incarnation: set() for incarnation in self.incarnations}
+        late: dict[Incarnation, set[str]] = {incarnation: set() for incarnation in self.incarnations}
         for merge in self.merges:
             if merge.commit in lost:
                 continue
@@ -80,21 +80,21 @@ class Lake:
             waited = {thing for thing in brought if (merge.commit, table_of(thing)) in held}
             found[merge.destination] |= brought - waited
             late[merge.destination] |= waited
-        return {life: things | late[life] | set(life.own) for life, things in found.items()}
+        return {incarnation: things | late[incarnation] | set(incarnation.own) for incarnation, things in found.items()}
 
-    def may(self, life: Life) -> set[str]:
-        """What can be on a life at all: what was made wherever something came from. Late looks take what came later."""
+    def may(self, incarnation: Incarnation) -> set[str]:
+        """What an incarnation can have at all: what was made wherever something came from, and later, too."""
         came: dict[str, set[str]] = {}
         for source, made in self.born_of:
             came.setdefault(made.name, set()).add(source.name)
         for merge in self.merges:
             came.setdefault(merge.destination.name, set()).add(merge.source.name)
-        names, pending = {life.name}, [life.name]
+        names, pending = {incarnation.name}, [incarnation.name]
         while pending:
             new = came.get(pending.pop(), set()) - names
             names |= new
             pending += new
-        return {thing for one in self.lives if one.name in names for thing in one.own}
+        return {thing for one in self.incarnations if one.name in names for thing in one.own}
 
 
 def table_of(thing: str) -> str:

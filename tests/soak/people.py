@@ -11,7 +11,7 @@ from metasync.errors import MetasyncError
 from metasync.model.hms import Table, TableName
 from metasync.sandbox.stack import Sandbox
 from metasync.sandbox.user import LakeUser, TableUser
-from tests.soak.model import POISONED, STABLE, TABLES, Lake, Life, Merged
+from tests.soak.model import POISONED, STABLE, TABLES, Incarnation, Lake, Merged
 
 MOST_BRANCHES = 12
 MOST_TAGS = 4
@@ -52,8 +52,8 @@ class People:
         self.users.create_repository()
         self._root("main")
         self.users.write("main", "wh/first")
-        lake.branches["main"] = Life("main")
-        lake.lives.append(lake.main)
+        lake.branches["main"] = Incarnation("main")
+        lake.incarnations.append(lake.main)
         self.tables.create_database(lake.database, self._at("main", "wh/db"))
         for table in TABLES:
             self.tables.create_table(
@@ -130,7 +130,7 @@ class People:
     def merge_across(self) -> bool:
         return self._merge(self._any(self.lake.mirrored()), self._any(self.lake.mirrored()))
 
-    def _merge(self, source: Life | None, destination: Life | None) -> bool:
+    def _merge(self, source: Incarnation | None, destination: Incarnation | None) -> bool:
         if source is None or destination is None or source is destination:
             return False
         # The commit comes after the DDL: whoever reads the branch at it sees the DDL.
@@ -145,17 +145,17 @@ class People:
         self._root(name)
         self.lake.branches[name] = self._begin(name, source)
 
-    def _begin(self, name: str, source: str) -> Life:
-        life = Life(name, stale_life=self.lake.stale.get(name))
-        self.lake.lives.append(life)
-        self.lake.born_of.append((self.lake.branches[source], life))
-        return life
+    def _begin(self, name: str, source: str) -> Incarnation:
+        incarnation = Incarnation(name, stale_incarnation=self.lake.stale.get(name))
+        self.lake.incarnations.append(incarnation)
+        self.lake.born_of.append((self.lake.branches[source], incarnation))
+        return incarnation
 
     def _delete(self, name: str) -> None:
         found = self.tables.metastore.get_table(self._mirror_name(name, STABLE[0]))
         self.users.delete_branch(name)
         del self.lake.branches[name]
-        # Mirrors that are not there yet could still come, and nobody could tell them from those of the next life.
+        # Mirrors that are not there yet could still come, and nobody could tell whose they are.
         self.lake.stale[name] = found.parameters.get("metasync.incarnation", "?") if found is not None else "?"
 
     def _source(self) -> str:
@@ -235,22 +235,22 @@ class People:
         finally:
             self.lake.altered.append((table, time.time()))
 
-    def _mirror(self, life: Life, table: str) -> Table | None:
-        """The mirror of this very life, once it is whole; people wait for their tables before they work on them."""
-        found = self.tables.metastore.get_table(self._mirror_name(life.name, table))
-        if found is None or "metasync.making" in found.parameters or life.stale_life == "?":
+    def _mirror(self, incarnation: Incarnation, table: str) -> Table | None:
+        """The mirror of this very incarnation, once it is whole; people wait for their tables before they work."""
+        found = self.tables.metastore.get_table(self._mirror_name(incarnation.name, table))
+        if found is None or "metasync.making" in found.parameters or incarnation.stale_incarnation == "?":
             return None
         now = found.parameters.get("metasync.incarnation")
-        if now is None or now == life.stale_life:
+        if now is None or now == incarnation.stale_incarnation:
             return None
-        if life.mirror_life is None:
-            life.mirror_life = now
-        return found if now == life.mirror_life else None
+        if incarnation.mirror_incarnation is None:
+            incarnation.mirror_incarnation = now
+        return found if now == incarnation.mirror_incarnation else None
 
     def _mirror_name(self, ref: str, table: str) -> TableName:
         return TableName(f"{self.lake.database}__{ref.replace('-', '_')}", table)
 
-    def _any(self, refs: list[Life]) -> Life | None:
+    def _any(self, refs: list[Incarnation]) -> Incarnation | None:
         return self._dice.choice(refs) if refs else None
 
     def _at(self, ref: str, path: str) -> str:

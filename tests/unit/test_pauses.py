@@ -15,8 +15,8 @@ from metasync.planning.changes import (
     CreateMirror,
     DropDatabase,
     DropTable,
-    EndRef,
     FinishCreation,
+    FinishDeletion,
     FinishMerge,
     MergeTable,
     owner_of,
@@ -44,7 +44,7 @@ def merge(merge_id: int, rule: str = "dev") -> MergeTable:
 
 def end(ref_id: int, rule: str = "dev") -> tuple[Any, ...]:
     drop = DropTable(ref_id, DEV, 1, T, MIRROR, True, rule)
-    return drop, DropDatabase(ref_id, "sales__dev"), EndRef(ref_id, DEV)
+    return drop, DropDatabase(ref_id, "sales__dev"), FinishDeletion(ref_id, DEV)
 
 
 def finish(merge_id: int) -> FinishMerge:

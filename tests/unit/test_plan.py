@@ -17,8 +17,8 @@ from metasync.planning.changes import (
     DiscoverPartitions,
     DropDatabase,
     DropTable,
-    EndRef,
     FinishCreation,
+    FinishDeletion,
     FinishDiscovery,
     FinishMerge,
     MergeTable,
@@ -71,7 +71,7 @@ def new(ref: Ref = DEV, *tables: SourceTable, **more: Any) -> RefView:
     values: dict[str, Any] = {
         "id": 2,
         "incarnation": 1,
-        "life": "new",
+        "state": "new",
         "present": True,
         "head": "c1",
         "to_create": tables,
@@ -93,7 +93,7 @@ def standing(kind: Any = "mirror", logical: TableName = ORDERS, name: TableName 
 
 def gone(number: int = 2, ref: Ref = DEV, *tables: TableView, **more: Any) -> RefView:
     values: dict[str, Any] = {
-        "incarnation": 1, "life": "live", "present": False, "head": "c1", "confirmed_gone": True,
+        "incarnation": 1, "state": "live", "present": False, "head": "c1", "confirmed_gone": True,
         "tables": tables, "databases": ("sales__dev_1",),
     }  # fmt: skip
     return RefView(id=number, ref=ref, **(values | more))
@@ -125,9 +125,9 @@ def test_a_birth_makes_a_mirror_of_every_table_that_a_rule_takes() -> None:
     )
     assert plan.repository == "lake" and plan.pending and not plan.more and plan.refusal == ""
     assert plan.counts() == NOTHING | {"create": 2}
-    again = make_plan(observed(new(DEV, birth(), life="making")), rules(), SAFE)
+    again = make_plan(observed(new(DEV, birth(), state="making")), rules(), SAFE)
     assert kinds(again) == MADE
-    assert kinds(make_plan(observed(new(DEV, birth(), life="live")), rules(), SAFE)) == []
+    assert kinds(make_plan(observed(new(DEV, birth(), state="live")), rules(), SAFE)) == []
     ended = new(DEV, birth(), present=False, confirmed_gone=True)
     assert "create-mirror" not in kinds(make_plan(observed(ended), rules(), SAFE))
 
@@ -155,7 +155,7 @@ def test_a_birth_waits_and_for_the_end_of_its_former_life(why: dict[str, Any]) -
         views.append(gone(1, DEV, replaced=True))
     plan = make_plan(observed(*views), rules(), SAFE)
     assert plan.more and "create-mirror" not in kinds(plan)
-    elsewhere = make_plan(observed(new(DEV, birth()), gone(1, DEV, life="gone")), rules(), SAFE)
+    elsewhere = make_plan(observed(new(DEV, birth()), gone(1, DEV, state="gone")), rules(), SAFE)
     assert "create-mirror" in kinds(elsewhere)
 
 
@@ -189,7 +189,7 @@ def test_a_birth_that_was_begun_is_finished_as_it_was_planned() -> None:
 
 def test_a_name_that_another_ref_holds_is_refused_or_told_apart() -> None:
     claims = {MIRROR: 9}
-    holder = new(Ref(RefType.BRANCH, "dev_1"), id=9, life="live")
+    holder = new(Ref(RefType.BRANCH, "dev_1"), id=9, state="live")
     plan = make_plan(observed(new(DEV, birth()), holder, claims=claims), rules(), SAFE)
     (refusal,) = plan.refusals
     assert plan.changes == () and plan.counts()["refused"] == 1
@@ -231,7 +231,7 @@ def test_a_canonical_name_is_never_a_target() -> None:
     [
         (None, "foreign-table", "a table that is not ours"),
         (marks(instance="other"), "foreign-table", "a table of the metasync instance 'other'"),
-        (marks(incarnation=2), "other-life", "another incarnation (2)"),
+        (marks(incarnation=2), "other-incarnation", "another incarnation (2)"),
         (marks(Ref(RefType.BRANCH, "dev_1")), "name-collision", "is the mirror of lake branch/dev_1"),
         (marks(repository="pond"), "name-collision", "is the mirror of pond branch/dev-1"),
         (marks(making="birth-2"), "", ""),
@@ -287,12 +287,12 @@ def test_an_end_drops_what_is_ours_and_the_refs_and_then_the_database() -> None:
         DropTable(2, DEV, 1, TableName("sales", "mine"), mine, False, "dev"),
         DropTable(2, DEV, 1, ITEMS, ITEMS, True, "dev"),
         DropDatabase(2, "sales__dev_1"),
-        EndRef(2, DEV, False),
+        FinishDeletion(2, DEV, False),
     )
     assert plan.counts()["drop"] == 3 and plan.pending
-    assert make_plan(observed(gone(2, DEV, standing(), life="gone")), rules(), SAFE).changes == ()
+    assert make_plan(observed(gone(2, DEV, standing(), state="gone")), rules(), SAFE).changes == ()
     replaced = gone(2, DEV, standing(), present=True, confirmed_gone=False, replaced=True)
-    assert kinds(make_plan(observed(replaced), rules(), SAFE)) == ["drop-table", "drop-database", "end-ref"]
+    assert kinds(make_plan(observed(replaced), rules(), SAFE)) == ["drop-table", "drop-database", "finish-deletion"]
 
 
 @pytest.mark.parametrize("why", [{"present": True}, {"confirmed_gone": False}])
@@ -315,25 +315,25 @@ def test_an_end_waits_and_for_its_grace() -> None:
 
 def test_a_rule_may_keep_and_a_changed_rule_drops_nothing() -> None:
     kept = make_plan(observed(gone(2, DEV, standing())), rules(delete="keep"), SAFE)
-    assert kept.changes == (EndRef(2, DEV, True),) and kept.notices == ()
+    assert kept.changes == (FinishDeletion(2, DEV, True),) and kept.notices == ()
     narrowed = rules(tables=["hr.*"], name="other")
     orphan = make_plan(observed(gone(2, DEV, standing())), narrowed, SAFE)
-    assert orphan.changes == (EndRef(2, DEV, True),)
+    assert orphan.changes == (FinishDeletion(2, DEV, True),)
     assert orphan.notices == (
         Notice("orphan", "sales__dev_1.orders", "branch/dev-1 is gone and no rule wants it", "metasync prune"),
     )
     users = make_plan(observed(gone(2, DEV, standing("belonging"))), narrowed, SAFE)
-    assert users.changes == (DropDatabase(2, "sales__dev_1"), EndRef(2, DEV, False)) and users.notices == ()
+    assert users.changes == (DropDatabase(2, "sales__dev_1"), FinishDeletion(2, DEV, False)) and users.notices == ()
     # The rule that the mirror was born under still speaks for it, though its patterns do not match any more.
     by_name = make_plan(observed(gone(2, DEV, standing())), rules(branches=["other*"], tags=[]), SAFE)
-    assert kinds(by_name) == ["drop-table", "drop-database", "end-ref"]
+    assert kinds(by_name) == ["drop-table", "drop-database", "finish-deletion"]
 
 
 def test_too_many_drops_are_held_back() -> None:
     def ends(count: int, mirrored: int) -> Plan:
         views = [gone(n, Ref(RefType.BRANCH, f"dev-{n}"), standing()) for n in range(count)]
         views += [
-            new(Ref(RefType.BRANCH, f"dev-{n}"), id=n, life="live", tables=(standing(),))
+            new(Ref(RefType.BRANCH, f"dev-{n}"), id=n, state="live", tables=(standing(),))
             for n in range(count, mirrored)
         ]
         return make_plan(observed(*views), rules(), Safety(max_ref_drops=10, max_ref_drop_share=0.5))
@@ -347,7 +347,11 @@ def test_too_many_drops_are_held_back() -> None:
         ends(4, 7).refusal
         == "the mirrors of 4 of 7 refs of lake would be dropped in one pass, more than safety.max_ref_drop_share = 0.5"
     )
-    assert ends(4, 7).changes == () and {c.kind for c in ends(4, 7).held} == {"drop-table", "drop-database", "end-ref"}
+    assert ends(4, 7).changes == () and {c.kind for c in ends(4, 7).held} == {
+        "drop-table",
+        "drop-database",
+        "finish-deletion",
+    }
 
 
 def test_what_is_held_back_holds_up_nothing_else() -> None:
@@ -512,7 +516,7 @@ def test_statistics_are_copied_where_the_rule_lets_merges_write(options: dict[st
 def test_the_rule_that_discovers_decides() -> None:
     view = new(
         Ref(RefType.BRANCH, "main"),
-        life="live",
+        state="live",
         tables=(standing(),),
         discovered=(DiscoveredTable(ORDERS, "second", (FOUND,)),),
     )
@@ -570,7 +574,7 @@ FOUND = PartitionChange(("1",), None, None)
 
 
 def test_discovered_partitions_are_planned_unless_the_rule_only_plans() -> None:
-    view = new(DEV, life="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),))
+    view = new(DEV, state="live", tables=(standing(),), discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),))
     plan = make_plan(observed(view), rules(partitions="discover"), SAFE)
     discovered = DiscoverPartitions(2, DEV, "c1", ORDERS, MIRROR, (FOUND,), "dev")
     assert plan.changes == (discovered, FinishDiscovery(2, DEV, "c1"))
@@ -635,7 +639,7 @@ def test_a_plan_survives_being_stored() -> None:
         new(
             Ref(RefType.BRANCH, "dev-2"),
             id=4,
-            life="live",
+            state="live",
             tables=(standing(),),
             discovered=(DiscoveredTable(ORDERS, "dev", (FOUND,)),),
         ),
@@ -648,13 +652,24 @@ def test_a_plan_survives_being_stored() -> None:
     )
     plan = make_plan(observed(*views, merges=(view,)), rules(), SAFE)
     assert {c.kind for c in plan.changes} == {
-        "create-mirror", "merge-table", "copy-statistics", "discover-partitions", "drop-table", "drop-database", "end-ref", "finish-merge",
+        "create-mirror", "merge-table", "copy-statistics", "discover-partitions", "drop-table", "drop-database", "finish-deletion", "finish-merge",
         "finish-creation", "finish-discovery",
     }  # fmt: skip
     stored = json.loads(json.dumps(plan_to_json(plan)))
-    assert next(iter(stored)) == "kind" and stored["kind"] == "metasync.plan/v1"
+    assert next(iter(stored)) == "kind" and stored["kind"] == "metasync.plan/v2"
     assert plan_from_json(stored).changes == plan.changes and plan_from_json(stored).notices == plan.notices
-    with pytest.raises(ValueError, match="v2"):
-        plan_from_json({**stored, "kind": "metasync.plan/v2"})
+    with pytest.raises(ValueError, match="v3"):
+        plan_from_json({**stored, "kind": "metasync.plan/v3"})
     with pytest.raises(ValueError, match="None"):
         plan_from_json({})
+
+
+def test_a_plan_that_an_earlier_version_stored_is_read() -> None:
+    ended = make_plan(observed(gone(2, DEV, standing())), rules(), SAFE)
+    merged = make_plan(observed(merges=(merging(table(AFTER, BEFORE, store_only=True)),)), rules(), SAFE)
+    for plan in (ended, merged):
+        text = json.dumps(plan_to_json(plan))
+        before = (
+            text.replace("finish-deletion", "end-ref").replace("store_only", "books_only").replace("plan/v2", "plan/v1")
+        )
+        assert before != text and plan_from_json(json.loads(before)) == plan_from_json(json.loads(text))

@@ -30,8 +30,8 @@ from metasync.planning.changes import (
     DiscoverPartitions,
     DropDatabase,
     DropTable,
-    EndRef,
     FinishCreation,
+    FinishDeletion,
     FinishDiscovery,
     FinishMerge,
     MergeTable,
@@ -120,7 +120,7 @@ class Applier:
                 return partial(self._dropper.drop, repository, change)
             case DropDatabase():
                 return partial(self._dropper.drop_database, change)
-            case CreateMirror() | EndRef() | FinishMerge() | FinishCreation() | FinishDiscovery():
+            case CreateMirror() | FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
                 return None
         assert_never(change)
 
@@ -177,7 +177,9 @@ def _closable(closing: Sequence[Bookkeeping], outcomes: Sequence[Applied]) -> It
             continue
         if isinstance(change, FinishMerge):
             yield replace(change, failed=(*change.failed, *_failures(change, outcomes)))
-        elif owner not in by_state["failed"] and (isinstance(change, EndRef) or owner not in by_state["conflict"]):
+        elif owner not in by_state["failed"] and (
+            isinstance(change, FinishDeletion) or owner not in by_state["conflict"]
+        ):
             yield change
 
 

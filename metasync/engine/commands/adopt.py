@@ -122,7 +122,7 @@ class Adopter:
         row = snapshot.refs.row(ref)
         if row is None:
             row = self._refs.add(
-                snapshot.repository_id, ref, head="", born_commit="", life="live", parent_id=None, watermark=0,
+                snapshot.repository_id, ref, head="", born_commit="", state="live", parent_id=None, watermark=0,
                 source="unknown", as_of="", event_time=None,
             )  # fmt: skip
         if row.incarnation < incarnation:
@@ -149,7 +149,7 @@ class Adopter:
                 self._metastore.alter_table(replace(one.table, parameters=parameters | marks.to_parameters()))
                 self._refs.adopt(row.id, logical, marks)
         if row.is_being_created and not half_built:
-            self._refs.update(row.id, life="live")
+            self._refs.update(row.id, state="live")
 
     def _remark_database(self, marks: Marks) -> None:
         database = self._metastore.get_database(marks.name)

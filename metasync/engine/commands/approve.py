@@ -10,7 +10,7 @@ from metasync.engine.scope import Scope
 from metasync.engine.track.tracker import Tracker
 from metasync.errors import ChangedMeanwhile, Incompatible, UsageError
 from metasync.lakefs import LakeFS
-from metasync.planning.changes import DropDatabase, DropTable, EndRef
+from metasync.planning.changes import DropDatabase, DropTable, FinishDeletion
 from metasync.planning.descriptions import item_name
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Plan
@@ -84,7 +84,7 @@ class Approver:
         current = [
             change
             for change in (*now.changes, *now.held)
-            if isinstance(change, DropTable | DropDatabase | EndRef) and change.ref_id in refs
+            if isinstance(change, DropTable | DropDatabase | FinishDeletion) and change.ref_id in refs
         ]
         drops = {_identity(change) for change in current if isinstance(change, DropTable)}
         if not stored or drops != {_identity(change) for change in stored}:

@@ -60,7 +60,7 @@ class Pruner:
         databases = set()
         for pin in self._refs.pinned(row.id):
             wanted = self._rules.of_table(repository, row.ref, pin.logical) is not None
-            ended = row.life == "gone" and not wanted
+            ended = row.state == "gone" and not wanted
             if not pin.made or (identity is None and not ended) or (wanted and (gone or not foreign)):
                 continue
             table = self._metastore.get_table(pin.physical)

@@ -49,7 +49,7 @@ class Undoer:
         snapshot = self._tracker.known(repository)
         destinations = {change.destination_ref_id: self._refs.get(change.destination_ref_id) for change in done}
         for destination in destinations.values():
-            if destination.ref not in snapshot.refs.heads or destination.life == "gone":
+            if destination.ref not in snapshot.refs.heads or destination.state == "gone":
                 raise UsageError(f"{destination.ref} of {repository} is gone; there is nothing to take back from it")
         snapshot = self._tracker.with_partitions(snapshot, destinations.values())
         changes = []

@@ -70,7 +70,7 @@ class MergeSides:
         live = next((view for view in tables if view.logical == logical and view.kind != "making"), None)
         physical = live.physical if live else self._destination_name(logical, rule)
         # A mirror that is not created yet is merged in the store alone; so is what is to be dropped.
-        books_only = self.snapshot.refs.has_ended(self.destination) or (
+        store_only = self.snapshot.refs.has_ended(self.destination) or (
             live is None and self.destination.is_being_created
         )
         decides = self.merge.strategy in ("source-wins", "dest-wins")
@@ -80,8 +80,8 @@ class MergeSides:
             physical=physical,
             input=MergeInput(parents, versions, theirs.id, ours.id if ours else None, fallback),
             live=live,
-            problem=None if books_only else self._problem(physical, live),
-            books_only=books_only,
+            problem=None if store_only else self._problem(physical, live),
+            store_only=store_only,
             data_changed=decides and self._data_changed(versions),
             column_check=self._column_check,
             emptied=self._emptied(versions.get(theirs.id), versions.get(ours.id) if ours else None),

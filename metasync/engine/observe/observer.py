@@ -122,7 +122,7 @@ class Observer:
             id=row.id,
             ref=row.ref,
             incarnation=row.incarnation,
-            life=row.life,
+            state=row.state,
             present=row.ref in snapshot.refs.heads and not row.replaced,
             head=snapshot.refs.heads.get(row.ref, row.head),
             confirmed_gone=confirmed_gone,
@@ -247,4 +247,4 @@ class Observer:
 def _waiting(snapshot: Snapshot, row: RefRow) -> RefView:
     """A ref that is not created in this pass."""
     head = snapshot.refs.heads[row.ref]
-    return RefView(row.id, row.ref, row.incarnation, row.life, present=True, head=head, waits=True)
+    return RefView(row.id, row.ref, row.incarnation, row.state, present=True, head=head, waits=True)

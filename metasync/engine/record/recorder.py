@@ -15,8 +15,8 @@ from metasync.planning.changes import (
     DiscoverPartitions,
     DropDatabase,
     DropTable,
-    EndRef,
     FinishCreation,
+    FinishDeletion,
     FinishDiscovery,
     FinishMerge,
     MergeTable,
@@ -38,6 +38,7 @@ from metasync.store.ledger import close_table
 from metasync.store.refs import mark_made, note_head, pin_again, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
+from metasync.telemetry.metrics import Happening
 
 _MIRRORS_AT_ONCE = 25
 
@@ -96,11 +97,13 @@ class MirrorBook:
 class Recorder:
     """Writes to the store: pins before a creation, plans before a merge, versions, edges, conflicts and history after.
 
-    `lagged` is told how long after it happened a creation, merge or deletion was applied, in seconds.
+    `delayed` is told how long after it happened a creation, merge or deletion was applied, in seconds.
     """
 
-    def __init__(self, stores: Stores, lagged: Callable[[str, float], None] = lambda kind, seconds: None) -> None:
-        self._lagged = lagged
+    def __init__(
+        self, stores: Stores, delayed: Callable[[Happening, float], None] = lambda kind, seconds: None
+    ) -> None:
+        self._delayed = delayed
         self._database = stores.database
         self._refs = stores.refs
         self._versions = stores.versions
@@ -158,8 +161,8 @@ class Recorder:
                 self._history.note(*told, "dropped", "", cause)
             case DropDatabase() if not outcome.message:
                 self._history.note(repository.name, "", "", change.name, "dropped-database", "", "it was empty")
-            case EndRef():
-                self._since("end", self._refs.get(change.ref_id).missed_since)
+            case FinishDeletion():
+                self._since("deletion", self._refs.get(change.ref_id).missed_since)
                 self._refs.end(change.ref_id, kept=change.kept)
                 self._decisions.forget_destination(change.ref_id)
             case FinishMerge():
@@ -182,10 +185,10 @@ class Recorder:
 
     def _finish_creation(self, ref_id: int) -> None:
         row = self._refs.get(ref_id)
-        if row.life in ("new", "making"):
-            self._refs.update(ref_id, life="live")
+        if row.state in ("new", "making"):
+            self._refs.update(ref_id, state="live")
             if self._refs.pinned(ref_id):
-                self._since("birth", row.born_event_time or row.first_seen)
+                self._since("creation", row.born_event_time or row.first_seen)
 
     def _discovered(self, repository: Repository, change: DiscoverPartitions) -> None:
         newest = self._versions.in_force(self._refs.get(change.ref_id)).get(change.logical)
@@ -201,9 +204,9 @@ class Recorder:
             f"commit {change.commit[:12]}",
         )  # fmt: skip
 
-    def _since(self, kind: str, at: float | None) -> None:
+    def _since(self, kind: Happening, at: float | None) -> None:
         if at is not None:
-            self._lagged(kind, self._database.now() - at)
+            self._delayed(kind, self._database.now() - at)
 
     # Merges
 
@@ -236,7 +239,7 @@ class Recorder:
                     tag,
                     now,
                 )
-            if change.books_only and "after" in made:
+            if change.store_only and "after" in made:
                 pin_again(connection, change.destination_ref_id, change.logical, made["after"], definitions["after"])
             for head in change.heads if "after" in made else ():
                 own = generation if head == change.merge_commit else 0
@@ -260,7 +263,7 @@ class Recorder:
             if change.waiting is not None and done:
                 subject = f"{repository.name} {change.source} -> {change.destination} {change.logical}"
                 source = made.get("source", change.source_version)
-                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, books_only=False)
+                kept = replace(change.waiting, source_version=source, withheld=(), remainder=None, store_only=False)
                 keep_plan(
                     connection,
                     "withheld",

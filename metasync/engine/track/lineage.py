@@ -213,7 +213,7 @@ class Lineage:
         event = creation_of(ref, events, former.listed_at if former is not None else None)
         if ref.type is RefType.BRANCH and ref.name in self._canonical(repository):
             row = self._refs.add(
-                sync_pass.repository_id, ref, head=head, born_commit=head, life="live", parent_id=None, watermark=0,
+                sync_pass.repository_id, ref, head=head, born_commit=head, state="live", parent_id=None, watermark=0,
                 source="", as_of="", event_time=self._happened(sync_pass, event), listed_at=sync_pass.listed_at,
             )  # fmt: skip
             sync_pass.refs.put(row)
@@ -226,7 +226,7 @@ class Lineage:
         )
         mirrored = bool(self._rules.of_ref(repository.name, ref))
         row = self._refs.add(
-            sync_pass.repository_id, ref, head=head, born_commit=born_commit, life="new" if mirrored else "live",
+            sync_pass.repository_id, ref, head=head, born_commit=born_commit, state="new" if mirrored else "live",
             parent_id=parent.id if parent else None, watermark=watermark, source=source, as_of=as_of,
             event_time=self._happened(sync_pass, event), ledger_head=fork, listed_at=sync_pass.listed_at,
         )  # fmt: skip

@@ -86,7 +86,7 @@ class MergeOrder:
 
     def unsettled(self, sync_pass: SyncPass) -> set[int]:
         """The refs that are not whole yet, or into which a merge is still to be done."""
-        return {row.id for row in sync_pass.refs.rows if row.life != "live" or row.replaced} | set(
+        return {row.id for row in sync_pass.refs.rows if row.state != "live" or row.replaced} | set(
             self._oldest(sync_pass)
         )
 

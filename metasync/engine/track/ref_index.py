@@ -51,11 +51,11 @@ class RefIndex:
 
     def has_ended(self, row: RefRow) -> bool:
         """Whether this incarnation of the ref is over, for certain."""
-        return row.replaced or row.life == "gone" or row.id in self.confirmed_gone
+        return row.replaced or row.state == "gone" or row.id in self.confirmed_gone
 
     def is_alive(self, row: RefRow) -> bool:
         """Whether lakeFS shows this incarnation of the ref."""
-        return row.ref in self.heads and not row.replaced and row.life != "gone"
+        return row.ref in self.heads and not row.replaced and row.state != "gone"
 
     def is_being_created(self, row: RefRow) -> bool:
         """Whether the ref is there and its mirrors are not all made."""
