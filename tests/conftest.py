@@ -21,13 +21,21 @@ from metasync.wiring import parts
 from tests.metastores.servers import running, wanted
 
 _numbers = itertools.count(1)
-REPOSITORIES = tuple(f"lake{number}-{time.time_ns() % 10**9}" for number in range(1, 161))
+_RUN = time.time_ns() % 10**9
+SPARES = tuple(f"spare{number}-{_RUN}" for number in range(3))
+"""Repositories for tests that have no world of their own."""
+
+
+def repositories(session: pytest.Session) -> tuple[str, ...]:
+    """The names of all repositories of a run, one a test; a metastore has to know them when it starts."""
+    worlds = sum("world" in getattr(item, "fixturenames", ()) for item in session.items)
+    return (*SPARES, *(f"lake{number}-{_RUN}" for number in range(1, worlds + 1)))
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder = tmp_path_factory.mktemp("sandbox")
-    with running(wanted()) as server, Sandbox(folder, REPOSITORIES, create=False, server=server) as made:
+def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder, names = tmp_path_factory.mktemp("sandbox"), repositories(request.session)
+    with running(wanted()) as server, Sandbox(folder, names, create=False, server=server) as made:
         yield made
 
 
@@ -163,7 +171,7 @@ class World:
 @pytest.fixture
 def world(sandbox: Sandbox, tmp_path: Path) -> World:
     number = next(_numbers)
-    repository, database = REPOSITORIES[number], f"d{number}"
+    repository, database = f"lake{number}-{_RUN}", f"d{number}"
     made = World(sandbox, tmp_path, repository, database, sandbox.lake_user(repository), sandbox.table_user())
     made.lake.create_repository()
     made.ref_root("main")

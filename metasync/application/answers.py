@@ -405,6 +405,43 @@ class Plans(Answer):
     items: tuple[Plan, ...]
 
 
+class Orphan(Part):
+    repository: str
+    orphan: str
+    """The mirror that no rule wants any more, as `database.table`."""
+
+
+class Orphans(Answer):
+    kind: Literal["metasync.orphans/v1"] = "metasync.orphans/v1"
+    items: tuple[Orphan, ...]
+
+
+class MarkedTable(Part):
+    """A mirror, or a mirror's database, by the marks that it bears."""
+
+    name: str
+    of: str
+    """The logical table; empty for a database."""
+    ref: str
+    store: str
+    """The id of the store that made it."""
+    rule: str
+
+
+class Adoptable(Answer):
+    """What the store of another installation made, or what this store's backup does not know."""
+
+    kind: Literal["metasync.adoptable/v1"] = "metasync.adoptable/v1"
+    items: tuple[MarkedTable, ...]
+
+
+class Adopted(Answer):
+    """What was taken over; nothing where this store knew all of it."""
+
+    kind: Literal["metasync.adopted/v1"] = "metasync.adopted/v1"
+    items: tuple[MarkedTable, ...]
+
+
 class Item(Part):
     path: tuple[str, ...]
     words: str
@@ -507,6 +544,30 @@ class ChangeMade(Answer):
 
 
 EVERY: tuple[type[Answer], ...] = (
-    ChangeMade, Checks, Conflicts, Diff, Events, Explanation, History, Log, MergePage, Notification, Pauses, Plans,
-    Problem, Queued, Readiness, RefPage, Refs, Results, Search, Status, StoredPlan, TablePage, WaitingPlans,
-)  # fmt: skip
+    Adoptable,
+    Adopted,
+    ChangeMade,
+    Checks,
+    Conflicts,
+    Diff,
+    Events,
+    Explanation,
+    History,
+    Log,
+    MergePage,
+    Notification,
+    Orphans,
+    Pauses,
+    Plans,
+    Problem,
+    Queued,
+    Readiness,
+    RefPage,
+    Refs,
+    Results,
+    Search,
+    Status,
+    StoredPlan,
+    TablePage,
+    WaitingPlans,
+)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from metasync.application import answers
 from metasync.application.interface import CarriesOutOrders
 from metasync.engine.commands import Commands
+from metasync.engine.commands.adopt import Marked
 from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
 from metasync.lakefs import LakeFS
-from metasync.planning.changes import subject_of
+from metasync.planning.changes import DropTable, subject_of
 from metasync.planning.descriptions import describe_item, item_name
 from metasync.planning.merge import Side
 from metasync.planning.rules import RuleSet
@@ -107,6 +108,25 @@ class Orders(CarriesOutOrders):
             return answers.Results(items=(answers.Result(repository=plan.repository, plans=(plan,)),))
         return _results([self._commands.undoer.undo(name, watcher)])
 
+    def orphans(self) -> answers.Orphans:
+        """The mirrors that no rule wants any more. Reads lakeFS and the metastore."""
+        return answers.Orphans(
+            items=tuple(
+                answers.Orphan(repository=name, orphan=str(change.physical))
+                for name, changes in self._commands.pruner.orphans().items()
+                for change in changes
+                if isinstance(change, DropTable)
+            )
+        )
+
+    def adoptable(self, repository: str) -> answers.Adoptable:
+        """What bears the marks of our instance and the repository, whatever store made it. Reads every table."""
+        return answers.Adoptable(items=_marked(self._commands.adopter.found(repository)))
+
+    def adopt(self, repository: str, force: bool = False) -> answers.Adopted:
+        """Takes over what another store made. On a healthy store nothing is changed, but with `force`."""
+        return answers.Adopted(items=_marked(self._commands.adopter.adopt(repository, force=force)))
+
     def prune(self, watcher: Watcher | None = None) -> answers.Results:
         """Drops the mirrors that no rule wants any more."""
         return _results(self._commands.pruner.prune(watcher))
@@ -132,6 +152,19 @@ class Orders(CarriesOutOrders):
 
     def _named(self, repository: str | None) -> list[str]:
         return [repository] if repository else repositories(self._rules, self._lakefs)
+
+
+def _marked(found: Sequence[Marked]) -> tuple[answers.MarkedTable, ...]:
+    return tuple(
+        answers.MarkedTable(
+            name=one.marks.name,
+            of=one.marks.table,
+            ref=one.marks.ref,
+            store=one.marks.store,
+            rule=one.marks.rule,
+        )
+        for one in found
+    )
 
 
 def _results(results: Sequence[Result], undecided: Sequence[str] = ()) -> answers.Results:

@@ -104,10 +104,10 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
     def discard(self, number: int) -> answers.Events:
         return self._post(answers.Events, f"/events/{number}/discard", {})
 
-    def look(self, repository: str) -> answers.Queued:
+    def queue_full_sync(self, repository: str) -> answers.Queued:
         return self._post(answers.Queued, f"/repositories/{repository}/reconcile", {})
 
-    def ask(self, repository: str, ref: str) -> int:
+    def queue_sync(self, repository: str, ref: str) -> int:
         return self._post(answers.Queued, f"/repositories/{repository}/look", {"ref": ref}).events[0]
 
     def readiness(self, repository: str, ref: str, event: int) -> answers.Readiness:
@@ -128,7 +128,7 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
         names = [repository] if repository else self._repositories()
         before = {conflict.id for conflict in self.conflicts().items}
         newest = max((entry.id for entry in self.history(limit=1).items), default=0)
-        queued = [(name, self.look(name).events[0]) for name in names]
+        queued = [(name, self.queue_full_sync(name).events[0]) for name in names]
         results = []
         for name, number in queued:
             failed = self._worked_off(name, number, stop)
@@ -175,6 +175,18 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
 
     def undo(self, name: str, dry_run: bool = False, watcher: Watcher | None = None) -> answers.Results:
         return self._post(answers.Results, "/undo", {"name": name, "dry_run": dry_run})
+
+    def orphans(self) -> answers.Orphans:
+        return self._get(answers.Orphans, "/orphans")
+
+    def prune(self, watcher: Watcher | None = None) -> answers.Results:
+        return self._post(answers.Results, "/prune", {})
+
+    def adoptable(self, repository: str) -> answers.Adoptable:
+        return self._get(answers.Adoptable, f"/repositories/{repository}/adoptable")
+
+    def adopt(self, repository: str, force: bool = False) -> answers.Adopted:
+        return self._post(answers.Adopted, f"/repositories/{repository}/adopt", {"force": force})
 
     # Parts
 

@@ -69,13 +69,13 @@ class Requests(TakesRequests):
             raise UsageError(f"there is no dead event {number}; see: metasync events list --state dead")
         return self._queries.event(number)
 
-    def look(self, repository: str) -> answers.Queued:
+    def queue_full_sync(self, repository: str) -> answers.Queued:
         """Asks a running service for a full reconcile. Raises UsageError where no rule names the repository."""
         if not RuleSet.of(self._settings).of_repository(repository):
             raise UsageError(f"no rule names the repository {repository!r}")
         return answers.Queued(events=(self._stores.queue.put(repository, "command", {}),), number=1)
 
-    def ask(self, repository: str, ref: str) -> int:
+    def queue_sync(self, repository: str, ref: str) -> int:
         """Asks for a look at a ref; gives the event's number, for `readiness`. Raises UsageError."""
         return self._waiter.ask(repository, ref)
 

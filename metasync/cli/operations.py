@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
+from metasync.application.answers import Adoptable, Adopted
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.running import ProgressPrinter, report
 from metasync.doctor import diagnose
-from metasync.planning.changes import DropTable
 from metasync.store import open_database
-from metasync.wiring import parts
 
 
 @click.command()
@@ -21,22 +19,17 @@ from metasync.wiring import parts
 @pass_context
 def prune(context: Context, yes: bool) -> None:
     """Drop orphans: mirrors that no rule wants any more. Metadata only."""
-    with parts(context.settings) as built, ProgressPrinter(context) as watcher:
+    with context.orders() as orders, ProgressPrinter(context) as watcher:
         if yes:
-            results = built.orders.prune(watcher)
+            results = orders.prune(watcher)
             if not results.items:
                 context.output.say("no orphans")
             sys.exit(report(context, results))
-        found = built.commands.pruner.orphans()
-    rows = [
-        {"repository": name, "orphan": str(change.physical)}
-        for name, changes in found.items()
-        for change in changes
-        if isinstance(change, DropTable)
-    ]
-    _list(context, "orphans", rows, empty="no orphans")
-    if rows and not context.output.is_json:
-        context.output.say("to drop their metadata: metasync prune --yes")
+        found = orders.orphans()
+    if not context.output.answer(found):
+        context.output.rows([one.model_dump() for one in found.items], empty="no orphans")
+        if found.items:
+            context.output.say("to drop their metadata: metasync prune --yes")
 
 
 @click.command()
@@ -51,21 +44,18 @@ def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
     Say so only where no other metasync of this instance's name runs. What the old store knew is forgotten: merges of
     tables that differ on both sides are conflicts until somebody resolves them. On a healthy store nothing is changed.
     """
-    with parts(context.settings) as built:
-        found = (
-            built.commands.adopter.adopt(repository, force=force) if yes else built.commands.adopter.found(repository)
-        )
-    rows = [
-        {"name": m.marks.name, "of": m.marks.table, "ref": m.marks.ref, "store": m.marks.store, "rule": m.marks.rule}
-        for m in found
-    ]
-    _list(context, "adopted" if yes else "adoptable", rows, empty="" if yes else "nothing bears our marks")
-    if context.output.is_json:
+    found: Adoptable | Adopted
+    with context.orders() as orders:
+        found = orders.adopt(repository, force) if yes else orders.adoptable(repository)
+    if context.output.answer(found):
         return
-    if yes and not rows:
+    context.output.rows([one.model_dump() for one in found.items], empty="" if yes else "nothing bears our marks")
+    if yes and not found.items:
         context.output.say("nothing is changed: all that bears our marks is this store's; to forget its bases: --force")
-        return
-    context.output.say(f"{len(rows)} taken over" if yes else f"to take them over: metasync adopt {repository} --yes")
+    elif yes:
+        context.output.say(f"{len(found.items)} taken over")
+    else:
+        context.output.say(f"to take them over: metasync adopt {repository} --yes")
 
 
 @click.command()
@@ -103,13 +93,6 @@ def db_upgrade(context: Context) -> None:
         database.upgrade()
         context.output.say("the store is migrated")
     database.close()
-
-
-def _list(context: Context, kind: str, rows: list[dict[str, Any]], *, empty: str) -> None:
-    if context.output.is_json:
-        context.output.json(kind, rows)
-    else:
-        context.output.rows(rows, empty=empty)
 
 
 COMMANDS = (prune, adopt, doctor, db)

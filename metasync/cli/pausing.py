@@ -69,7 +69,7 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
     Exit code 0: they are ready. 4: a problem must be fixed first. 1: no such ref, a failure, or the time is over.
     """
     with context.requests() as requests:
-        event = requests.ask(repository, ref)
+        event = requests.queue_sync(repository, ref)
         if not requests.is_served():
             context.output.say("no service works on this store; start one: metasync serve")
         found = _wait(context, requests, repository, ref, event, timeout)

@@ -43,7 +43,7 @@ def add_actions(  # noqa: C901  a nested function a route
     @router.post("/do/reconcile")
     async def reconcile(request: Request) -> Response:
         repository = _one(await form_of(request), "repository")
-        queued = await run_in_threadpool(requests.look, repository)
+        queued = await run_in_threadpool(requests.queue_full_sync, repository)
         wake()
         return RedirectResponse(f"/event/{queued.events[0]}", 303)
 

@@ -97,6 +97,10 @@ class UndoBody(_Body):
     dry_run: bool = False
 
 
+class AdoptBody(_Body):
+    force: bool = False
+
+
 class EmptyBody(_Body):
     pass
 
@@ -283,6 +287,26 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:  
         orders.keep(repository, body.ref, body.by)
         return answers.Queued()
 
+    @api.get("/orphans")
+    def orphans() -> answers.Orphans:
+        """The mirrors that no rule wants any more. Reads lakeFS and the metastore."""
+        return orders.orphans()
+
+    @api.post("/prune")
+    def prune(_body: EmptyBody) -> answers.Results:
+        """Drop the mirrors that no rule wants any more. Metadata only."""
+        return orders.prune()
+
+    @api.get("/repositories/{repository}/adoptable")
+    def adoptable(repository: Name) -> answers.Adoptable:
+        """What bears the marks of this instance and the repository, whatever store made it. Reads every table."""
+        return orders.adoptable(repository)
+
+    @api.post("/repositories/{repository}/adopt")
+    def adopt(repository: Name, body: AdoptBody) -> answers.Adopted:
+        """Take over what another store made; with `force`, forget the merge bases of a healthy store, too."""
+        return orders.adopt(repository, body.force)
+
     @api.post("/undo")
     def undo(body: UndoBody) -> answers.Results:
         """Take back what a merge or an applied plan did to the metadata."""
@@ -293,14 +317,14 @@ def _waiting(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> No
     @api.post("/repositories/{repository}/reconcile", status_code=202)
     def reconcile(repository: Name, _body: EmptyBody) -> answers.Queued:
         """Have a full reconcile made by the service; `/events/NUMBER` tells when it is done."""
-        queued = requests.look(repository)
+        queued = requests.queue_full_sync(repository)
         wake()
         return queued
 
     @api.post("/repositories/{repository}/look", status_code=202)
     def look(repository: Name, body: LookBody) -> answers.Queued:
         """Have a ref looked at; `readiness` tells how far it is."""
-        queued = answers.Queued(events=(requests.ask(repository, body.ref),), number=1)
+        queued = answers.Queued(events=(requests.queue_sync(repository, body.ref),), number=1)
         wake()
         return queued
 
@@ -320,7 +344,7 @@ def _waiting(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> No
     async def wait(request: Request, repository: Name, ref: Text, timeout: Duration = "60s") -> Response:
         """Wait until the tables of a ref are there, and the merges into it done."""
         deadline = time.monotonic() + min(parse_duration(timeout), _LONGEST)
-        event = await run_in_threadpool(requests.ask, repository, ref)
+        event = await run_in_threadpool(requests.queue_sync, repository, ref)
         wake()
         while True:
             found = await run_in_threadpool(requests.readiness, repository, ref, event)

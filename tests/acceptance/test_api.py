@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from metasync.application import answers
 from metasync.sandbox.stack import Sandbox
 from tests.commands import COMMAND
-from tests.conftest import REPOSITORIES, World
+from tests.conftest import SPARES, World
 from tests.showcase import TOKEN, performed, stage
 
 EXAMPLES = 12
@@ -26,7 +26,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture(scope="module")
 def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return stage(sandbox, tmp_path_factory.mktemp("api"), REPOSITORIES[-1], "api", create=True)
+    return stage(sandbox, tmp_path_factory.mktemp("api"), SPARES[1], "api", create=True)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,11 @@ def test_the_commands_over_a_service(service: str, world: World, tmp_path: Path)
     (conflict,) = over(service, "conflicts")["items"]
     assert over(service, "resolve", str(conflict["id"]), "--ours")["items"][0]["outcomes"][0]["state"] == "done"
     assert over(service, "conflicts")["items"] == []
+    assert over(service, "prune") == {"kind": "metasync.orphans/v1", "items": []}
+    assert over(service, "prune", "--yes")["kind"] == "metasync.results/v2"
+    mirror = f"{world.database}__dev_1.orders"
+    assert mirror in {one["name"] for one in over(service, "adopt", name)["items"]}
+    assert over(service, "adopt", name, "--yes")["items"] == []
     dead = over(service, "events", "list", "--state", "dead")["items"]
     over(service, "events", "discard", str(dead[0]["id"]))
     assert over(service, "events", "list", "--state", "dead")["items"] == []

@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from metasync.sandbox.stack import Sandbox
 from metasync.web.rendering import ref_url, table_url
 from tests.browser import MISSING, chromium, is_there
-from tests.conftest import REPOSITORIES, World, until
+from tests.conftest import SPARES, World, until
 from tests.showcase import TOKEN, performed, stage
 
 needs_chromium = pytest.mark.skipif(not is_there(), reason=MISSING)
@@ -21,7 +21,7 @@ needs_chromium = pytest.mark.skipif(not is_there(), reason=MISSING)
 
 @pytest.fixture(scope="module")
 def world(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return stage(sandbox, tmp_path_factory.mktemp("pages"), REPOSITORIES[-2], "pages", create=True)
+    return stage(sandbox, tmp_path_factory.mktemp("pages"), SPARES[2], "pages", create=True)
 
 
 @pytest.fixture(scope="module")

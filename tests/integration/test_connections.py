@@ -41,7 +41,7 @@ from metasync.model.hms import (
 from metasync.sandbox.metastore import SandboxMetastore, packaged_server
 from metasync.sandbox.stack import Sandbox
 from metasync.settings.models import Metastore as MetastoreSettings
-from tests.conftest import REPOSITORIES
+from tests.conftest import SPARES
 from tests.integration.kerberos import KeyDistributionCentre
 from tests.metastores.servers import chosen, full_java
 
@@ -191,8 +191,8 @@ def test_the_user_that_set_ugi_announces_owns_what_is_made(sandbox: Sandbox) -> 
     if sandbox.metastore.server.version < "4":
         pytest.skip("before 4.0 a metastore leaves an owner that is not sent empty")
     store = client(uris=[sandbox.metastore.uri], user="carla")
-    where = f"s3a://{REPOSITORIES[0]}/main"
-    (sandbox.metastore.lake / REPOSITORIES[0] / "main").mkdir(parents=True, exist_ok=True)
+    where = f"s3a://{SPARES[0]}/main"
+    (sandbox.metastore.lake / SPARES[0] / "main").mkdir(parents=True, exist_ok=True)
     store.create_database(Database("made_by_carla", where), where)
     found = store.get_database("made_by_carla")
     store.drop_empty_database("made_by_carla")
@@ -357,8 +357,8 @@ def catalog(sandbox: Sandbox, tmp_path: Path) -> str:
 
 def test_everything_is_done_in_the_catalog_that_is_named(sandbox: Sandbox, catalog: str) -> None:
     there, default = client(uris=[sandbox.metastore.uri], catalog=catalog), client(uris=[sandbox.metastore.uri])
-    where = f"s3a://{REPOSITORIES[0]}/main"
-    (sandbox.metastore.lake / REPOSITORIES[0] / "main").mkdir(parents=True, exist_ok=True)
+    where = f"s3a://{SPARES[0]}/main"
+    (sandbox.metastore.lake / SPARES[0] / "main").mkdir(parents=True, exist_ok=True)
     there.create_database(Database("here", f"{where}/here"), where)
     assert "here" in there.get_all_databases() and "here" not in default.get_all_databases()
     assert default.get_database("here") is None

@@ -31,9 +31,9 @@ from metasync.planning.kinds.constraints import at_home
 from metasync.planning.types import metastore_accepts
 from metasync.sandbox.stack import Sandbox
 from metasync.settings.models import Metastore as MetastoreSettings
-from tests.conftest import REPOSITORIES, World
+from tests.conftest import SPARES, World
 
-WHERE = f"s3a://{REPOSITORIES[0]}/main/newer"
+WHERE = f"s3a://{SPARES[0]}/main/newer"
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_an_unchecked_error_costs_the_connection_and_nothing_else(store: Metasto
     store.create_table(made)
     answered = True
     try:
-        store.alter_table(replace(made, sd=replace(made.sd, location=f"s3a://{REPOSITORIES[0]}")))
+        store.alter_table(replace(made, sd=replace(made.sd, location=f"s3a://{SPARES[0]}")))
     except MetastoreUnavailable:
         answered = False
     assert answered is store.ping().startswith("4")

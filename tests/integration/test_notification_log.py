@@ -18,20 +18,20 @@ from metasync.planning.manifest import cut
 from metasync.sandbox.stack import Sandbox
 from metasync.settings import parse_settings
 from metasync.wiring import Parts, parts
-from tests.conftest import REPOSITORIES, World
+from tests.conftest import World, repositories
 from tests.metastores.servers import LOG, chosen
 
 KEYS = "day:string hour:string"
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One of the module's own, with a log."""
     server = chosen()
     if server is None or not server.version.startswith("3"):
         pytest.skip("needs a notification log, which the tests' 3.1.3 can have (make test-metastores)")
     server = replace(server, settings={**server.settings, **LOG})
-    with Sandbox(tmp_path_factory.mktemp("log"), REPOSITORIES, create=False, server=server) as made:
+    with Sandbox(tmp_path_factory.mktemp("log"), repositories(request.session), create=False, server=server) as made:
         # Its tables are made when somebody asks for it, and nothing can be changed before.
         made.table_user().metastore.log_position()
         yield made

@@ -85,7 +85,7 @@ def test_a_person_is_told_that_it_is_paused(world: World) -> None:
 
 
 def readiness(built: Parts, world: World, ref: str) -> Any:
-    event = built.requests.ask(world.repository, ref)
+    event = built.requests.queue_sync(world.repository, ref)
     assert built.requests.readiness(world.repository, ref, event).state == "looking"
     claim = built.queue.claim(built.leases)
     assert claim is not None and event in claim.ids
@@ -105,7 +105,7 @@ def test_how_far_a_ref_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None
         assert (found.state, found.made, found.planned, found.ref) == ("ready", 2, 2, "branch/dev-1")
         assert readiness(built, world, "tag/v1").state == "unknown"
         with pytest.raises(UsageError, match="no rule mirrors 'feature'"):
-            built.requests.ask(world.repository, "feature")
+            built.requests.queue_sync(world.repository, "feature")
         world.branch("dev_1")
         found = readiness(built, world, "dev_1")
         assert found.state == "refused" and any("dev-1 holds" in reason for reason in found.reasons)
@@ -139,7 +139,7 @@ def test_a_merge_into_main_can_be_waited_for(world: World) -> None:
         found = readiness(built, world, "main")
         assert found.state == "ready" and world.tables.columns(world.name("t")) == ["id", "a"]
         with pytest.raises(UsageError, match="no rule mirrors 'nowhere'"):
-            built.requests.ask(world.repository, "nowhere")
+            built.requests.queue_sync(world.repository, "nowhere")
         with pytest.raises(UsageError, match="there is no rule 'nope'"):
             built.requests.resume("nope")
 

@@ -9,22 +9,24 @@ import pytest
 
 from metasync.sandbox.stack import Sandbox
 from metasync.wiring import parts
-from tests.conftest import REPOSITORIES, World
+from tests.conftest import SPARES, World, repositories
 from tests.metastores.servers import chosen
 
-WAREHOUSE, EXTERNAL = (f"s3a://{REPOSITORIES[0]}/dev-1/{name}" for name in ("wh", "external"))
+WAREHOUSE, EXTERNAL = (f"s3a://{SPARES[0]}/dev-1/{name}" for name in ("wh", "external"))
 REWRITING = {"metastore.warehouse.dir": WAREHOUSE, "metastore.warehouse.external.dir": EXTERNAL}
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One of the module's own, whose warehouse is where dev-1's mirrors are."""
     server = chosen()
     if server is None or server.version < "4":
         pytest.skip("only 4.x rewrites locations; METASYNC_TEST_SERVER names one (make test-metastores)")
     old_names = {f"hive.{name}": value for name, value in REWRITING.items()}
     server = replace(server, settings={**server.settings, **REWRITING, **old_names})
-    with Sandbox(tmp_path_factory.mktemp("rewriting"), REPOSITORIES, create=False, server=server) as made:
+    with Sandbox(
+        tmp_path_factory.mktemp("rewriting"), repositories(request.session), create=False, server=server
+    ) as made:
         yield made
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from metasync.sandbox.stack import Sandbox
-from tests.conftest import REPOSITORIES, World
+from tests.conftest import World, repositories
 from tests.metastores.servers import Missing, jars
 
 DELTA = Path(__file__).parent / "delta"
@@ -28,7 +28,9 @@ def delta_jars() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def spark(sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def spark(
+    request: pytest.FixtureRequest, sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     if sandbox.metastore.server.version >= "4":
         pytest.skip("Spark 3.5's client calls get_table, which 4.0.1 and later do not have")
     from pyspark.sql import SparkSession
@@ -56,7 +58,7 @@ def spark(sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.Temp
         ),
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
-    for repository in REPOSITORIES:
+    for repository in repositories(request.session):
         for ref in ("main", "dev-1"):
             mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
             settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
