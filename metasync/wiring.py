@@ -80,7 +80,6 @@ def parts(settings: Settings, patience: float = 600.0) -> Iterator[Parts]:
 
 def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) -> Parts:
     rules, metrics, instance = RuleSet.of(settings), Metrics(), settings.instance
-    database, refs, versions, ledger = stores.database, stores.refs, stores.versions, stores.ledger
 
     def called(system: str, call: str, seconds: float, ok: bool) -> None:
         metrics.called(system, call, seconds, ok)
@@ -96,21 +95,21 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
     )
     manifests = ManifestReader(
         metastore,
-        versions,
+        stores.versions,
         stores.readings,
         use_log=settings.metastore.notification_log,
         servers=settings.metastore.uris,
     )
-    reader = TableReader(lakefs, metastore, refs, versions, manifests, rules, instance, database.store_id)
-    lineage = Lineage(lakefs, refs, versions, reader, rules)
-    sources = SourceFinder(lakefs, refs, ledger, stores.history, rules)
-    finder = MergeFinder(lakefs, refs, ledger, stores.history, lineage, sources)
-    order = MergeOrder(refs, ledger, lineage, sources, rules)
-    discoverer = Discoverer(lakefs, refs, versions, lineage, rules)
+    reader = TableReader(stores, lakefs, metastore, manifests, rules, instance)
+    lineage = Lineage(stores, lakefs, reader, rules)
+    sources = SourceFinder(stores, lakefs, rules)
+    finder = MergeFinder(stores, lakefs, lineage, sources)
+    order = MergeOrder(stores, lineage, sources, rules)
+    discoverer = Discoverer(stores, lakefs, lineage, rules)
     tracker = Tracker(stores, lakefs, metastore, lineage, finder, order, discoverer, rules)
-    merges = OpenMerges(lakefs, metastore, refs, versions, ledger, rules)
+    merges = OpenMerges(stores, lakefs, metastore, rules)
     observer = Observer(stores, metastore, merges, rules, instance)
-    applier = Applier(database, lakefs, metastore, versions, rules, instance)
+    applier = Applier(stores.database, lakefs, metastore, stores.versions, rules, instance)
     recorder = Recorder(stores, metrics.delayed)
     controller = Controller(settings, stores, rules, tracker, observer, applier, recorder, metrics, tracer, patience)
     commands = Commands(

@@ -178,7 +178,7 @@ class Queries(AnswersQueries):
         self, repository: str | None = None, table: str | None = None, limit: int = 50, ref: str | None = None
     ) -> answers.History:
         """What was done, the newest first."""
-        if repository is not None and not self._stores.refs.identities(repository):
+        if repository is not None and not self._stores.repositories.identities(repository):
             raise UsageError(f"metasync has never seen a repository {repository!r}; see: metasync refs")
         rows = self._stores.history.rows(repository, table, limit, ref)
         return answers.History(items=tuple(history_entry(row) for row in rows))
@@ -245,10 +245,10 @@ class Queries(AnswersQueries):
     # Parts
 
     def _repository_id(self, repository: str) -> int:
-        known = self._stores.refs.identities(repository)
+        known = self._stores.repositories.identities(repository)
         if not known:
             raise UsageError(f"metasync has never seen a repository {repository!r}; see: metasync refs")
-        return self._stores.refs.repository_id(known[-1])
+        return self._stores.repositories.id_of(known[-1])
 
     def _described(self, rows: Iterable[tuple[str, RefRow]]) -> list[answers.Ref]:
         counts, now = self._stores.overview.mirror_counts(), self._stores.database.now()
@@ -284,7 +284,7 @@ class Queries(AnswersQueries):
 
     def _tables(self, repository: str, row: RefRow) -> Iterable[answers.RefTable]:
         rules = RuleSet.of(self._settings)
-        versions, pins = self._stores.versions.in_force(row), self._stores.refs.pinned(row.id)
+        versions, pins = self._stores.versions.in_force(row), self._stores.mirrors.pinned(row.id)
         mine = {pin.logical for pin in pins}
         # A mirrored ref's inherited tables are its parent's; what it has of its own was seen on it.
         own = self._stores.versions.own(row.id) if pins or row.parent_id is not None else versions

@@ -42,6 +42,7 @@ class Waiter:
         self._rules = rules
         self._queue = stores.queue
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
         self._ledger = stores.ledger
         self._notices = stores.notices
         self._leases = stores.leases
@@ -74,7 +75,7 @@ class Waiter:
         return self._far(repository, known[-1])
 
     def _far(self, repository: str, row: RefRow) -> Readiness:
-        pins = self._refs.pinned(row.id)
+        pins = self._mirrors.pinned(row.id)
         made, planned = sum(pin.made for pin in pins), len(pins)
         reasons = self._standing(repository, row.id)
         merges = [m for m in self._ledger.open_merges(row.repository_id) if m.destination_ref_id == row.id]

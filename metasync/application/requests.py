@@ -50,7 +50,7 @@ class Requests(TakesRequests):
         return self._resumed(self._stores.pauses.end_one(number))
 
     def _resumed(self, ended: Sequence[Pause]) -> answers.Pauses:
-        for repository in self._stores.refs.names() if ended else ():
+        for repository in self._stores.repositories.names() if ended else ():
             self._stores.queue.put_once(repository, "resume", {})
         return described_pauses(ended)
 

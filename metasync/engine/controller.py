@@ -93,6 +93,7 @@ class Controller:
         self._settings = settings
         self._leases = stores.leases
         self._refs = stores.refs
+        self._repositories = stores.repositories
         self._pauses = stores.pauses
         self._decisions = stores.decisions
         self._rules = rules
@@ -193,7 +194,7 @@ class Controller:
         if hold_back(plan, pauses := self._pauses.in_force()) != plan:
             reasons = "; ".join(f"by {pause.by}: {pause.reason}" for pause in pauses)
             raise NotAllowed(f"{plan.repository} is paused {reasons}; first: metasync resume")
-        if why := self._refs.blocked(plan.repository):
+        if why := self._repositories.blocked(plan.repository):
             raise NotAllowed(f"{plan.repository}: {why.partition(': ')[2]}; see: metasync adopt {plan.repository}")
         with self.alone(plan.repository):
             outcomes = self._execute(observed, plan, lambda: False, watcher)

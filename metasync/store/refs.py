@@ -1,4 +1,4 @@
-"""Repositories and refs: every incarnation, where it forked, and the heads at which its tables were read."""
+"""The refs: every incarnation, where it forked, and the heads at which its tables were read."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from metasync.model.hms import TableName
-from metasync.model.lakefs import Ref, RefType, Repository
-from metasync.model.marks import Marks
-from metasync.planning.changes import CreateMirror
-from metasync.planning.observed import Pinned, RefState
-from metasync.store.database import Database, insert_new, new_id
+from metasync.model.lakefs import Ref, RefType
+from metasync.planning.observed import RefState
+from metasync.store.database import Database, new_id
 from metasync.store.schema import heads, mirrors, readings, refs, repositories
-
-_NAMES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -63,78 +59,10 @@ class RefRow:
 
 
 class RefStore:
-    """Reads and writes of repositories, refs, heads and pinned mirrors."""
+    """Reads and writes of refs and their heads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def repository_id(self, repository: Repository) -> int:
-        """The row of this very repository (name, creation date, namespace); made where it is new."""
-        match = (
-            repositories.c.name == repository.name,
-            repositories.c.creation_date == repository.creation_date,
-            repositories.c.storage_namespace == repository.storage_namespace,
-        )
-        wanted = select(repositories.c.id).where(*match)
-        with self._database.reading() as connection:
-            found = connection.execute(wanted).scalar_one_or_none()
-        if found is not None:
-            return int(found)
-        with self._database.transaction() as connection:
-            found = connection.execute(wanted).scalar_one_or_none()
-            if found is not None:
-                return int(found)
-            result = connection.execute(
-                insert(repositories).values(
-                    name=repository.name,
-                    creation_date=repository.creation_date,
-                    storage_namespace=repository.storage_namespace,
-                    default_branch=repository.default_branch,
-                )
-            )
-            return new_id(result)
-
-    def identities(self, name: str) -> tuple[Repository, ...]:
-        """Every repository of that name that was ever seen, the newest last."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(repositories).where(repositories.c.name == name).order_by(repositories.c.id)
-            ).all()
-        return tuple(Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch) for r in rows)
-
-    def names(self) -> tuple[str, ...]:
-        """The names of all repositories that were ever seen."""
-        with self._database.reading() as connection:
-            return tuple(connection.execute(select(repositories.c.name).distinct()).scalars())
-
-    def repository(self, repository_id: int) -> Repository:
-        with self._database.reading() as connection:
-            r = connection.execute(select(repositories).where(repositories.c.id == repository_id)).one()
-        return Repository(r.name, r.creation_date, r.storage_namespace, r.default_branch)
-
-    def blocked(self, name: str) -> str:
-        """Why nothing is written for the newest repository of that name; empty where nothing stands in the way."""
-        query = select(repositories.c.blocked).where(repositories.c.name == name).order_by(repositories.c.id.desc())
-        with self._database.reading() as connection:
-            return str(connection.execute(query.limit(1)).scalar_one_or_none() or "")
-
-    def block(self, repository_id: int, why: str) -> None:
-        """Notes, or with an empty text takes back, why nothing is written for a repository."""
-        which = repositories.c.id == repository_id
-        with self._database.transaction() as connection:
-            connection.execute(update(repositories).where(which, repositories.c.blocked != why).values(blocked=why))
-
-    def sever(self, repository_id: int, version: int) -> None:
-        """From now on, no version up to this one is a base of any merge of the repository."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                update(repositories).where(repositories.c.id == repository_id).values(severed_at=version)
-            )
-
-    def severed_at(self, repository_id: int) -> int:
-        with self._database.reading() as connection:
-            query = select(repositories.c.severed_at).where(repositories.c.id == repository_id)
-            return int(connection.execute(query).scalar_one())
 
     def living(self, repository_id: int) -> tuple[RefRow, ...]:
         """The incarnations that are not over, in the order in which they were first seen."""
@@ -285,115 +213,6 @@ class RefStore:
         return found
 
     # Pinned mirrors
-
-    def pin(self, changes: Iterable[CreateMirror]) -> None:
-        """Pins the mirrors of new refs before the first of them is made."""
-        wanted = list(changes)
-        if not wanted:
-            return
-        of_refs = {change.ref_id for change in wanted}
-        pinned = select(mirrors.c.ref_id, mirrors.c.logical).where(mirrors.c.ref_id.in_(of_refs))
-        with self._database.transaction() as connection:
-            known = {(row.ref_id, row.logical) for row in connection.execute(pinned)}
-            rows = [
-                {
-                    "ref_id": change.ref_id,
-                    "logical": str(change.logical),
-                    "physical": str(change.physical),
-                    "rule": change.rule,
-                    "version": change.version,
-                    "definition": change.definition,
-                    "copy_of": str(change.copy_of) if change.copy_of else None,
-                    "as_of": change.as_of,
-                    "partitions": change.partitions,
-                    "columns": change.columns,
-                }
-                for change in wanted
-                if (change.ref_id, str(change.logical)) not in known
-            ]
-            if rows:
-                connection.execute(insert(mirrors), rows)
-                begun = refs.c.id.in_({row["ref_id"] for row in rows})
-                connection.execute(update(refs).where(begun, refs.c.state == "new").values(state="making"))
-
-    def adopt(self, ref_id: int, logical: TableName, marks: Marks) -> None:
-        """Takes over a mirror that stands, and that an earlier store knew of."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                insert_new(connection, mirrors).values(
-                    ref_id=ref_id,
-                    logical=str(logical),
-                    physical=marks.name,
-                    rule=marks.rule,
-                    version=marks.version,
-                    definition="",
-                    as_of=marks.as_of,
-                    partitions=0,
-                    columns=0,
-                )
-            )
-        self.made(ref_id, logical)
-
-    def made(self, ref_id: int, logical: TableName) -> None:
-        with self._database.transaction() as connection:
-            mark_made(connection, [(ref_id, logical)], self._database.now())
-
-    def known_names(self, names: Iterable[str]) -> set[str]:
-        """Those of some physical names at which this store made a mirror, or is making one, for whatever ref."""
-        found: set[str] = set()
-        wanted = sorted(set(names))
-        with self._database.reading() as connection:
-            for start in range(0, len(wanted), _NAMES_AT_ONCE):
-                some = mirrors.c.physical.in_(wanted[start : start + _NAMES_AT_ONCE])
-                found |= set(connection.execute(select(mirrors.c.physical).where(some)).scalars())
-        return found
-
-    def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(mirrors).where(mirrors.c.ref_id == ref_id).order_by(mirrors.c.logical)
-            ).all()
-        return tuple(
-            Pinned(
-                logical=TableName.parse(row.logical),
-                physical=TableName.parse(row.physical),
-                rule=row.rule,
-                version=row.version,
-                definition=row.definition,
-                copy_of=TableName.parse(row.copy_of) if row.copy_of else None,
-                as_of=row.as_of,
-                made=row.made_at is not None,
-                partitions=row.partitions,
-                columns=row.columns,
-            )
-            for row in rows
-        )
-
-    def claims(self) -> dict[TableName, int]:
-        """Physical name -> the living ref that holds it, over all repositories."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(mirrors.c.physical, mirrors.c.ref_id)
-                .join(refs, refs.c.id == mirrors.c.ref_id)
-                .where(refs.c.state != "gone")
-            ).all()
-        return {TableName.parse(row.physical): row.ref_id for row in rows}
-
-
-def pin_again(connection: Connection, ref_id: int, logical: TableName, version: int, definition: str | None) -> None:
-    """A mirror that is pinned and not made yet is to be made of another version; none where the table is gone in it."""
-    which = (mirrors.c.ref_id == ref_id, mirrors.c.logical == str(logical), mirrors.c.made_at.is_(None))
-    if definition is None:
-        connection.execute(delete(mirrors).where(*which))
-    else:
-        connection.execute(update(mirrors).where(*which).values(version=version, definition=definition, copy_of=None))
-
-
-def mark_made(connection: Connection, made: Iterable[tuple[int, TableName]], now: float) -> None:
-    """As `RefStore.made`, of several mirrors, inside a transaction."""
-    its_own = (mirrors.c.ref_id == bindparam("of_ref"), mirrors.c.logical == bindparam("of_table"))
-    rows = [{"of_ref": ref_id, "of_table": str(logical)} for ref_id, logical in made]
-    connection.execute(update(mirrors).where(*its_own).values(made_at=now), rows)
 
 
 def note_head(

@@ -13,11 +13,13 @@ from metasync.store.events import EventQueue
 from metasync.store.history import History
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger
+from metasync.store.mirrors import MirrorStore
 from metasync.store.notices import Notices
 from metasync.store.overview import Overview
 from metasync.store.pauses import Pauses
 from metasync.store.readings import Readings
 from metasync.store.refs import RefStore
+from metasync.store.repositories import RepositoryStore
 from metasync.store.sent_notifications import SentNotifications
 from metasync.store.versions import VersionStore
 
@@ -29,7 +31,9 @@ class Stores:
     database: Database
     leases: Leases
     queue: EventQueue
+    repositories: RepositoryStore
     refs: RefStore
+    mirrors: MirrorStore
     versions: VersionStore
     readings: Readings
     ledger: Ledger
@@ -50,7 +54,9 @@ def open_stores(settings: Store) -> Iterator[Stores]:
             database=database,
             leases=Leases(database, settings.lease),
             queue=EventQueue(database),
+            repositories=RepositoryStore(database),
             refs=RefStore(database),
+            mirrors=MirrorStore(database),
             versions=VersionStore(database),
             readings=Readings(database),
             ledger=Ledger(database),

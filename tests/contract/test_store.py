@@ -12,6 +12,7 @@ from metasync.model.lakefs import Ref, RefType, Repository
 from metasync.store import Database, open_database
 from metasync.store.ledger import Ledger
 from metasync.store.refs import RefRow, RefStore
+from metasync.store.repositories import RepositoryStore
 from metasync.store.versions import VersionStore
 from tests.conftest import fresh_database
 from tests.unit.definitions import header
@@ -20,9 +21,8 @@ T = TableName("sales", "t")
 
 
 def ref(database: Database, name: str = "main", parent: RefRow | None = None, watermark: int = 0) -> RefRow:
-    store = RefStore(database)
-    repository = store.repository_id(Repository("lake", 1, "local://lake", "main"))
-    return store.add(
+    repository = RepositoryStore(database).id_of(Repository("lake", 1, "local://lake", "main"))
+    return RefStore(database).add(
         repository, Ref(RefType.BRANCH, name), head="c1", born_commit="c1", state="live",
         parent_id=parent.id if parent else None, watermark=watermark, source="", as_of="", event_time=None,
     )  # fmt: skip

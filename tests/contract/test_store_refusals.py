@@ -17,7 +17,7 @@ from metasync.store import Database, schema
 from metasync.store.database import open_database
 from metasync.store.ledger import Ledger
 from metasync.store.notices import Notices
-from metasync.store.refs import RefStore
+from metasync.store.repositories import RepositoryStore
 from metasync.store.stores import open_stores
 from tests.contract.test_store import ref
 
@@ -37,8 +37,8 @@ def test_text_that_postgresql_refuses_is_stored_all_the_same(database: Database)
 
 
 def test_a_repository_made_after_2038(database: Database) -> None:
-    store, late = RefStore(database), Repository("lake", 2**40, "local://lake", "main")
-    assert store.repository_id(late) == store.repository_id(late)
+    store, late = RepositoryStore(database), Repository("lake", 2**40, "local://lake", "main")
+    assert store.id_of(late) == store.id_of(late)
     assert store.identities("lake")[0].creation_date == 2**40
 
 

@@ -13,7 +13,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore.client import Metastore
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
-from metasync.store.refs import RefStore
+from metasync.store.mirrors import MirrorStore
 from metasync.wiring import parts
 from tests.conftest import World
 
@@ -527,7 +527,7 @@ def test_a_clock_that_goes_ahead_ends_no_branch(world: World) -> None:
 def test_a_mirror_made_before_a_crash_is_known_as_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.create_table("t")
     world.branch("dev-1")
-    monkeypatch.setattr(RefStore, "made", lambda *_: None)
+    monkeypatch.setattr(MirrorStore, "made", lambda *_: None)
     world.sync()
     monkeypatch.undo()
     world.sync()

@@ -178,7 +178,7 @@ def test_what_came_after_the_logs_position_was_asked_for_is_merged(
 def in_the_books(world: World, built: Parts, ref: str) -> list[str]:
     repository = built.lakefs.get_repository(world.repository)
     assert repository is not None
-    row = built.refs.newest(built.refs.repository_id(repository), Ref(RefType.BRANCH, ref))
+    row = built.refs.newest(built.repositories.id_of(repository), Ref(RefType.BRANCH, ref))
     assert row is not None
     version = built.versions.in_force(row)[TableName.parse(world.name("t"))]
     assert version.definition is not None

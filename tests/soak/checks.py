@@ -123,7 +123,7 @@ class Checks:
             yield f"{lake.repository}: merges that nobody made: {invented[:3]}"
 
     def _ids(self, lake: Lake) -> set[int]:
-        return {self._built.refs.repository_id(one) for one in self._built.refs.identities(lake.repository)}
+        return {self._built.repositories.id_of(one) for one in self._built.repositories.identities(lake.repository)}
 
     def lost(self) -> set[str]:
         """Merges whose source nobody could tell, and those into branches that lived while nobody looked."""
@@ -226,8 +226,8 @@ class Checks:
         for (repository, ref, physical), number in made.items():
             incarnations = [
                 row.incarnation
-                for one in self._built.refs.identities(repository)
-                if (row := self._built.refs.newest(self._built.refs.repository_id(one), Ref.parse(ref)))
+                for one in self._built.repositories.identities(repository)
+                if (row := self._built.refs.newest(self._built.repositories.id_of(one), Ref.parse(ref)))
             ]
             if number > max(incarnations, default=0):
                 yield f"{physical} was made {number} times in {incarnations} incarnations"

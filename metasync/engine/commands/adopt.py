@@ -47,6 +47,8 @@ class Adopter:
         self._settings = settings
         self._database = stores.database
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
+        self._repositories = stores.repositories
         self._versions = stores.versions
         self._history = stores.history
         self._rules = rules
@@ -81,7 +83,7 @@ class Adopter:
             self._tracker.restate(snapshot)
             for ref, marked in by_ref.items():
                 self._take(rows[ref], marked)
-            self._refs.block(snapshot.repository_id, "")
+            self._repositories.block(snapshot.repository_id, "")
             self._history.note(
                 repository, "", "", "", "adopted", f"{len(found)} tables and databases", "metasync adopt"
             )
@@ -89,7 +91,7 @@ class Adopter:
 
     def _is_healthy(self, snapshot: Snapshot, found: Sequence[Marked]) -> bool:
         """Whether all that bears our marks is this store's work."""
-        if self._refs.blocked(snapshot.repository.name):
+        if self._repositories.blocked(snapshot.repository.name):
             return False
         store, newest = self._database.store_id(), self._versions.newest_id()
         by_ref: dict[Ref, list[Marks]] = {}
@@ -97,7 +99,7 @@ class Adopter:
             by_ref.setdefault(Ref.parse(one.marks.ref), []).append(one.marks)
         for ref, marks in by_ref.items():
             row = snapshot.refs.row(ref) or next((one for one in snapshot.refs.rows if one.ref == ref), None)
-            known = self._refs.known_names(one.name for one in marks)
+            known = self._mirrors.known_names(one.name for one in marks)
             if row is None or why_not_together(marks, store, newest, row.incarnation, known) is not None:
                 return False
         return True
@@ -147,7 +149,7 @@ class Adopter:
             elif logical is not None:
                 parameters = {k: v for k, v in one.table.parameters.items() if k != "metasync.version"}
                 self._metastore.alter_table(replace(one.table, parameters=parameters | marks.to_parameters()))
-                self._refs.adopt(row.id, logical, marks)
+                self._mirrors.adopt(row.id, logical, marks)
         if row.is_being_created and not half_built:
             self._refs.update(row.id, state="live")
 

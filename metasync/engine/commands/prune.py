@@ -33,6 +33,8 @@ class Pruner:
         self._lakefs = lakefs
         self._metastore = metastore
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
+        self._repositories = stores.repositories
 
     def orphans(self) -> dict[str, list[Change]]:
         """Repository -> the drops of mirrors that no rule wants any more, and of refs of repositories that are gone."""
@@ -47,7 +49,7 @@ class Pruner:
         """Drops the orphans, each checked once more before it goes."""
         results = []
         for repository, changes in self.orphans().items():
-            identity = self._lakefs.get_repository(repository) or self._refs.identities(repository)[-1]
+            identity = self._lakefs.get_repository(repository) or self._repositories.identities(repository)[-1]
             observed = Observed(identity, self._settings.instance, "")
             results.append(self._controller.execute(observed, Plan(repository, tuple(changes)), watcher))
         return results
@@ -55,10 +57,10 @@ class Pruner:
     def _orphans_of(self, repository: str, row: RefRow) -> list[Change]:
         changes: list[Change] = []
         identity = self._lakefs.get_repository(repository)
-        foreign = identity is not None and self._refs.repository_id(identity) != row.repository_id
+        foreign = identity is not None and self._repositories.id_of(identity) != row.repository_id
         gone = identity is not None and not foreign and self._lakefs.get_ref(repository, row.ref) is None
         databases = set()
-        for pin in self._refs.pinned(row.id):
+        for pin in self._mirrors.pinned(row.id):
             wanted = self._rules.of_table(repository, row.ref, pin.logical) is not None
             ended = row.state == "gone" and not wanted
             if not pin.made or (identity is None and not ended) or (wanted and (gone or not foreign)):

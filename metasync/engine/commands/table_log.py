@@ -34,15 +34,16 @@ class TableLog:
 
     def __init__(self, stores: Stores) -> None:
         self._refs = stores.refs
+        self._repositories = stores.repositories
         self._versions = stores.versions
         self._ledger = stores.ledger
 
     def log(self, repository: str, logical: TableName, limit: int) -> tuple[LogEntry, ...]:
         """Who changed a table, where and from where, the newest first; only the store is read."""
-        known = self._refs.identities(repository)
+        known = self._repositories.identities(repository)
         if not known:
             raise UsageError(f"metasync has never seen a repository {repository!r}")
-        repository_id = self._refs.repository_id(known[-1])
+        repository_id = self._repositories.id_of(known[-1])
         found = {version.id: version for version in self._versions.log(repository_id, logical)}
         entries: list[LogEntry] = []
         for version in found.values():

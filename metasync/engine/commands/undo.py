@@ -31,6 +31,7 @@ class Undoer:
         self._controller = controller
         self._tracker = tracker
         self._refs = stores.refs
+        self._repositories = stores.repositories
         self._versions = stores.versions
         self._ledger = stores.ledger
         self._decisions = stores.decisions
@@ -105,6 +106,6 @@ class Undoer:
             what = "there is no merge or plan" if not found else f"{len(found)} merges, say more of its commit:"
             raise UsageError(f"{what} {name!r}; see: metasync history")
         done = [change for change in self._ledger.merged_tables(found[0].id) if change.writes]
-        repository = self._refs.repository(found[0].repository_id).name
+        repository = self._repositories.get(found[0].repository_id).name
         # The last first, as foreign keys need their parents.
         return list(reversed(done)), repository

@@ -24,8 +24,9 @@ from metasync.planning.types import ColumnCheck
 from metasync.planning.version_graph import Parents, bases_needed, entry, merge_bases
 from metasync.settings.models import Rule
 from metasync.store.ledger import MergeRow
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import Version, VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
+from metasync.store.versions import Version
 
 _AT_ONCE = 8
 
@@ -34,10 +35,9 @@ _AT_ONCE = 8
 class MergeSides:
     """Gathers what one merge needs of each of its tables."""
 
+    stores: Stores
     lakefs: LakeFS
     metastore: Metastore
-    refs: RefStore
-    versions: VersionStore
     rules: RuleSet
     snapshot: Snapshot
     merge: MergeRow
@@ -54,7 +54,7 @@ class MergeSides:
         """What the merge of one table needs; None where both sides are at one version."""
         if theirs is None or (ours is not None and ours.id == theirs.id):
             return None
-        parents = self.versions.graph(self.snapshot.repository_id, logical)
+        parents = self.stores.versions.graph(self.snapshot.repository_id, logical)
         fallback = self._fallback_base(logical, ours) if ours else None
         bases = bases_needed(parents, theirs.id, ours.id) if ours is not None else frozenset()
         if bases == {theirs.id}:
@@ -117,10 +117,10 @@ class MergeSides:
             if one not in found:
                 found.add(one)
                 pending += parents.get(one, ())
-        for root in (self.versions.get(one) for one in found if not parents.get(one)):
-            row = self.refs.get(root.ref_id)
+        for root in (self.stores.versions.get(one) for one in found if not parents.get(one)):
+            row = self.stores.refs.get(root.ref_id)
             if row.parent_id is not None:
-                above = self.versions.in_force(self.refs.get(row.parent_id), row.watermark)
+                above = self.stores.versions.in_force(self.stores.refs.get(row.parent_id), row.watermark)
                 if above.get(version.logical) is not None:
                     return False
         return True
@@ -142,7 +142,7 @@ class MergeSides:
     def _destination_name(self, logical: TableName, rule: Rule) -> TableName:
         if self.destination.ref.name in self.rules.canonical_branches(self.snapshot.repository):
             return logical
-        for pin in self.refs.pinned(self.destination.id):
+        for pin in self.stores.mirrors.pinned(self.destination.id):
             if pin.logical == logical:
                 return pin.physical
         return physical_name(rule.target, self.snapshot.repository.name, self.destination.ref, logical)
@@ -153,10 +153,10 @@ class MergeSides:
             return None
         commit = self.snapshot.lakefs.merge_base(self.merge.parents[1], self.merge.parents[0])
         for ref_id, watermark in (
-            self.refs.at_commit(self.snapshot.repository_id, [commit]).get(commit, []) if commit else []
+            self.stores.refs.at_commit(self.snapshot.repository_id, [commit]).get(commit, []) if commit else []
         ):
-            version = self.versions.in_force(self.refs.get(ref_id), watermark).get(logical)
-            if version is not None and version.id > self.refs.severed_at(self.snapshot.repository_id):
+            version = self.stores.versions.in_force(self.stores.refs.get(ref_id), watermark).get(logical)
+            if version is not None and version.id > self.stores.repositories.severed_at(self.snapshot.repository_id):
                 return version.id
         return None
 
@@ -171,18 +171,18 @@ class MergeSides:
         """The definitions of both sides and the bases, with the partitions that the source may have changed."""
         stored = {}
         for version_id in {source, *bases, *began, *([destination] if destination is not None else ())}:
-            definition = self.versions.get(version_id).definition
-            stored[version_id] = self.versions.definition(definition) if definition else None
+            definition = self.stores.versions.get(version_id).definition
+            stored[version_id] = self.stores.versions.definition(definition) if definition else None
         there = {v: s for v, s in stored.items() if s is not None}
         others = [there[v].manifest if v in there else () for v in (source, *bases)]
         if not bases or destination is None or destination not in there:
             # Created or dropped as a whole, or without a base: every partition takes part.
             others.append(())
         chunks = {chunk.hash for chunk in differing(others)}
-        load = self.versions.load_chunk
+        load = self.stores.versions.load_chunk
         wanted = {p.values for s in there.values() for c in s.manifest if c.hash in chunks for p in load(c)}
         if source not in there and destination in there:
             # The table was dropped as a whole: any partition that came on the destination since is a change of it.
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
 
-        return {v: self.versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}
+        return {v: self.stores.versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}

@@ -31,6 +31,7 @@ class Observer:
     def __init__(self, stores: Stores, metastore: Metastore, merges: OpenMerges, rules: RuleSet, instance: str) -> None:
         self._database = stores.database
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
         self._versions = stores.versions
         self._pauses = stores.pauses
         self._metastore = metastore
@@ -58,7 +59,7 @@ class Observer:
             refs=tuple(views),
             merges=tuple(merges),
             occupied=self._occupied(snapshot, views, unreadable),
-            claims=self._refs.claims(),
+            claims=self._mirrors.claims(),
             canonical=self._canonical_tables(snapshot),
             notices=(*snapshot.notices, *self._orphans(snapshot)),
             behind=snapshot.left + len(later),
@@ -132,7 +133,7 @@ class Observer:
             databases=self._own_databases(snapshot.repository.name, row, reading)
             if row.replaced or confirmed_gone
             else (),
-            pinned=self._refs.pinned(row.id),
+            pinned=self._mirrors.pinned(row.id),
             source=row.source,
             as_of=row.as_of,
             to_create=self._to_create(snapshot, row, failed) if being_created else (),
@@ -147,7 +148,7 @@ class Observer:
         return self._own_databases(repository, row, Reading((), {}, ()))
 
     def _own_databases(self, repository: str, row: RefRow, reading: Reading) -> tuple[str, ...]:
-        names = {pin.physical.database for pin in self._refs.pinned(row.id)}
+        names = {pin.physical.database for pin in self._mirrors.pinned(row.id)}
         names |= {view.physical.database for view in reading.tables} | set(reading.databases)
         found = []
         for name in sorted(names):
@@ -231,7 +232,7 @@ class Observer:
         for row in snapshot.refs.rows:
             if row.ref not in snapshot.refs.heads:
                 continue
-            for pin in self._refs.pinned(row.id):
+            for pin in self._mirrors.pinned(row.id):
                 if pin.made and self._rules.of_table(snapshot.repository.name, row.ref, pin.logical) is None:
                     found.append(
                         Notice(

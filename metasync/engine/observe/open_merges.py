@@ -16,9 +16,10 @@ from metasync.planning.locations import path_on_ref
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Rule
-from metasync.store.ledger import Ledger, MergeRow
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import Version, VersionStore
+from metasync.store.ledger import MergeRow
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
+from metasync.store.versions import Version
 
 
 class OpenMerges:
@@ -26,25 +27,22 @@ class OpenMerges:
 
     def __init__(
         self,
+        stores: Stores,
         lakefs: LakeFS,
         metastore: Metastore,
-        refs: RefStore,
-        versions: VersionStore,
-        ledger: Ledger,
         rules: RuleSet,
     ) -> None:
+        self._stores = stores
         self._lakefs = lakefs
         self._metastore = metastore
-        self._refs = refs
-        self._versions = versions
-        self._ledger = ledger
+        self._refs = stores.refs
+        self._versions = stores.versions
+        self._ledger = stores.ledger
         self._rules = rules
 
     def sides(self, snapshot: Snapshot, merge: MergeRow, destination: RefRow) -> MergeSides:
         """What tells the sides of each table of a merge."""
-        return MergeSides(
-            self._lakefs, self._metastore, self._refs, self._versions, self._rules, snapshot, merge, destination
-        )
+        return MergeSides(self._stores, self._lakefs, self._metastore, self._rules, snapshot, merge, destination)
 
     def outline(self, snapshot: Snapshot, merge: MergeRow, destination: RefRow) -> MergeView:
         """A merge without its tables."""

@@ -35,7 +35,8 @@ from metasync.store.database import Database
 from metasync.store.decisions import keep_plan, replace_conflicts
 from metasync.store.history import note, note_all
 from metasync.store.ledger import close_table
-from metasync.store.refs import mark_made, note_head, pin_again, raise_heads
+from metasync.store.mirrors import mark_made, pin_again
+from metasync.store.refs import note_head, raise_heads
 from metasync.store.stores import Stores
 from metasync.store.versions import Version, add_version
 from metasync.telemetry.metrics import Happening
@@ -43,7 +44,7 @@ from metasync.telemetry.metrics import Happening
 _MIRRORS_AT_ONCE = 25
 
 
-class MirrorBook:
+class CreationLog:
     """Mirrors that were made, written down some at a time: a ref can have thousands, and each would wait for the disk.
 
     What a crash forgets, the next look finds standing and marked; only its line in the history is missing.
@@ -106,16 +107,18 @@ class Recorder:
         self._delayed = delayed
         self._database = stores.database
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
+        self._repositories = stores.repositories
         self._versions = stores.versions
         self._ledger = stores.ledger
         self._decisions = stores.decisions
         self._history = stores.history
         self._notices = stores.notices
-        self._mirrors = MirrorBook(stores.database)
+        self._created = CreationLog(stores.database)
 
     def written(self, repository: str) -> None:
         """All that was done in a repository is in the store."""
-        self._mirrors.write(repository)
+        self._created.write(repository)
 
     def said(
         self, observed: Observed, plan: Plan, outcomes: Sequence[Applied] = (), plan_id: int | None = None
@@ -130,7 +133,7 @@ class Recorder:
         told = [notice for notice in plan.notices if notice.help or notice.kind == "catching-up"]
         tables = [_table_failed(failure) for failure in plan.failures if not failure.merge_id]
         if observed.repository.creation_date:
-            repository_id = self._refs.repository_id(observed.repository)
+            repository_id = self._repositories.id_of(observed.repository)
             tables += [_table_failed(failure) for failure in self._ledger.failures(repository_id)]
         standing = [
             row.notice
@@ -141,7 +144,7 @@ class Recorder:
 
     def before(self, plan: Plan) -> None:
         """What must be known after a crash, stored before the first write."""
-        self._refs.pin(change for change in plan.changes if isinstance(change, CreateMirror))
+        self._mirrors.pin(change for change in plan.changes if isinstance(change, CreateMirror))
         for finish in (change for change in plan.changes if isinstance(change, FinishMerge)):
             changes = [m for m in plan.merges if m.merge_id == finish.merge_id]
             self._ledger.start_merge(finish.merge_id, changes, finish.failed)
@@ -154,7 +157,7 @@ class Recorder:
             return
         match change:
             case CreateMirror():
-                self._mirrors.add(repository.name, change)
+                self._created.add(repository.name, change)
             case DropTable() if not outcome.message:
                 told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
                 cause = "metasync prune: no rule wants it" if change.orphan else f"deletion of {change.ref}"
@@ -168,7 +171,7 @@ class Recorder:
             case FinishMerge():
                 self._since("merge", self._ledger.finish_merge(change.merge_id, change.failed))
             case FinishCreation():
-                self._mirrors.write(repository.name)
+                self._created.write(repository.name)
                 self._finish_creation(change.ref_id)
             case FinishDiscovery():
                 self._refs.update(change.ref_id, discovered_head=change.commit)
@@ -187,7 +190,7 @@ class Recorder:
         row = self._refs.get(ref_id)
         if row.state in ("new", "making"):
             self._refs.update(ref_id, state="live")
-            if self._refs.pinned(ref_id):
+            if self._mirrors.pinned(ref_id):
                 self._since("creation", row.born_event_time or row.first_seen)
 
     def _discovered(self, repository: Repository, change: DiscoverPartitions) -> None:

@@ -16,8 +16,8 @@ from metasync.planning.discovery import Directory, discovered, wanted_values
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.observed import DiscoveredTable
 from metasync.planning.rules import RuleSet, takes_table
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _AT_ONCE = 8
 _LONGEST_WALK = 10_000
@@ -30,11 +30,15 @@ class Discoverer:
     """
 
     def __init__(
-        self, lakefs: LakeFS, refs: RefStore, versions: VersionStore, lineage: Lineage, rules: RuleSet
+        self,
+        stores: Stores,
+        lakefs: LakeFS,
+        lineage: Lineage,
+        rules: RuleSet,
     ) -> None:
         self._lakefs = lakefs
-        self._refs = refs
-        self._versions = versions
+        self._refs = stores.refs
+        self._versions = stores.versions
         self._lineage = lineage
         self._rules = rules
 

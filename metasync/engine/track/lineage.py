@@ -17,8 +17,8 @@ from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
 from metasync.planning.incarnations import creation_of, is_recreated, is_suspected
 from metasync.planning.plan import Notice
 from metasync.planning.rules import UNADDRESSABLE, RuleSet
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _EXPRESSION = re.compile(r"[~^@].*$", re.S)
 _ANCESTORS = 1000
@@ -34,17 +34,22 @@ class Lineage:
     """Keeps the store's refs in step with lakeFS's."""
 
     def __init__(
-        self, lakefs: LakeFS, refs: RefStore, versions: VersionStore, reader: TableReader, rules: RuleSet
+        self,
+        stores: Stores,
+        lakefs: LakeFS,
+        reader: TableReader,
+        rules: RuleSet,
     ) -> None:
         self._lakefs = lakefs
-        self._refs = refs
-        self._versions = versions
+        self._refs = stores.refs
+        self._versions = stores.versions
         self._reader = reader
         self._rules = rules
+        self._repositories = stores.repositories
 
     def list_refs(self, repository: Repository, scope: Scope, now: float) -> SyncPass:
         """Lists the refs, marks incarnations that were replaced, notes what is missing, adds new refs."""
-        repository_id = self._refs.repository_id(repository)
+        repository_id = self._repositories.id_of(repository)
         sync_pass = self._begun(repository, repository_id, now)
         sync_pass.listed_at = self._lakefs.server_time if self._lakefs.server_time is not None else now + _SKEW
         self._warn_of_others(sync_pass)
@@ -69,7 +74,7 @@ class Lineage:
         repository = self._lakefs.get_repository(name)
         if repository is None:
             raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
-        repository_id = self._refs.repository_id(repository)
+        repository_id = self._repositories.id_of(repository)
         return self._begun(repository, repository_id, now)
 
     def _begun(self, repository: Repository, repository_id: int, now: float) -> SyncPass:
@@ -118,10 +123,10 @@ class Lineage:
         return self._refs.get(row.id)
 
     def _warn_of_others(self, sync_pass: SyncPass) -> None:
-        for other in self._refs.identities(sync_pass.repository.name):
+        for other in self._repositories.identities(sync_pass.repository.name):
             if other.identity == sync_pass.repository.identity:
                 continue
-            if self._refs.living(self._refs.repository_id(other)):
+            if self._refs.living(self._repositories.id_of(other)):
                 sync_pass.notices.append(
                     Notice(
                         "repository-replaced",

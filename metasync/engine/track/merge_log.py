@@ -17,9 +17,8 @@ from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent
 from metasync.planning.plan import Notice
-from metasync.store.history import History
-from metasync.store.ledger import Ledger
-from metasync.store.refs import RefRow, RefStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _REVERT = re.compile(r"Revert (\S+)")
 _STEP = 1000
@@ -43,18 +42,16 @@ class MergeFinder:
 
     def __init__(
         self,
+        stores: Stores,
         lakefs: LakeFS,
-        refs: RefStore,
-        ledger: Ledger,
-        history: History,
         lineage: Lineage,
         sources: SourceFinder,
     ) -> None:
         self._lakefs = lakefs
         self._lineage = lineage
-        self._refs = refs
-        self._ledger = ledger
-        self._history = history
+        self._refs = stores.refs
+        self._ledger = stores.ledger
+        self._history = stores.history
         self._sources = sources
 
     def walk(self, sync_pass: SyncPass, row: RefRow, scope: Scope) -> None:

@@ -10,8 +10,9 @@ from metasync.engine.track.snapshot import DueMerge
 from metasync.engine.track.sync_pass import SyncPass
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
-from metasync.store.ledger import Ledger, MergeRow
-from metasync.store.refs import RefRow, RefStore
+from metasync.store.ledger import MergeRow
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _CONFIRMED_IN = 30.0
 """Seconds that a merge which may drop something waits for lakeFS to record what, so far, only an event says."""
@@ -20,9 +21,15 @@ _CONFIRMED_IN = 30.0
 class MergeOrder:
     """Decides which open merges are due, in lakeFS's order, and reads the tables of both of their sides."""
 
-    def __init__(self, refs: RefStore, ledger: Ledger, lineage: Lineage, sources: SourceFinder, rules: RuleSet) -> None:
-        self._refs = refs
-        self._ledger = ledger
+    def __init__(
+        self,
+        stores: Stores,
+        lineage: Lineage,
+        sources: SourceFinder,
+        rules: RuleSet,
+    ) -> None:
+        self._refs = stores.refs
+        self._ledger = stores.ledger
         self._lineage = lineage
         self._sources = sources
         self._rules = rules

@@ -11,9 +11,9 @@ from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import Commit, EventType, LakeFSEvent, Ref, RefType
 from metasync.planning.rules import RuleSet
-from metasync.store.history import History
-from metasync.store.ledger import Ledger, MergeRow
-from metasync.store.refs import RefRow, RefStore
+from metasync.store.ledger import MergeRow
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
 
 _MESSAGE = re.compile(r"Merge '([^']+)' into '([^']+)'")
 _EXPRESSION = re.compile(r"[~^@].*$", re.S)
@@ -47,12 +47,17 @@ class Source:
 class SourceFinder:
     """Finds the sources of merge commits."""
 
-    def __init__(self, lakefs: LakeFS, refs: RefStore, ledger: Ledger, history: History, rules: RuleSet) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        lakefs: LakeFS,
+        rules: RuleSet,
+    ) -> None:
         self._rules = rules
         self._lakefs = lakefs
-        self._refs = refs
-        self._ledger = ledger
-        self._history = history
+        self._refs = stores.refs
+        self._ledger = stores.ledger
+        self._history = stores.history
 
     def find(self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> Source | None:
         """The source of a commit of `row`; None where the commit is no merge of anybody's branch.

@@ -28,8 +28,9 @@ from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, StrandedPartitions, TableView
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
 from metasync.settings.models import Rule
-from metasync.store.refs import RefRow, RefStore
-from metasync.store.versions import Version, VersionStore
+from metasync.store.refs import RefRow
+from metasync.store.stores import Stores
+from metasync.store.versions import Version
 
 _READINGS = 3
 
@@ -62,25 +63,24 @@ class Moment:
 class TableReader:
     """Reads a ref's tables from the metastore and notes in the store what it saw; writes nothing else."""
 
-    def __init__(  # noqa: PLR0913  built once, in wiring.py
+    def __init__(
         self,
+        stores: Stores,
         lakefs: LakeFS,
         metastore: Metastore,
-        refs: RefStore,
-        versions: VersionStore,
         manifests: ManifestReader,
         rules: RuleSet,
         instance: str,
-        store_id: Callable[[], str],
     ) -> None:
-        self._store_id = store_id
+        self._database = stores.database
         self._lakefs = lakefs
         self._metastore = metastore
-        self._refs = refs
-        self._versions = versions
+        self._refs = stores.refs
+        self._versions = stores.versions
         self._manifests = manifests
         self._rules = rules
         self._instance = instance
+        self._mirrors = stores.mirrors
 
     def moment(self) -> Moment:
         """The metastore as it is now."""
@@ -121,7 +121,7 @@ class TableReader:
         canonical = self._rules.canonical_branches(repository)
         if row.ref.type is RefType.BRANCH and row.ref.name in canonical:
             return self._canonical(repository, row, canonical[row.ref.name], databases)
-        pinned = {pin.physical: pin.logical for pin in self._refs.pinned(row.id)}
+        pinned = {pin.physical: pin.logical for pin in self._mirrors.pinned(row.id)}
         asker = Asker(self._instance, repository.name, row.ref, row.incarnation, pinned)
         if not pinned and not self._rules.of_ref(repository.name, row.ref):
             return Reading((), {}, ())
@@ -176,7 +176,7 @@ class TableReader:
         stranded: list[StrandedPartitions] = []
         failed = dict(reading.failed)
         in_force = self._versions.in_force(row)
-        pinned = {pin.logical: pin for pin in self._refs.pinned(row.id)}
+        pinned = {pin.logical: pin for pin in self._mirrors.pinned(row.id)}
         hashes = self._versions.header_hashes(v.definition for v in in_force.values() if v.definition)
         home = Home(repository.name, row.ref.name)
         ignored = self._rules.ignored_parameters(repository.name)
@@ -217,13 +217,13 @@ class TableReader:
             if definition is None or (known is not None and known.definition == definition):
                 continue
             with one_table(view.logical, failed, f"storing {view.physical}"):
-                parents = _parents(known, view, row, pinned, self._store_id())
+                parents = _parents(known, view, row, pinned, self._database.store_id())
                 self._versions.add(row.id, view.logical, definition, parents, head)
         for view in whole:
             pin = pinned.get(view.logical)
             if view.kind == "mirror" and pin is not None and not pin.made:
                 # Built, and the process died before it could say so.
-                self._refs.made(row.id, view.logical)
+                self._mirrors.made(row.id, view.logical)
         self._note_absent(repository, row, head, reading, in_force, pinned, failed)
         return tuple(stranded), failed
 

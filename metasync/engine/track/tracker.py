@@ -45,6 +45,8 @@ class Tracker:
     ) -> None:
         self._database = stores.database
         self._refs = stores.refs
+        self._mirrors = stores.mirrors
+        self._repositories = stores.repositories
         self._versions = stores.versions
         self._lakefs = lakefs
         self._metastore = metastore
@@ -118,7 +120,7 @@ class Tracker:
         refs = RefIndex(dict(snapshot.refs.heads), self._refs.living(snapshot.repository_id))
         sync_pass = SyncPass(repository, snapshot.repository_id, refs, snapshot.lakefs, snapshot.now)
         canonical = self._rules.canonical_branches(repository)
-        self._refs.sever(sync_pass.repository_id, self._versions.newest_id())
+        self._repositories.sever(sync_pass.repository_id, self._versions.newest_id())
         for row in sorted(sync_pass.refs.rows, key=lambda one: one.id):
             main = row.ref.type is RefType.BRANCH and row.ref.name in canonical
             known = self._versions.in_force(row)
@@ -187,15 +189,15 @@ class Tracker:
             reading = sync_pass.readings.get(row.id)
             if reading is None or not reading.marks:
                 continue
-            known = self._refs.known_names(marks.name for marks in reading.marks)
+            known = self._mirrors.known_names(marks.name for marks in reading.marks)
             why = why_not_together(reading.marks, store, newest, row.incarnation, known)
             if why is not None:
-                self._refs.block(sync_pass.repository_id, ": ".join(why))
+                self._repositories.block(sync_pass.repository_id, ": ".join(why))
                 return ": ".join(why)
         if full:
             # Everything was read: whoever it was is gone.
-            self._refs.block(sync_pass.repository_id, "")
-        return self._refs.blocked(sync_pass.repository.name)
+            self._repositories.block(sync_pass.repository_id, "")
+        return self._repositories.blocked(sync_pass.repository.name)
 
     def _follow_parent(self, sync_pass: SyncPass, row: RefRow) -> None:
         """Notes which of its parent's tables a new ref misses, as they fail; it gets each once it can be read."""
