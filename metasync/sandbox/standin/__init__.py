@@ -2,7 +2,10 @@
 
 repository    branches, tags, commits and merges in memory, with lakeFS's rules
 actions       action files, and delivering their hooks
-server        the HTTP API
+lake          all of the repositories
+refs, commits, objects, runs, pulls
+              the HTTP API by subject; `call` is a request, `answers` are the rows of what is answered
+server        the server that they are routes of
 
 It exists because no package registry ships lakeFS's server. What keeps it honest is the recorded exchanges with a real
 one, replayed in the contract tests. Where the two differ, the stand-in is wrong.
