@@ -26,7 +26,8 @@ SUITE = {
     "test_rewritten_locations.py": "database locations that a server rewrites",
     "test_notification_log.py": "the notification log",
     "test_connections.py": "TLS, Kerberos, HTTP with tokens, catalogs",
-    "test_life.py": "creations, merges, deletions",
+    "test_mirrors.py": "creations and deletions",
+    "test_merging.py": "merges",
     "test_merge_cases.py": "every case of merging in `tests/merge_cases/` that a server can play",
     "test_hard_cases.py": "crashes, outages and people in between",
     "test_deciding.py": "conflicts, plans, undo, logs",
@@ -34,7 +35,7 @@ SUITE = {
     "test_identity.py": "lost, restored and second stores",
 }
 """Module of tests/integration/ -> what it is about."""
-SHORT = ("test_metastore.py", "test_newer_metastore.py", "test_connections.py", "test_life.py")
+SHORT = ("test_metastore.py", "test_newer_metastore.py", "test_connections.py", "test_mirrors.py", "test_merging.py")
 
 
 @dataclass

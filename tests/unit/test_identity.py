@@ -6,7 +6,7 @@ import pytest
 
 from metasync.model.marks import Marks
 from metasync.planning.identity import why_not_together
-from tests.unit.test_plan import marks
+from tests.unit.plans import marks
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,7 @@ from metasync.planning.pauses import Pause, hold_back, pause_of
 from metasync.planning.plan import Notice, Plan
 from metasync.planning.planner import make_plan
 from metasync.settings.models import Safety
-from tests.unit.test_plan import DEV, MIRROR, SAFE, gone, new, observed, rules, standing
-from tests.unit.test_plan import birth as birth_of
+from tests.unit.plans import DEV, MIRROR, SAFE, gone, new, observed, rules, source_table, standing
 
 ALL, DEV_RULE, OTHER = (Pause(n, rule, "maintenance", "ana", 1.0) for n, rule in enumerate((None, "dev", "other")))
 T = TableName("sales", "t")
@@ -132,7 +131,7 @@ def test_what_is_held_is_no_danger() -> None:
 
 
 def test_a_blocked_store_plans_nothing() -> None:
-    seen = observed(new(DEV, birth_of()), blocked="other-store: x was made by another")
+    seen = observed(new(DEV, source_table()), blocked="other-store: x was made by another")
     plan = make_plan(seen, rules(), SAFE)
     assert not plan.changes and plan.refusal == "lake: x was made by another"
     assert [(n.kind, "metasync adopt lake" in n.help) for n in plan.refusals] == [("other-store", True)]
