@@ -1,4 +1,4 @@
-"""`metasync doctor`: looks at what can be looked at, and says what to do. It changes nothing but a store to migrate."""
+"""`metasync doctor`: checks what can be checked, and says what to do. It changes nothing but a store to migrate."""
 
 from __future__ import annotations
 

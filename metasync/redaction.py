@@ -1,6 +1,6 @@
 """The one place that keeps secrets out of what people read: errors, log lines, answers, pages.
 
-Secrets are told to `remember` as soon as they are known; `redact` takes them out of any text, and with them whatever
+Secrets are given to `remember` as soon as they are known; `redact` takes them out of any text, and with them whatever
 stands where a URL has its user and password.
 """
 

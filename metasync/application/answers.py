@@ -108,7 +108,7 @@ class Last(Part):
     webhook: datetime | None = None
     poll: datetime | None = None
     full: datetime | None = None
-    """A look at every table of every watched ref: at the start, on the schedule, or because somebody asked for it."""
+    """A sync of every table of every watched ref: at the start, on the schedule, or because somebody asked for it."""
 
 
 class Rule(Part):

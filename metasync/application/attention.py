@@ -21,9 +21,9 @@ NOTES = frozenset(
         "probable-rename", "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
     }
 )  # fmt: skip
-"""Kinds of notices that are said and item nobody: they are not wrong, or pass by themselves."""
+"""Kinds of notices that need nobody's attention: they are not wrong, or pass by themselves."""
 MOVED = ("history-rewritten", "reverted", "cherry-picked")
-"""Said by one look only, and kept in the history: data moved, definitions did not."""
+"""Noticed by one sync only, and kept in the history: data moved, definitions did not."""
 _DAYS_SAID = 3 * 86400.0
 _STALE = 5
 """Intervals of the poller without a finished poll, after which something is wrong."""
@@ -40,30 +40,30 @@ def collect(stores: Stores, settings: Settings) -> tuple[Attention, ...]:
 
 
 def notes(stores: Stores) -> tuple[Attention, ...]:
-    """What was said of each repository, and needs nobody; what moved data without definitions, for some days."""
-    said = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES]
+    """What is worth knowing of each repository; what moved data without definitions, for some days."""
+    found = [_of_notice(row) for row in stores.notices.standing() if row.notice.kind in NOTES]
     since = stores.database.now() - _DAYS_SAID
-    known = {(item.kind, item.repository, item.subject.partition(" ")[0]) for item in said}
+    known = {(item.kind, item.repository, item.subject.partition(" ")[0]) for item in found}
     for row in stores.history.since(MOVED, since):
         if (row.action, row.repository, row.ref) not in known:
-            said.append(
+            found.append(
                 Attention(
                     key=f"{row.action}/{row.id}", kind=row.action, repository=row.repository,
                     subject=f"{row.ref} {row.cause}", message=row.detail, help="", since=moment(row.at), ref=row.ref,
                 )
             )  # fmt: skip
-    return tuple(said)
+    return tuple(found)
 
 
 def _stale(stores: Stores, settings: Settings) -> tuple[Attention, ...]:
-    """A poller that should have looked and did not: no service runs, or it cannot reach lakeFS or the metastore."""
+    """A poll that is overdue: no service runs, or it cannot reach lakeFS or the metastore."""
     finished = [at for kind, at in stores.overview.finished().items() if kind in ("poll", "start", "schedule")]
     if not finished:
         return ()
     last, patience = max(finished), max(settings.events.poll.interval * _STALE, _LEAST_STALE)
     if stores.database.now() - last < patience:
         return ()
-    message = f"nothing was looked at for more than {patience / 60:.0f} minutes"
+    message = f"nothing was synced for more than {patience / 60:.0f} minutes"
     return (
         Attention(
             key="stale", kind="stale", repository="", subject="metasync", message=message,

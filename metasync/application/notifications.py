@@ -1,7 +1,7 @@
 """Notifies people of what needs attention, and programs of every change. Both from the store: a restart loses nothing.
 
-Needs are levels: a channel is told what began since it was told last, and what is over. Changes are the history from a
-cursor on, each once in effect and in order, at least once where an answer was lost. One replica tells: the leader.
+What needs attention is a level: a channel gets what began since its last message, and what is over. Changes are the
+history from a cursor on, each once in effect and in order, at least once where an answer was lost. The leader sends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 class Notifier:
-    """A thread for each channel that looks every few seconds, while this replica leads: none waits for another."""
+    """A thread for each channel that checks every few seconds, while this replica leads: none waits for another."""
 
     def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, leads: Callable[[], bool]) -> None:
         self._leads = leads
@@ -66,7 +66,7 @@ class Notifier:
     def _run(self, task: _Task) -> None:
         while not self._stopping.wait(_EVERY):
             if self._leads():
-                task.look(uptime())
+                task.run(uptime())
 
 
 class _Task(ABC):
@@ -83,12 +83,12 @@ class _Task(ABC):
         self._wait = 0.0
         self._due = 0.0
 
-    def look(self, now: float) -> None:
-        """Tells what is to be told; where that fails, waits longer each time. `now` is on the clock of `uptime`."""
+    def run(self, now: float) -> None:
+        """Sends what is to be sent; where that fails, waits longer each time. `now` is on the clock of `uptime`."""
         if now < self._due:
             return
         try:
-            self.tell(now)
+            self.send_pending(now)
             self._wait = 0.0
         except MetasyncError as error:
             self._put_off(now, str(error))
@@ -97,21 +97,21 @@ class _Task(ABC):
             self._put_off(now, type(error).__name__)
 
     @abstractmethod
-    def tell(self, now: float) -> None:
-        """Tells what is to be told at a time, on the clock of `uptime`. Raises MetasyncError where it is not taken."""
+    def send_pending(self, now: float) -> None:
+        """Sends what is to be sent at a time, on the clock of `uptime`. Raises MetasyncError where it is not taken."""
 
     def send(self, message: Message) -> None:
         try:
             self._sender(message)
         except MetasyncError:
-            self._metrics.told(self.name, ok=False)
+            self._metrics.notified(self.name, ok=False)
             raise
-        self._metrics.told(self.name, ok=True)
+        self._metrics.notified(self.name, ok=True)
 
     def _put_off(self, now: float, reason: str) -> None:
         self._wait = min(max(self._wait * 2, _EVERY), _LONGEST_WAIT)
         self._due = now + self._wait
-        log.warning("a channel was not told", channel=self.name, again_in=self._wait, reason=reason)
+        log.warning("a channel was not notified", channel=self.name, again_in=self._wait, reason=reason)
 
 
 class _Needs(_Task):
@@ -124,16 +124,16 @@ class _Needs(_Task):
         self._channel = channel
         self._first: float | None = None
 
-    def tell(self, now: float) -> None:
+    def send_pending(self, now: float) -> None:
         kinds = self._channel.kinds
         wanted = [
             item for item in attention.collect(self._stores, self._settings) if _KINDS.get(item.kind, "other") in kinds
         ]
-        told = self._stores.sent.keys(self.name)
-        began = [item for item in wanted if item.key not in told]
-        over = sorted(told.keys() - {item.key for item in wanted})
+        sent = self._stores.sent.keys(self.name)
+        began = [item for item in wanted if item.key not in sent]
+        over = sorted(sent.keys() - {item.key for item in wanted})
         if over:
-            # Forgotten at once, so that it is told when it comes back; that it was over is no reason to call anybody,
+            # Forgotten at once, so that it is sent when it comes back; that it was over is no reason to call anybody,
             # and goes with the next message.
             self._stores.sent.note(self.name, (), over)
             self._over += over
@@ -156,7 +156,7 @@ class _Changes(_Task):
         self._settings = settings
         self._hook = hook
 
-    def tell(self, now: float) -> None:
+    def send_pending(self, now: float) -> None:
         start = self._stores.sent.cursor(self.name, self._stores.history.newest())
         for row in self._stores.history.after(start, _AT_ONCE):
             if self._stopping():

@@ -81,9 +81,9 @@ class Orders(CarriesOutOrders):
         """Merges metadata alone."""
         return _results([self._commands.merger.merge_metadata(repository, source, destination, by=by, watcher=watcher)])
 
-    def tell_source(self, repository: str, commit: str, source: str) -> None:
+    def name_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits for it. Raises UsageError."""
-        self._commands.merger.tell_source(repository, commit, source)
+        self._commands.merger.name_source(repository, commit, source)
 
     def no_source(self, repository: str, commit: str, by: str = "") -> None:
         """Closes a merge of which there is nothing to carry. Raises UsageError."""

@@ -59,18 +59,18 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
             title = group
             yield Line(" ", title, 0)
         yield from lines
-    told = [notice for notice in plan.notices if notice.help]
-    said = [notice for notice in plan.notices if not notice.help]
+    asking = [notice for notice in plan.notices if notice.help]
+    plain = [notice for notice in plan.notices if not notice.help]
     yield from _held_lines(plan)
     if plan.failures:
         yield Line(" ", "tables that failed; everything else goes on", 0)
     for failure in plan.failures:
         yield Line("x", f"{failure.subject}: {failure.message}")
-    if plan.refusals or told or said:
+    if plan.refusals or asking or plain:
         yield Line(" ", "notices", 0)
-    for notice in (*plan.refusals, *told):
+    for notice in (*plan.refusals, *asking):
         yield Line("!", notice_text(notice))
-    for notice in said:
+    for notice in plain:
         yield Line(" ", notice_text(notice))
     if plan.refusal and not plan.held:
         yield Line("!", f"nothing is written: {plan.refusal}")

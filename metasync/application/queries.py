@@ -36,7 +36,7 @@ _NO_SYSTEMS: tuple[answers.System, ...] = ()
 
 
 class Queries(AnswersQueries):
-    """Reads the store. `systems` tells how the last requests of this process to the others went."""
+    """Reads the store. `systems` says how the last requests of this process to the others went."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Waiting for a ref's tables: asks the service to look, and tells from the store alone how far it is."""
+"""Waiting for a ref's tables: asks the service to sync it, and reads from the store alone how far it is."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PASSING = ("paused", "delayed")
 class Readiness:
     """How far a ref's tables are.
 
-    looking: nobody has looked since it was asked for. making: its mirrors are built. merging: a merge into it is not
+    looking: it was not read since it was asked for. making: its mirrors are built. merging: a merge into it is not
     done. ready: all is done that is to be done. refused: a problem must be fixed first. unknown:
-    lakeFS has no such ref. failed: looking failed for good. `reasons` are sentences for a person.
+    lakeFS has no such ref. failed: reading it failed for good. `reasons` are sentences for a person.
     """
 
     repository: str
@@ -36,7 +36,7 @@ class Readiness:
 
 
 class Waiter:
-    """Puts an event that asks for a look, and reads what became of it."""
+    """Queues an event that asks for a sync, and reads what became of it."""
 
     def __init__(self, rules: RuleSet, stores: Stores) -> None:
         self._rules = rules
@@ -47,8 +47,8 @@ class Waiter:
         self._notices = stores.notices
         self._leases = stores.leases
 
-    def ask(self, repository: str, ref: str) -> int:
-        """Asks for a look; gives the event's number. Raises UsageError for a ref that no rule names and nobody saw."""
+    def queue_sync(self, repository: str, ref: str) -> int:
+        """Asks for a sync; gives the event's number. Raises UsageError for a ref that no rule names and nobody saw."""
         known = any(row.ref in meant_refs(ref) for name, row in self._refs.every(repository) if name == repository)
         ruled = any(self._rules.of_ref(repository, wanted) for wanted in meant_refs(ref))
         if not ruled and not (known and self._rules.of_repository(repository)):
@@ -61,7 +61,7 @@ class Waiter:
         """Whether any service works on this store."""
         return any(row.name in ("leader", "serve") for row in self._leases.rows())
 
-    def look(self, repository: str, ref: str, event_id: int) -> Readiness:
+    def state(self, repository: str, ref: str, event_id: int) -> Readiness:
         """How far the ref is, as seen after `ask` gave the event."""
         event = self._queue.get(event_id)
         if event is None or event.state in ("dead", "discarded"):

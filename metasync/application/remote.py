@@ -124,7 +124,7 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
     def reconcile(
         self, repository: str | None = None, watcher: Watcher | None = None, stop: Callable[[], bool] = lambda: False
     ) -> answers.Results:
-        """Has the service look, and waits until nothing of it is left to do; what was done is read from its history."""
+        """Has the service sync, and waits until nothing of it is left to do; what was done is read from its history."""
         names = [repository] if repository else self._repositories()
         before = {conflict.id for conflict in self.conflicts().items}
         newest = max((entry.id for entry in self.history(limit=1).items), default=0)
@@ -170,7 +170,7 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
     def keep(self, repository: str, ref: str, by: str = "") -> None:
         self._post(answers.Queued, f"/repositories/{repository}/keep", {"ref": ref, "by": by})
 
-    def tell_source(self, repository: str, commit: str, source: str) -> None:
+    def name_source(self, repository: str, commit: str, source: str) -> None:
         self._post(answers.Queued, f"/repositories/{repository}/merge-source", {"commit": commit, "source": source})
 
     def undo(self, name: str, dry_run: bool = False, watcher: Watcher | None = None) -> answers.Results:
@@ -200,11 +200,11 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
         while not stop():
             event = self._get(answers.Events, f"/events/{number}").items[0]
             if event.state == "dead":
-                return (answers.Outcome(change="look", subject=f"event {number}", state="failed", message=event.error),)
+                return (answers.Outcome(change="sync", subject=f"event {number}", state="failed", message=event.error),)
             waiting = self.events(("queued", "claimed"), 1000).items if event.state in ("done", "discarded") else None
             if waiting is not None and not any(e.repository == name and e.event == "more" for e in waiting):
                 return ()
-            time.sleep(_EVERY)  # the API does not tell when an event is done
+            time.sleep(_EVERY)  # the API does not signal when an event is done
         return ()
 
     def _get(self, kind: type[A], path: str, **query: Any) -> A:

@@ -39,7 +39,7 @@ class Requests(TakesRequests):
         return self._queries.pauses()
 
     def resume(self, rule: str | None = None) -> answers.Pauses:
-        """Ends the pause of a rule, or every pause; gives those that held, and has their repositories looked at."""
+        """Ends the pause of a rule, or every pause; gives those that held, and has their repositories synced."""
         names = {one.name for one in self._settings.rules} | {p.rule for p in self._stores.pauses.in_force()}
         if rule is not None and rule not in names:
             raise UsageError(f"there is no rule {rule!r}, and none of that name is paused")
@@ -76,12 +76,12 @@ class Requests(TakesRequests):
         return answers.Queued(events=(self._stores.queue.put(repository, "command", {}),), number=1)
 
     def queue_sync(self, repository: str, ref: str) -> int:
-        """Asks for a look at a ref; gives the event's number, for `readiness`. Raises UsageError."""
-        return self._waiter.ask(repository, ref)
+        """Has a ref synced; gives the event's number, for `readiness`. Raises UsageError."""
+        return self._waiter.queue_sync(repository, ref)
 
     def readiness(self, repository: str, ref: str, event: int) -> answers.Readiness:
         """How far a ref's tables are, as seen after `ask`."""
-        found = self._waiter.look(repository, ref, event)
+        found = self._waiter.state(repository, ref, event)
         return answers.Readiness(
             repository=found.repository, ref=found.ref, state=found.state, made=found.made, planned=found.planned,
             reasons=found.reasons,

@@ -1,4 +1,4 @@
-"""The adapter to people and programs that are told things: Slack-compatible and signed webhooks, e-mail.
+"""The adapter to people and programs that are notified: Slack-compatible and signed webhooks, e-mail.
 
 Foreign errors stop here: ChannelUnavailable where sending again may help, PermanentError where it was refused.
 Addresses and secrets are in no message and no log.

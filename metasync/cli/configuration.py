@@ -78,7 +78,7 @@ def schema() -> None:
 
 @click.group()
 def notify() -> None:
-    """Who is told what waits for a person."""
+    """Who is notified of what needs a person's attention."""
 
 
 @notify.command("test")

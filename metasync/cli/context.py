@@ -65,7 +65,7 @@ class Context:
 
     @contextmanager
     def requests(self) -> Iterator[TakesRequests]:
-        """What is said to services, through the store or to one of them."""
+        """What services are asked to do, through the store or one of them."""
         if self._server is not None:
             with self._remote(self._server) as remote:
                 yield remote

@@ -13,7 +13,7 @@ from metasync.planning.rules import RuleSet
 
 @click.group()
 def hooks() -> None:
-    """lakeFS's action file, which tells metasync where to look."""
+    """lakeFS's action file, which notifies metasync."""
 
 
 @hooks.command("print")

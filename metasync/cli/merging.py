@@ -68,7 +68,7 @@ def merge(
             context.output.say("noted; nothing is merged for this commit")
             return
         if commit and merge_source and not (source or no_source):
-            orders.tell_source(repository, commit, merge_source)
+            orders.name_source(repository, commit, merge_source)
             context.output.say(f"noted; the next reconcile merges it: metasync reconcile {repository}")
             return
         if not source or not destination or commit or merge_source or no_source:

@@ -1,6 +1,6 @@
 """Printing: tables and lines for people, JSON for programs, one place for both.
 
-Data goes to stdout. What is said to a person goes to stderr, and hints only where a person sits at a terminal.
+Data goes to stdout. What is meant for a person goes to stderr, and hints only where a person sits at a terminal.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from metasync.cli.context import Context, output_option, pass_context
 from metasync.settings.durations import parse_duration
 
 _EVERY = 0.25
-_TELL_EVERY = 15.0
+_PRINT_EVERY = 15.0
 _EXIT_CODES = {"ready": 0, "refused": 4}
 
 
@@ -85,16 +85,16 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
 def _wait(
     context: Context, requests: TakesRequests, repository: str, ref: str, event: int, timeout: float
 ) -> Readiness:
-    start = told = time.monotonic()
+    start = printed = time.monotonic()
     while True:
         found = requests.readiness(repository, ref, event)
         now = time.monotonic()
         if found.over or now - start > timeout:
             return found
-        if now - told > _TELL_EVERY:
+        if now - printed > _PRINT_EVERY:
             context.output.say(f"{found.state}: {found.made} of {found.planned} mirrors {'; '.join(found.reasons)}")
-            told = now
-        time.sleep(_EVERY)  # nobody tells when the store changes
+            printed = now
+        time.sleep(_EVERY)  # the store does not signal its changes
 
 
 def person() -> str:

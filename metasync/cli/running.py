@@ -169,7 +169,7 @@ class ProgressPrinter:
 
     def __enter__(self) -> ProgressPrinter:
         self._bar.start()
-        self._task = self._bar.add_task("looking", total=None)
+        self._task = self._bar.add_task("reading", total=None)
         if not self._terminal:
             self._thread.start()
         return self
@@ -192,7 +192,7 @@ class ProgressPrinter:
     def _tell(self) -> None:
         while not self._over.wait(_EVERY):
             total = self._bar.tasks[0].total
-            self._output.say(f"{self._done} changes made" + (f" of {total:.0f}" if total else ", still looking"))
+            self._output.say(f"{self._done} changes made" + (f" of {total:.0f}" if total else ", still reading"))
 
 
 COMMANDS = (serve_command, plan, show, reconcile, apply)

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Watcher(Protocol):
-    """Is told of a plan before it is applied, and of the outcome of each change."""
+    """Gets each plan before it is applied, and the outcome of each change."""
 
     def planned(self, plan: Plan) -> None: ...
 
@@ -143,15 +143,15 @@ class Controller:
                     plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)
                 if self._settings.mode == "observe":
-                    self._recorder.said(observed, plan)
+                    self._recorder.note_state(observed, plan)
                     break
                 if observed.blocked:
-                    self._recorder.said(observed, plan)
+                    self._recorder.note_state(observed, plan)
                     log.error("nothing is written", repository=scope.repository, reason=plan.refusal)
                     return Result(scope.repository, tuple(plans), tuple(outcomes), plan.refusal)
                 plan_id = self._keep_held(plan)
                 made = self._execute(observed, plan, stop, watcher)
-                self._recorder.said(observed, plan, made, plan_id)
+                self._recorder.note_state(observed, plan, made, plan_id)
                 outcomes += made
                 waits = any(o.state == "waiting" for o in made)
                 # What changed nothing says why, and makes nothing possible for another pass.
@@ -163,7 +163,7 @@ class Controller:
                 if len(plans) >= passes:
                     more = True
                     break
-                # Events say where to look once; what they told is in the store now.
+                # Events say where to look once; what they said is in the store now.
                 retried = any(merge.partial for merge in observed.merges)
                 scope = Scope(scope.repository, again=scope.full or scope.again or retried)
         return Result(

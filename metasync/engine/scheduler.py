@@ -77,7 +77,7 @@ class Scheduler:
     def _run(self) -> None:
         start = uptime()
         self._keep_at, self._poll_at = start + self._leases.seconds / 3, start + self._settings.events.poll.interval
-        # A former leader may be dead and its lease not over: the look at the start is everybody's own.
+        # A former leader may be dead and its lease not over: the sync at the start is everybody's own.
         self._safely(lambda: self._tell_all("start"))
         while not self._stopping.wait(_EVERY):
             self._safely(self.tick)

@@ -24,7 +24,7 @@ _TURN = 20
 """Passes over one repository before another gets its turn."""
 _FULL = ("schedule", "command", "start")
 _TOLD = ("webhook", "command")
-"""Events that somebody sent; the others are our own reminders to look, and the next one looks again."""
+"""Events that somebody sent; the others are our own reminders to sync, and the next one does the same."""
 log = structlog.get_logger()
 
 
@@ -82,7 +82,7 @@ class Worker:
                 self._woken.clear()
 
     def work(self, claim: Claim) -> None:
-        """One look at a repository for all of its events."""
+        """One sync of a repository for all of its events."""
         start, result = time.perf_counter(), "failed"
         structlog.contextvars.bind_contextvars(run=uuid.uuid4().hex[:8], repository=claim.repository)
         try:
@@ -129,12 +129,12 @@ class Worker:
             self._queue.release(ids)
             return "stopped"
         if outcome.failures:
-            said = (f"{subject_of(o.change)}: {o.message}" for o in outcome.failures)
-            reason = "; ".join(dict.fromkeys(said))[:2000]
+            reasons = (f"{subject_of(o.change)}: {o.message}" for o in outcome.failures)
+            reason = "; ".join(dict.fromkeys(reasons))[:2000]
             self._failed(events, reason, temporary=all(o.state == "waiting" for o in outcome.failures))
             return "failed"
         if outcome.more:
-            # Others first; what the events told is in the store by now.
+            # Others first; what the events said is in the store by now.
             self._queue.put_once(outcome.repository, "more", {})
         if outcome.again_in is not None:
             self._queue.put_once(outcome.repository, RECHECK, {}, delay=outcome.again_in)

@@ -1,4 +1,4 @@
-"""The action file by which lakeFS tells metasync what happens, and its careful installation.
+"""The action file by which lakeFS notifies metasync of what happens, and its careful installation.
 
 One bad file blocks every later commit on its branch, even the one that would remove it (seen live, recorded in
 bad-action-file.json), so a file has post-events only, only those the server's version knows, and is tried on a
@@ -46,7 +46,7 @@ def action_file(url: str, version: str, token_variable: str = "METASYNC_TOKEN") 
     """
     events = "".join(f"  {event.value}:\n" for event in events_of(version))
     return (
-        "# Tells metasync where to look. Post-events only: metasync never stands in anybody's way.\n"
+        "# Notifies metasync. Post-events only: metasync never stands in anybody's way.\n"
         "name: metasync\n"
         f"on:\n{events}"
         "hooks:\n"
@@ -106,7 +106,7 @@ def _commit_file(lakefs: LakeFS, repository: str, branch: str, content: str) -> 
         path.write_text(content, encoding="utf-8")
         subject = f"{repository} {branch}"
         lakefs.once("upload_object", subject, lakefs.objects.upload_object, repository, branch, PATH, content=str(path))
-    creation = lakefs_sdk.CommitCreation(message="metasync: tell it what happens here")
+    creation = lakefs_sdk.CommitCreation(message="metasync: notify it of what happens here")
     lakefs.once("commit", subject, lakefs.commits.commit, repository, branch, creation)
 
 

@@ -58,7 +58,7 @@ class LakeFS:
             raise ConfigurationError(f"lakefs.ca_file {settings.ca_file}: {error}") from error
         self.endpoint = settings.endpoint_url
         self.server_time: float | None = None
-        """lakeFS's clock when it last answered, in whole Unix seconds; None where it tells no time."""
+        """lakeFS's clock when it last answered, in whole Unix seconds; None where it gives no time."""
         api.rest_client.request = self._noting_the_time(api.rest_client.request)
         self._timeout = settings.timeout
         self._observe = observe_call or (lambda call, seconds, ok: None)

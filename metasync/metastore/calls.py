@@ -1,7 +1,7 @@
-"""Calls to a metastore: over the pool, tried again where that is safe, told to the metrics, errors translated.
+"""Calls to a metastore: over the pool, tried again where that is safe, counted in the metrics, errors translated.
 
 Reads are tried again on a fresh connection; a write whose answer was lost is not, as nobody can know whether it was
-done: the engine looks again instead.
+done: the engine reads again instead.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class CapabilityCalls(Calls):
 
     @cached_property
     def has_catalogs(self) -> bool:
-        """Whether it is 3.1 or later, asked once: `getVersion` cannot tell, and an unknown method does no harm."""
+        """Whether it is 3.1 or later, asked once: `getVersion` does not show it, and an unknown method does no harm."""
 
         def probe(client: Any) -> bool:
             try:

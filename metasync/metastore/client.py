@@ -45,7 +45,7 @@ class Metastore(ConstraintCalls, StatisticsCalls, NotificationCalls):
     # Databases
 
     def ping(self) -> str:
-        """The server's version as it tells it; 2.3 has only a number for the protocol. Raises when it is away."""
+        """The version that the server reports; 2.3 has only a number for the protocol. Raises when it is away."""
         return str(self.read("getVersion", "the version", lambda c: c.getVersion()))
 
     def get_all_databases(self) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ class Metastore(ConstraintCalls, StatisticsCalls, NotificationCalls):
     ) -> None:
         """Writes a table's definition over the one that is there; with `cascade`, its columns to its partitions too.
 
-        `was` is the table that the change was made for: it is looked at once more. `expected` is a parameter and the
-        value that the table must still have: 4.0 and later compare and set, earlier ones do not look (seen on 3.1.3);
-        there, DDL between that look and the write is not seen. Raises NotFound, Incompatible, ChangedMeanwhile.
+        `was` is the table that the change was made for: it is read once more. `expected` is a parameter and the
+        value that the table must still have: 4.0 and later compare and set, earlier ones do not (seen on 3.1.3);
+        there, DDL between that read and the write is not seen. Raises NotFound, Incompatible, ChangedMeanwhile.
         """
         over = self._get_struct(table.table_name)
         if over is None:

@@ -39,8 +39,8 @@ def column_to(column: FieldSchema) -> Any:
 
 
 @lru_cache(_KEPT)
-def _columns(said: tuple[tuple[str, str, str | None], ...]) -> tuple[FieldSchema, ...]:
-    return tuple(FieldSchema(*one) for one in said)
+def _columns(fields: tuple[tuple[str, str, str | None], ...]) -> tuple[FieldSchema, ...]:
+    return tuple(FieldSchema(*one) for one in fields)
 
 
 @lru_cache(_KEPT)

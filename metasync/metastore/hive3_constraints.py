@@ -56,8 +56,8 @@ def add_newer(client: Any, name: TableName, kind: NewerKind, some: Sequence[Any]
     made = []
     for one in some:
         where = {"table_db": name.database, "table_name": name.table, "column_name": one.column}
-        said = {"key_seq" if kind == "unique" else "value": getattr(one, own[kind])} if kind in own else {}
+        values = {"key_seq" if kind == "unique" else "value": getattr(one, own[kind])} if kind in own else {}
         flags = {"enable_cstr": one.enable, "validate_cstr": one.validate, "rely_cstr": one.rely}
-        made.append(_STRUCTS[kind](catName=catalog_of(client), **where, **said, **flags))
+        made.append(_STRUCTS[kind](catName=catalog_of(client), **where, **values, **flags))
     errors = (ttypes.NoSuchObjectException, ttypes.MetaException)
     call(client, f"add_{kind}_constraint", _ADDITIONS[kind](some=made), None, errors)

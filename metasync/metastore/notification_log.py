@@ -34,7 +34,7 @@ _HARMLESS = ("INSERT", "UPDATE_TBL_COL_STAT", "DELETE_TBL_COL_STAT", "UPDATE_PAR
 
 @dataclass(frozen=True)
 class LogPosition:
-    """An entry of the log: its number, and when it was made (Unix seconds), which tells it from another log's."""
+    """An entry of the log: its number, and when it was made (Unix seconds), unlike any in another log."""
 
     number: int
     at: int
@@ -111,13 +111,13 @@ def _partitions_of(entry: Any, name: TableName, keys: Sequence[FieldSchema]) -> 
     if entry.eventType not in _PARTITIONS:
         # A table of another name may have been renamed to ours, or our database dropped.
         return None if about or _names(message, name.table) or _is_database(entry, name) else set()
-    said = json.loads(message)
-    named = said.get("partitions") or ([said["keyValues"]] if said.get("keyValues") else [])
+    content = json.loads(message)
+    named = content.get("partitions") or ([content["keyValues"]] if content.get("keyValues") else [])
     values = {tuple(str(one[key.name]) for key in keys) for one in named}
     for key in ("partitionObjBeforeJson", "partitionObjAfterJson"):
-        if said.get(key):
+        if content.get(key):
             # A renamed partition has other values afterwards; field 1 of the struct holds them: ["str", 1, "2024"].
-            values.add(tuple(json.loads(said[key])["1"]["lst"][2:]))
+            values.add(tuple(json.loads(content[key])["1"]["lst"][2:]))
     return values or None
 
 

@@ -28,7 +28,7 @@ class Asker:
 def as_canonical(table: Table, repository: str, ref: Ref) -> TableView | None:
     """A table that people registered on a canonical branch; None where it is a mirror or lies elsewhere.
 
-    A view lies nowhere; it is given back so that it can be said that it is skipped.
+    A view lies nowhere; it is given back so that it can be reported as skipped.
     """
     name = table.table_name
     if Marks.from_parameters(table.parameters, str(name)) is not None:

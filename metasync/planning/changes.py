@@ -154,7 +154,7 @@ class PlacePartitions:
 class DropTable:
     """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged.
 
-    `orphan`: no rule wants it, and somebody said that it should go; its ref may live.
+    `orphan`: no rule wants it, and somebody asked for it to go; its ref may live.
     """
 
     ref_id: int

@@ -39,7 +39,7 @@ def is_recreated(ref: Ref, listed_at: float, runs: Iterable[ActionRun]) -> bool:
 
 
 def _after(listed_at: float) -> float:
-    """The first moment that is surely later: lakeFS tells its time in whole seconds, some proxies up to one late."""
+    """The first moment that is surely later: lakeFS gives its time in whole seconds, some proxies up to one late."""
     return math.floor(listed_at) + 2.0
 
 

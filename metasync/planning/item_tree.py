@@ -48,7 +48,7 @@ def from_tree(tree: TableTree) -> Definition:
     if header is None or not isinstance(tree, Mapping):
         return None
     found = {key: partition_from_items(key, value) for key, value in tree.get("partitions", {}).items()}
-    # A partition whose own columns are the table's inherits them: the metastore cannot tell these apart.
+    # A partition whose own columns are the table's inherits them: the metastore does not distinguish these.
     same = {key: replace(p, columns=None) for key, p in found.items() if p.columns == header.sd.cols}
     return Partial(header, found | same)
 

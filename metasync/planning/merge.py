@@ -202,7 +202,7 @@ def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[
     for found in merged.changes:
         if keeps_former_storage(found, former):
             continue
-        # A whole table comes with what no merge looks at.
+        # A whole table comes with what no merge compares.
         whole = not found.path and found.after is not None
         change = replace(found, after=source) if whole else _with_inherited_columns(found, base, destination)
         reason = _refusal(change, layout)

@@ -22,7 +22,7 @@ def portable(text: str) -> str:
 
 
 def short_hash(text: str, length: int = 8) -> str:
-    """A few hexadecimal digits that tell `text` from others."""
+    """A few hexadecimal digits that distinguish `text` from others."""
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
@@ -40,7 +40,7 @@ def _fragments(ref: Ref, repository: str, hashed: bool) -> dict[str, str]:
 
 
 def physical_name(target: Target, repository: str, ref: Ref, logical: TableName, *, hashed: bool = False) -> TableName:
-    """The mirror's `database.table`. `hashed` tells refs apart that would come to one name."""
+    """The mirror's `database.table`. `hashed` distinguishes refs that would come to one name."""
     fragments = _fragments(ref, repository, hashed)
     fill = {**fragments, "database": portable(logical.database), "table": portable(logical.table)}
     database = portable(target.database.format(**fill))

@@ -121,7 +121,7 @@ class RefView:
 class MergeTableView:
     """One logical table of a merge: both sides' versions, and the destination's table as it is now.
 
-    `problem` is a conflict that stops the table before any item is looked at; `data_changed` says whether the merge
+    `problem` is a conflict that stops the table before any item is compared; `data_changed` says whether the merge
     commit changed objects below it; `column_check`, which changes of type the metastore refuses;
     `emptied`, the partitions that the source dropped and below which the merge commit holds no object; `store_only`:
     the destination's table is not created yet, or its ref has ended; nothing is written.
@@ -185,7 +185,7 @@ class Observed:
     """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
 
     `behind` counts what was left to a later pass: merges behind others, logs not read to their ends, creations.
-    `blocked`: why this store must write nothing for the repository; then nothing else was looked at. `again_in`:
+    `blocked`: why this store must write nothing for the repository; then nothing else was read. `again_in`:
     seconds after which lakeFS should be asked again, as it records some things late. `unreadable`: physical names at
     which something stands that could not be read. `read`: the refs whose tables were read.
     """

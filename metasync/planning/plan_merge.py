@@ -45,7 +45,7 @@ def plan_merge(draft: Draft, merge: MergeView) -> None:
 
 
 def _plan_table(draft: Draft, merge: MergeView, table: MergeTableView, subject: str) -> MergeTable | None:
-    """The change that a merge makes to one table, if any; found to be one that can be ordered and told of."""
+    """The change that a merge makes to one table, if any; checked here to be one that can be ordered and described."""
     rule = draft.rules.named(table.rule)
     if rule is None or rule.merge == "ignore":
         return None

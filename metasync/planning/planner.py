@@ -24,7 +24,7 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
         return _blocked(observed)
     draft = Draft(observed, rules, safety, dict(observed.claims), list(observed.notices))
     discovers = any(rule.partitions == "discover" for rule in rules.of_repository(draft.repository))
-    # Directories are looked at once the merges that brought them are settled.
+    # Directories are compared once the merges that brought them are settled.
     draft.more = observed.behind > 0 or (discovers and bool(observed.merges))
     for view in observed.refs:
         plan_places(draft, view)

@@ -73,7 +73,7 @@ def may_take_database(rule: Rule, database: str) -> bool:
 
 
 def problems_of(settings: Settings) -> list[str]:
-    """As `problems`, and the patterns that say of which repositories `after_apply` is told."""
+    """As `problems`, and the patterns that say which repositories `after_apply` is notified of."""
     found = problems(settings.rules)
     for hook in settings.after_apply:
         found += [f"after_apply {hook.name!r}: {why}" for one in hook.repositories if (why := compile_error(one))]

@@ -163,7 +163,7 @@ def parents_first(changes: Sequence[MergeTable]) -> list[MergeTable]:
 
 
 def renamed_tables(subject: str, changes: Sequence[MergeTable]) -> list[Notice]:
-    """What to tell about tables that went on the source while another with the same columns and place came."""
+    """Notices about tables that went on the source while another with the same columns and place came."""
     gone = {_fingerprint(c.before): c for c in changes for item in (*c.items, *c.withheld) if _drops(item)}
     new = [c for c in changes if c.before is None and c.after is not None and not c.conflicts]
     return [

@@ -73,7 +73,7 @@ class TreeMerge:
 
 
 class Variant(dict[str, Item]):
-    """A tree that is one of several things, told by its only key: items below two different ones are not the same."""
+    """A tree that is one of several things, as its only key says: items below two different ones are not the same."""
 
 
 def merge_trees(

@@ -18,7 +18,7 @@ Family = Literal["parquet", "orc", "avro", "text", "json", "other"]
 
 ColumnCheck = Literal["exact", "kinds", "none"]
 """What a metastore holds against a changed type: `exact`, any change within a nested type (2.3.9 live); `kinds`, only
-those between kinds of type (3.1.3 to 4.2.1 live); `none`, where the server was told to allow all."""
+those between kinds of type (3.1.3 to 4.2.1 live); `none`, where the server is configured to allow all."""
 
 TypeTree = str | Mapping[str, Any]
 
@@ -105,7 +105,7 @@ def is_widening(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
       plain value to string;
     - parquet and ORC readers differ between engines for anything more (int read as bigint by Spark needs 4.0 or the
       row reader: SPARK-40876), so nothing else is counted as safe.
-    A struct may gain fields; arrays, maps and fields widen by what they hold. Fields in text are told apart by their
+    A struct may gain fields; arrays, maps and fields widen by what they hold. Fields in text are identified by their
     place, so there they must stay in it.
     """
     if isinstance(old, str) and isinstance(new, str):

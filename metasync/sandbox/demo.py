@@ -25,7 +25,7 @@ _ACTIONS_CACHED = 8.0
 
 
 class Surprise(Exception):
-    """The demo saw something else than it told."""
+    """The demo saw something else than it announced."""
 
 
 class Demo:
@@ -90,7 +90,7 @@ class Demo:
         self._until("the service listens", lambda: self._metasync("status", check=False) == 0 and self._listens())
         self._tell(install(self._lake.lakefs, "lake", "main", content))
         self._tell("lakeFS keeps what it read of action files for some seconds; a moment, please")
-        time.sleep(_ACTIONS_CACHED)  # lakeFS does not tell when it reads them anew
+        time.sleep(_ACTIONS_CACHED)  # lakeFS does not show when it reads them anew
 
     def _a_branch_and_a_tag(self) -> None:
         self._title("A branch dev-1 and a tag v1.0 appear, and their tables with them")
@@ -148,7 +148,7 @@ class Demo:
         self._expect("main's tables stay", self._tables.tables("sales") == ["customers", "orders"])
         self._console.print(Text(self._metasync_output("history").rstrip()))
 
-    # Telling and looking
+    # Printing and checking
 
     def _title(self, text: str) -> None:
         self._console.print()
@@ -206,7 +206,7 @@ class Demo:
 
 
 def run_demo() -> int:
-    """Runs the demo; 0 where everything was as told."""
+    """Runs the demo; 0 where everything was as announced."""
     console = Console(stderr=True, highlight=False)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="metasync-demo-") as folder:

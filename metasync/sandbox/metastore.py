@@ -47,7 +47,7 @@ class Server:
 
 
 class SandboxMetastore:
-    """One metastore process with its embedded Derby database in a folder of its own; 2.3.9 unless told otherwise."""
+    """One metastore process with its embedded Derby database in a folder of its own; 2.3.9 by default."""
 
     def __init__(
         self, folder: Path, repositories: Sequence[str], port: int | None = None, server: Server | None = None
@@ -135,8 +135,8 @@ class SandboxMetastore:
 
 
 def pause() -> None:
-    """Between two looks at a process that is starting."""
-    time.sleep(0.1)  # it does not tell when it listens
+    """The wait between two checks of a process that is starting."""
+    time.sleep(0.1)  # it does not signal when it listens
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ _PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def parse_duration(value: object) -> float:
-    """`"90s"` or `"1h30m"` -> seconds. A bare number is refused: nobody can tell its unit."""
+    """`"90s"` or `"1h30m"` -> seconds. A bare number is refused: its unit is unknown."""
     if (
         isinstance(value, str)
         and len(value) <= _LONGEST_TEXT

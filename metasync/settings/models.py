@@ -297,7 +297,7 @@ class Target(Section):
     table: str = "{table}"
     """The mirror's table."""
     on_collision: Literal["refuse", "hash"] = "refuse"
-    """Two refs that come to one name: refuse the newcomer, or tell it apart by a hash of its ref."""
+    """Two refs that come to one name: refuse the newcomer, or distinguish it by a hash of its ref."""
 
     @field_validator("database", "table")
     @classmethod
@@ -381,9 +381,9 @@ class Settings(Section):
     safety: Safety = Safety()
     """Limits."""
     notifications: list[Channel] = []
-    """Who is told what waits for a person."""
+    """Who is notified of what needs a person's attention."""
     after_apply: list[AfterApply] = []
-    """Who is told of every change."""
+    """Who is notified of every change."""
     telemetry: Telemetry = Telemetry()
     """Traces."""
     logging: Logging = Logging()

@@ -1,4 +1,4 @@
-"""Who is told, of what, and how."""
+"""Who is notified, of what, and how."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Mail(Section):
 
 
 class Channel(Section):
-    """Somebody who is told what waits for a person: a Slack-compatible webhook, a signed webhook, or e-mail."""
+    """Somebody who is notified of what needs attention: a Slack-compatible webhook, a signed webhook, or e-mail."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    """What it was told is kept under this name."""
+    """What was sent to it is kept under this name."""
     type: Literal["slack", "webhook", "email"]
     """`slack`: a text for Slack, Mattermost and their like; `webhook`: metasync.notification/v1 as JSON; `email`."""
     url: SecretStr | None = None
@@ -51,7 +51,7 @@ class Channel(Section):
     mail: Mail | None = None
     """Of `email`."""
     kinds: list[NeedKind] = ["conflict", "refusal", "plan", "dead-event", "source-unknown", "stale", "other"]
-    """What it is told of."""
+    """What it is notified of."""
     digest: Duration = 60.0
     """How long what begins is gathered into one message."""
 
@@ -68,7 +68,7 @@ class AfterApply(Section):
     """A webhook that gets each change after it was made, in order, at least once: for grants, caches, catalogs."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    """How far it was told is kept under this name."""
+    """How far it was notified is kept under this name."""
     url: SecretStr | None = None
     """Gets metasync.change/v1 as JSON; a secret, as whoever knows it may write there."""
     url_file: str | None = None
@@ -80,7 +80,7 @@ class AfterApply(Section):
     actions: list[Literal["created", "dropped", "merged", "undone", "discovered"]] = [
         "created", "dropped", "merged", "undone", "discovered",
     ]  # fmt: skip
-    """What it is told of."""
+    """What it is notified of."""
     repositories: Patterns = ["*"]
     """Of which repositories."""
 

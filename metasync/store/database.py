@@ -44,7 +44,7 @@ from metasync.store import schema
 
 _PATIENCE = 30.0
 _URGENT_PATIENCE = 3.0
-"""Seconds that a statement waits for others; a webhook must be told in time that it was not taken."""
+"""Seconds that a statement waits for others; a webhook that cannot be stored must be refused in time."""
 
 
 _IDLE_SECONDS = 10
@@ -209,7 +209,7 @@ def current_fence() -> Fence | None:
 
 
 def open_database(url: str, clock: Callable[[], float] | None = None, *, upgrade: bool = True) -> Database:
-    """Opens the store at an SQLAlchemy URL and, unless told not to, migrates it.
+    """Opens the store at an SQLAlchemy URL and migrates it, unless `upgrade` is false.
 
     `clock`, in Unix seconds, stands in for the machine's and the database's. Raises ConfigurationError for a URL that
     cannot be used, StoreUnavailable where the database does not answer.

@@ -1,4 +1,4 @@
-"""The queue: events are durable before anybody is told, claimed one repository at a time, retried, kept when dead."""
+"""The queue: events are stored before they are acknowledged, claimed by repository, retried, and kept when dead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_WAIT_IN_AN_OUTAGE = 60.0
 RECHECK = "recheck"
 """The kind of an event that reminds us to ask lakeFS again, for what it records late."""
 _AT_ONCE = 1000
-"""The most events that one claim takes: what is in memory, and what one look at a repository serves."""
+"""The most events that one claim takes: what is in memory, and what one sync of a repository serves."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class EventQueue:
     def claim(self, leases: Leases) -> Claim | None:
         """The due events of the repository that has waited longest and that nobody works on; takes its lease.
 
-        They are coalesced: one look at the repository serves them all. What somebody had claimed whose lease is gone
+        They are coalesced: one sync of the repository serves them all. What somebody had claimed whose lease is gone
         is due again. Repositories take turns, as whoever is worked on longest has the youngest events.
         """
         now = self._database.now()

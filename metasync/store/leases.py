@@ -125,24 +125,24 @@ class Leases:
     def hold(self, name: str, *, patience: float, waiting: Callable[[str], None] | None = None) -> Iterator[Hold]:
         """Takes a lease, waiting `patience` seconds for whoever has it, and keeps it until the end.
 
-        Within a hold of the same name, that one serves. `waiting` is told once who is waited for. Raises Busy where it
+        Within a hold of the same name, that one serves. `waiting` is called once, with the holder. Raises Busy where it
         stays taken.
         """
         current = current_fence()
         if isinstance(current, Hold) and current.name == name:
             yield current
             return
-        deadline, told = uptime() + patience, waiting is None
+        deadline, called = uptime() + patience, waiting is None
         while (lease := self.take(name)) is None:
-            if not told and waiting is not None:
+            if not called and waiting is not None:
                 waiting(self._who(name))
-                told = True
+                called = True
             if uptime() > deadline:
                 raise Busy(
                     f"{name.partition(':')[2] or name}: {self._who(name)} works on it; try again when it is done, see: "
                     "metasync status"
                 )
-            time.sleep(_RETRY)  # neither database tells when a row changes
+            time.sleep(_RETRY)  # neither database signals when a row changes
         with self.keep(lease) as hold:
             yield hold
 
@@ -242,7 +242,7 @@ class Hold:
             try:
                 self._lease = self._leases.extend(self._last)
             except MetasyncError:
-                # The store is away; the deadline stands, and is looked at before each write.
+                # The store is away; the deadline stands, and is checked before each write.
                 continue
             except Exception:  # whatever it is, the next try may keep the lease; without one it runs out
                 log.exception("unexpected error while a lease was kept", lease=self.name)

@@ -217,7 +217,7 @@ class Ledger:
                 connection.execute(update(merges).where(merges.c.id == merge_id).values(state="started"))
 
     def count_unknown(self) -> int:
-        """Merges whose source nobody could tell."""
+        """Merges whose source is unknown."""
         query = select(func.count()).select_from(merges).where(merges.c.state == "source-unknown")
         with self._database.reading() as connection:
             return int(connection.execute(query).scalar_one())

@@ -1,4 +1,4 @@
-"""What the last look at each repository said that a person should know."""
+"""What a person should know of each repository, as of its last sync."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class NoticeRow:
 
 
 class Notices:
-    """The notices that stand; each look at a repository replaces its own."""
+    """The notices that stand; each sync of a repository replaces its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def replace(self, repository: str, found: Iterable[Notice]) -> None:
-        """What a look found, in place of what the one before did; what is the same keeps its time."""
+        """Stores what a sync found, in place of what the one before did; what is the same keeps its time."""
         before = {row.notice: row.since for row in self.standing(repository)}
         now = list(dict.fromkeys(found))
         if list(before) == now:
@@ -51,7 +51,7 @@ class Notices:
                 connection.execute(insert(notices), rows)
 
     def standing(self, repository: str | None = None) -> tuple[NoticeRow, ...]:
-        """Those of one repository, or of all, in the order in which they were said."""
+        """Those of one repository, or of all, in the order in which they were found."""
         query = select(notices).order_by(notices.c.id)
         if repository is not None:
             query = query.where(notices.c.repository == repository)

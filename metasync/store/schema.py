@@ -310,7 +310,7 @@ notices = Table(
     Column("since", Float, nullable=False),
     Index(None, "repository"),
 )
-"""What the last look at a repository said that a person should know, and since when it has been said."""
+"""What a person should know of a repository, as of its last sync, and since when."""
 
 pauses = Table(
     "pauses",
@@ -335,14 +335,14 @@ leases = Table(
 )
 """Who works on a repository, or leads, until when by the store's clock. The token grows with each new holder."""
 
-told = Table(
+sent = Table(
     "told",
     metadata,
     Column("channel", String(128), primary_key=True),
     Column("key", String(400), primary_key=True),
     Column("at", Float, nullable=False),
 )
-"""The needs that a channel of notifications was told of, and that stand."""
+"""What was sent to a channel of notifications and still needs attention."""
 
 cursors = Table(
     "cursors",

@@ -7,32 +7,32 @@ from collections.abc import Collection
 from sqlalchemy import delete, select, update
 
 from metasync.store.database import Database, insert_new
-from metasync.store.schema import cursors, told
+from metasync.store.schema import cursors, sent
 
 
 class SentNotifications:
-    """One row a channel and need, one cursor a channel."""
+    """One row a channel and what needs attention, one cursor a channel."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def keys(self, channel: str) -> dict[str, float]:
-        """Need -> when the channel was told of it (Unix seconds)."""
+        """Key of what needs attention -> when it was sent to the channel (Unix seconds)."""
         with self._database.reading() as connection:
-            rows = connection.execute(select(told).where(told.c.channel == channel)).all()
+            rows = connection.execute(select(sent).where(sent.c.channel == channel)).all()
         return {row.key: row.at for row in rows}
 
     def note(self, channel: str, began: Collection[str], over: Collection[str]) -> None:
-        """The channel was told that these began and those are over."""
+        """Notes that these were sent to the channel and those are over."""
         now = self._database.now()
         with self._database.transaction() as connection:
             if over:
-                connection.execute(delete(told).where(told.c.channel == channel, told.c.key.in_(over)))
+                connection.execute(delete(sent).where(sent.c.channel == channel, sent.c.key.in_(over)))
             for key in began:
-                connection.execute(insert_new(connection, told).values(channel=channel, key=key, at=now))
+                connection.execute(insert_new(connection, sent).values(channel=channel, key=key, at=now))
 
     def cursor(self, channel: str, start: int) -> int:
-        """The newest entry of the history that the channel was told; it begins at `start`."""
+        """The newest entry of the history that was sent to the channel; it begins at `start`."""
         known = select(cursors.c.history_id).where(cursors.c.channel == channel)
         with self._database.transaction() as connection:
             connection.execute(insert_new(connection, cursors).values(channel=channel, history_id=start))

@@ -1,4 +1,4 @@
 """What operators watch: metrics for Prometheus, traces for OpenTelemetry.
 
-It counts and times what it is told of. It decides nothing, and nothing depends on what it counted.
+It counts and times what it is given. It decides nothing, and nothing depends on what it counted.
 """

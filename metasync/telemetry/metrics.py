@@ -80,7 +80,7 @@ class Metrics:
         self.leader = Gauge("metasync_leader", "1 on the replica that polls and schedules.", registry=r)
         self.paused = Gauge("metasync_paused", "Pauses that hold.", registry=r)
         self._mode = Gauge("metasync_mode", "1 for the mode that is configured.", ["mode"], registry=r)
-        self._told = Counter(
+        self._notified = Counter(
             "metasync_notifications", "Messages sent, by channel and result.", ["channel", "result"], registry=r
         )
         info = Gauge("metasync_build_info", "Always 1.", ["version"], registry=r)
@@ -99,8 +99,8 @@ class Metrics:
     def mode(self, mode: str) -> None:
         self._mode.labels(mode).set(1)
 
-    def told(self, channel: str, ok: bool) -> None:
-        self._told.labels(channel, "sent" if ok else "failed").inc()
+    def notified(self, channel: str, ok: bool) -> None:
+        self._notified.labels(channel, "sent" if ok else "failed").inc()
 
     def delayed(self, kind: Happening, seconds: float) -> None:
         """Counts how many seconds after something happened in lakeFS all of it was applied."""

@@ -106,7 +106,7 @@ class EmptyBody(_Body):
 
 
 def make_api(queries: Queries, requests: Requests, orders: Orders, wake: Callable[[], None]) -> APIRouter:
-    """The routes below `/api/v1`. `wake` tells the worker of an event."""
+    """The routes below `/api/v1`. `wake` has the worker take the next event."""
     api = APIRouter(prefix="/api/v1", responses=RESPONSES)
     _questions(api, queries, orders)
     _requests(api, requests, wake)
@@ -267,7 +267,7 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:  
         if body.source is None:
             orders.no_source(repository, body.commit, body.by)
         else:
-            orders.tell_source(repository, body.commit, body.source)
+            orders.name_source(repository, body.commit, body.source)
         wake()
         return answers.Queued()
 
@@ -316,21 +316,21 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:  
 def _waiting(api: APIRouter, requests: Requests, wake: Callable[[], None]) -> None:
     @api.post("/repositories/{repository}/reconcile", status_code=202)
     def reconcile(repository: Name, _body: EmptyBody) -> answers.Queued:
-        """Have a full reconcile made by the service; `/events/NUMBER` tells when it is done."""
+        """Have the service sync the repository in full; `/events/NUMBER` shows when it is done."""
         queued = requests.queue_full_sync(repository)
         wake()
         return queued
 
     @api.post("/repositories/{repository}/look", status_code=202)
-    def look(repository: Name, body: LookBody) -> answers.Queued:
-        """Have a ref looked at; `readiness` tells how far it is."""
+    def sync(repository: Name, body: LookBody) -> answers.Queued:
+        """Have the service sync a ref; `readiness` shows how far it is."""
         queued = answers.Queued(events=(requests.queue_sync(repository, body.ref),), number=1)
         wake()
         return queued
 
     @api.get("/repositories/{repository}/readiness")
     def readiness(repository: Name, ref: Text, event: Annotated[int, Query(ge=1, le=2**31 - 1)]) -> answers.Readiness:
-        """How far a ref's tables are, as seen after the event that `look` gave."""
+        """How far a ref's tables are, as of the event that `look` gave."""
         return requests.readiness(repository, ref, event)
 
     waits: dict[int | str, dict[str, Any]] = {

@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Edge:
-    """What the web edge is given. `alive`: the workers run; `wake` tells them of an event; `refresh` sets gauges."""
+    """What the web edge is given. `alive`: the workers run; `wake` is called for a new event; `refresh` sets gauges."""
 
     settings: Settings
     database: Database

@@ -1,6 +1,6 @@
 """The first thing that a request meets: who sends it, and how much, before any of its body is read.
 
-It authenticates what programs send, bounds every body in size and time, and tells browsers to sniff and keep nothing.
+It authenticates what programs send, bounds every body in size and time, and has browsers sniff and keep nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Send = Callable[[Any], Any]
 
 
 class Gate:
-    """ASGI middleware. `has_session` tells whether headers carry a session's cookie that this service signed."""
+    """ASGI middleware. `has_session` says whether headers carry a session's cookie that this service signed."""
 
     def __init__(
         self, app: Any, *, token: str | None, hook_token: str | None, has_session: Callable[[Headers], bool]

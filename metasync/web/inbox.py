@@ -59,7 +59,7 @@ class Inbox:
                 return
             for _, stored in batch:
                 stored.set_exception(error)
-                # Where nobody waits any more, nobody has to be told.
+                # Where nobody waits any more, nobody needs an answer.
                 stored.exception()
         else:
             for (_, stored), number in zip(batch, numbers, strict=True):

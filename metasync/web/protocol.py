@@ -1,4 +1,4 @@
-"""What one connection may take before it has said anything: header bytes, time, and its share of all connections."""
+"""What one connection may take before it has sent a request: header bytes, time, and its share of all connections."""
 
 from __future__ import annotations
 

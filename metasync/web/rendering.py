@@ -67,7 +67,7 @@ class Pages:
         return not request.url.path.startswith(programs) and "text/html" in request.headers.get("accept", "")
 
     def show(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A page, with all that browsers should be told about it."""
+        """A page, with the headers that browsers need for it."""
         session = getattr(request.state, "session", None)
         word = self.sessions.form_word(session) if session else ""
         known = {"path": request.url.path, "word": word, "logged_in": session and self.sessions.asks_for_token}

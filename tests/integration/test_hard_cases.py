@@ -51,8 +51,8 @@ def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World)
     assert "source-unknown" in kinds(world.sync())
     with parts(world.settings()) as built:
         with pytest.raises(UsageError):
-            built.commands.merger.tell_source(world.repository, commit, "nobody")
-        built.commands.merger.tell_source(world.repository, commit[:12], "dev-1")
+            built.commands.merger.name_source(world.repository, commit, "nobody")
+        built.commands.merger.name_source(world.repository, commit[:12], "dev-1")
         assert not built.controller.sync(Scope(world.repository)).failures
     assert world.tables.columns(world.name("t")) == ["id", "a"]
 

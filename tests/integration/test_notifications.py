@@ -101,7 +101,7 @@ def look(stores: Stores, made: Settings, metrics: Metrics | None = None) -> None
     """One look of each task, as the thread takes it."""
     notifier = Notifier(made, stores, metrics or Metrics(), lambda: True)
     for task in notifier.tasks:
-        task.look(stores.database.now())
+        task.run(stores.database.now())
 
 
 def test_a_need_is_told_once_and_again_when_it_comes_back(stores: Stores, listener: Listener) -> None:
@@ -163,9 +163,9 @@ def test_what_begins_within_a_digest_is_one_message(stores: Stores, listener: Li
     now = stores.database.now()
     for number in range(3):
         stores.notices.replace("lake", [Notice("orphan", f"t{n}", "x") for n in range(number + 1)])
-        task.tell(now + number)
+        task.send_pending(now + number)
     assert listener.got == []
-    task.tell(now + 3601)
+    task.send_pending(now + 3601)
     (body,) = listener.bodies()
     assert len(body["began"]) == 3
 

@@ -29,6 +29,7 @@ SUITE = {
     "test_mirrors.py": "creations and deletions",
     "test_merging.py": "merges",
     "test_merge_cases.py": "every case of merging in `tests/merge_cases/` that a server can play",
+    "test_waiting.py": "what waits for what",
     "test_hard_cases.py": "crashes, outages and people in between",
     "test_deciding.py": "conflicts, plans, undo, logs",
     "test_discovery.py": "partitions from directories",

@@ -55,7 +55,7 @@ Done = Callable[[Applied], None]
 
 
 class Applier:
-    """Executes plans. `done` is told of each change as soon as it is made, so that a crash loses at most one."""
+    """Executes plans. `done` gets each outcome as soon as it is there, so that a crash loses at most one."""
 
     def __init__(
         self,

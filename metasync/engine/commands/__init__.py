@@ -1,6 +1,7 @@
 """What people order: resolve, approve, undo, prune, adopt, compare, recreate, merge by hand.
 
-Each command takes one look at the repository, under its lease, and writes through the controller. It prints nothing.
+Each command works on one snapshot of the repository, under its lease, and writes through the controller. It prints
+nothing.
 """
 
 from __future__ import annotations

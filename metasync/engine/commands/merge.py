@@ -1,4 +1,4 @@
-"""Merging by hand: metadata alone, and what people tell of merges whose source nobody else knows."""
+"""Merging by hand: metadata alone, and naming the source of merges of which it is unknown."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Merger:
             raise UsageError(f"{what} {commit!r} of {repository} is open; see: metasync status")
         return found[0]
 
-    def tell_source(self, repository: str, commit: str, source: str) -> None:
+    def name_source(self, repository: str, commit: str, source: str) -> None:
         """Names the source of a merge that waits as "source unknown"."""
         repository_id = self._tracker.known(repository).repository_id
         imports = [m for m in self._ledger.find_merges(commit, repository_id) if m.note == IMPORTED]

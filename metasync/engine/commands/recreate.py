@@ -75,7 +75,7 @@ class Recreator:
             row = self._branch(self._tracker.known(repository), ref)
             if row.suspected_at is None:
                 raise UsageError(f"nothing says that {row.ref} of {repository} was created again")
-            # What was said so far is answered; only something later raises the question again.
+            # The suspicion so far is answered; only something later raises it again.
             listed_at = self._tracker.time_now(repository)
             self._refs.update(row.id, suspected_at=None, listed_at=listed_at)
             self._history.note(repository, str(row.ref), "", "", "kept", "", f"metasync recreate --keep, by {by}")

@@ -17,7 +17,7 @@ from metasync.store.versions import Version
 class LogEntry:
     """One version of a table: when and on which ref it was seen, what it changed, and what it was merged from, by whom.
 
-    `seen_at` is in Unix seconds; `by` is the committer of the merge, empty for DDL, whose author no server tells.
+    `seen_at` is in Unix seconds; `by` is the committer of the merge, empty for DDL, whose author no server shows.
     """
 
     version: int

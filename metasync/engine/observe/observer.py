@@ -81,7 +81,7 @@ class Observer:
                 ),
             )
         elif not snapshot.complete:
-            why = f"{snapshot.left} branches and tags are still to be looked at for the first time"
+            why = f"{snapshot.left} branches and tags are still to be read for the first time"
             notices += (Notice("catching-up", snapshot.repository.name, why),)
         return Observed(
             snapshot.repository,

@@ -41,7 +41,7 @@ class OpenMerges:
         self._rules = rules
 
     def sides(self, snapshot: Snapshot, merge: MergeRow, destination: RefRow) -> MergeSides:
-        """What tells the sides of each table of a merge."""
+        """What gathers the sides of each table of a merge."""
         return MergeSides(self._stores, self._lakefs, self._metastore, self._rules, snapshot, merge, destination)
 
     def outline(self, snapshot: Snapshot, merge: MergeRow, destination: RefRow) -> MergeView:

@@ -47,7 +47,7 @@ _MIRRORS_AT_ONCE = 25
 class CreationLog:
     """Mirrors that were made, written down some at a time: a ref can have thousands, and each would wait for the disk.
 
-    What a crash forgets, the next look finds standing and marked; only its line in the history is missing.
+    What a crash forgets, the next pass finds in the metastore, marked; only its line in the history is missing.
     """
 
     def __init__(self, database: Database) -> None:
@@ -98,7 +98,7 @@ class CreationLog:
 class Recorder:
     """Writes to the store: pins before a creation, plans before a merge, versions, edges, conflicts and history after.
 
-    `delayed` is told how long after it happened a creation, merge or deletion was applied, in seconds.
+    `delayed` gets how long after it happened a creation, merge or deletion was applied, in seconds.
     """
 
     def __init__(
@@ -120,17 +120,17 @@ class Recorder:
         """All that was done in a repository is in the store."""
         self._created.write(repository)
 
-    def said(
+    def note_state(
         self, observed: Observed, plan: Plan, outcomes: Sequence[Applied] = (), plan_id: int | None = None
     ) -> None:
-        """What a person should know by now about a repository, in place of what the last pass said.
+        """Stores what a person should know about a repository now, in place of what the last pass stored.
 
-        What it said of tables that failed stands as long as nobody read their ref again.
+        Its notices about tables that failed stand as long as their ref was not read again.
         """
         hint = f"to do it: metasync apply {plan_id}" if plan_id is not None else "metasync status"
         unsafe = [Notice("refused", plan.repository, plan.refusal, hint)] if plan.refusal else []
         failed = [_failed(o) for o in outcomes if o.state in ("failed", "waiting") and o.message]
-        told = [notice for notice in plan.notices if notice.help or notice.kind == "catching-up"]
+        noted = [notice for notice in plan.notices if notice.help or notice.kind == "catching-up"]
         tables = [_table_failed(failure) for failure in plan.failures if not failure.merge_id]
         if observed.repository.creation_date:
             repository_id = self._repositories.id_of(observed.repository)
@@ -140,7 +140,7 @@ class Recorder:
             for row in self._notices.standing(plan.repository)
             if row.notice.kind == "failed" and row.notice.ref_id and row.notice.ref_id not in observed.read
         ]
-        self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *tables, *standing, *told))
+        self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *tables, *standing, *noted))
 
     def before(self, plan: Plan) -> None:
         """What must be known after a crash, stored before the first write."""
@@ -159,9 +159,9 @@ class Recorder:
             case CreateMirror():
                 self._created.add(repository.name, change)
             case DropTable() if not outcome.message:
-                told = (repository.name, str(change.ref), str(change.logical), str(change.physical))
+                what = (repository.name, str(change.ref), str(change.logical), str(change.physical))
                 cause = "metasync prune: no rule wants it" if change.orphan else f"deletion of {change.ref}"
-                self._history.note(*told, "dropped", "", cause)
+                self._history.note(*what, "dropped", "", cause)
             case DropDatabase() if not outcome.message:
                 self._history.note(repository.name, "", "", change.name, "dropped-database", "", "it was empty")
             case FinishDeletion():

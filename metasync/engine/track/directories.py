@@ -43,7 +43,7 @@ class Discoverer:
         self._rules = rules
 
     def discover(self, sync_pass: SyncPass, row: RefRow) -> tuple[DiscoveredTable, ...]:
-        """The partitions that directories of this ref make or end; a ref without any is noted as looked at."""
+        """The partitions that directories of this ref make or end; a ref without any is noted as done."""
         head = sync_pass.refs.heads[row.ref]
         if row.discovered_head == head:
             return ()
@@ -125,12 +125,12 @@ class Discoverer:
         depth = len(header.partition_keys)
         changed = sorted({path for one in ranges for path in one.partitions(root, depth)})
 
-        def look(path: str) -> Directory:
+        def directory(path: str) -> Directory:
             where = f"{root}/{path}"
             filled = self._lakefs.has_data(repository, head, where)
             return Directory(path, filled, not filled and not self._lakefs.has_objects(repository, head, where))
 
-        directories = tuple(parallel(_AT_ONCE, look, changed))
+        directories = tuple(parallel(_AT_ONCE, directory, changed))
         return self._again(row, DiscoveredTable(logical, rule, (), directories))
 
     def _again(self, row: RefRow, table: DiscoveredTable) -> DiscoveredTable | None:

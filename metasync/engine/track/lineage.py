@@ -25,7 +25,7 @@ _ANCESTORS = 1000
 _BEGUN_AT_ONCE = 500
 """New refs that one pass adds: each may cost some requests."""
 _SKEW = 5.0
-"""Seconds by which lakeFS's clock and ours may differ, where lakeFS tells no time."""
+"""Seconds by which lakeFS's clock and ours may differ, where lakeFS gives no time."""
 _ASKED_FOR = 600.0
 """Seconds for which lakeFS is asked again, between polls too, whether it recorded what an event said."""
 
@@ -144,8 +144,8 @@ class Lineage:
                 self._refs.replace(row.id)
                 self._reload(sync_pass, row.id)
             elif row.missed_since is not None:
-                # It was gone, and is there again: kept as it is, and what was said of it stands until lakeFS confirms
-                # it.
+                # It was gone, and is there again: kept as it is, and what is suspected of it stands until lakeFS
+                # confirms it.
                 self._refs.update(row.id, missed_since=None, looked_last=0)
                 self._reload(sync_pass, row.id)
         elif commit is None and not row.replaced:
@@ -240,11 +240,11 @@ class Lineage:
 
     def _born_commit(self, repository: str, event: LakeFSEvent | None, head: str) -> str:
         """The commit that a new ref was created at: an event's, if it is in the ref's history; else the head."""
-        said = event.commit_id if event is not None else ""
-        if not said or said == head:
+        named = event.commit_id if event is not None else ""
+        if not named or named == head:
             return head
-        known = self._lakefs.get_commit(repository, said)
-        return said if known is not None and self._lakefs.merge_base(repository, said, head) == said else head
+        known = self._lakefs.get_commit(repository, named)
+        return named if known is not None and self._lakefs.merge_base(repository, named, head) == named else head
 
     def _happened(self, sync_pass: SyncPass, event: LakeFSEvent | None) -> float | None:
         """When an event happened; never later than the listing that showed what it did."""

@@ -111,7 +111,7 @@ class ManifestReader:
         position: LogPosition,
         settling: _Settling,
     ) -> Manifest | None:
-        """The last reading with what the log names read anew; None where the log does not tell."""
+        """The last reading with what the log names read anew; None where the log does not say."""
         last = self._readings.last(ref_id, view.logical)
         if last is None or last.fingerprint != self._fingerprint(view, ignored):
             return None

@@ -67,14 +67,14 @@ class MergeFinder:
             return
         for commit in reversed(stretch.commits):
             self._enter(sync_pass, row, commit, scope.events)
-            self._tell(sync_pass, row, commit, scope.events)
+            self._report_data_only(sync_pass, row, commit, scope.events)
         if stretch.rest is not None:
             self._refs.update(row.id, walk_head=head, walk_at=stretch.rest.id)
             sync_pass.walking.add(row.id)
-            self._say_where(sync_pass, row, stretch.rest)
+            self._report_progress(sync_pass, row, stretch.rest)
             return
         if stretch.rewritten:
-            self._say_rewritten(sync_pass, row, head)
+            self._report_rewritten(sync_pass, row, head)
         self._refs.update(row.id, ledger_head=head, walk_head=None, walk_at=None)
         if head != sync_pass.refs.heads[row.ref]:
             # It moved on while its log was read.
@@ -99,7 +99,7 @@ class MergeFinder:
             found.append(commit)
         return _Stretch(tuple(found), rewritten=bound is not None or rewritten)
 
-    def _say_where(self, sync_pass: SyncPass, row: RefRow, rest: Commit) -> None:
+    def _report_progress(self, sync_pass: SyncPass, row: RefRow, rest: Commit) -> None:
         left = rest.generation - sync_pass.lakefs.generation(row.ledger_head or "")
         sync_pass.notices.append(
             Notice(
@@ -109,7 +109,7 @@ class MergeFinder:
             )
         )
 
-    def _say_rewritten(self, sync_pass: SyncPass, row: RefRow, head: str) -> None:
+    def _report_rewritten(self, sync_pass: SyncPass, row: RefRow, head: str) -> None:
         notice = Notice(
             "history-rewritten",
             str(row.ref),
@@ -160,8 +160,10 @@ class MergeFinder:
             self._enter(sync_pass, row, commit, events)
         self._refs.update(row.id, ledger_head=start)
 
-    def _tell(self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]) -> None:
-        """Says what moved data and left definitions alone, with the command that moves these too.
+    def _report_data_only(
+        self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: Iterable[LakeFSEvent]
+    ) -> None:
+        """Reports what moved data and left definitions alone, with the command that moves these too.
 
         A cherry-pick carries its origin in its metadata, a revert only lakeFS's own message (recorded: revert.json).
         """
@@ -192,9 +194,9 @@ class MergeFinder:
 
     def _reverted(self, sync_pass: SyncPass, commit: Commit, events: Iterable[LakeFSEvent]) -> str:
         """The commit that this one reverts; empty where it is no revert."""
-        told = any(e.type is EventType.REVERT and e.commit_id == commit.id for e in events)
+        announced = any(e.type is EventType.REVERT and e.commit_id == commit.id for e in events)
         match = _REVERT.fullmatch(commit.message)
-        if len(commit.parents) != 1 or (match is None and not told):
+        if len(commit.parents) != 1 or (match is None and not announced):
             return ""
         # `Revert main` was typed when the branch stood at this commit's parent.
         typed = match.group(1) if match else ""

@@ -110,7 +110,7 @@ class MergeOrder:
             Notice(
                 "source-unknown",
                 f"{destination.ref} {merge.commit[:12]}",
-                f"the merge {merge.message!r} waits: nobody can tell what it was made from",
+                f"the merge {merge.message!r} waits, as its source is unknown",
                 f"metasync merge {sync_pass.repository.name} --commit {merge.commit} --source REF, or --no-source",
             )
         )

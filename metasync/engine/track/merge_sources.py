@@ -1,4 +1,4 @@
-"""What a merge was made from: told by the event, by lakeFS's message and a head, by the runs API, by a pull request."""
+"""What a merge was made from, by the event, by lakeFS's message and a head, by the runs API, or by a pull request."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class SourceFinder:
         return commit.id in (c.id for c in takewhile(lambda c: c.generation >= commit.generation, log))
 
     def found_meanwhile(self, sync_pass: SyncPass, merge: MergeRow) -> MergeRow | None:
-        """A merge whose source nobody could tell, with its source where that shows by now.
+        """A merge whose source was unknown, with its source where that shows by now.
 
         None where it turns out to be an import, which is no merge: lakeFS gives both one parent and the same metadata,
         and records which of them it was only once the hooks have ended.
@@ -130,7 +130,7 @@ class SourceFinder:
         return merge
 
     def confirmed_meanwhile(self, sync_pass: SyncPass, merge: MergeRow) -> MergeRow:
-        """A merge whose source only an event told, as lakeFS's runs have it by now."""
+        """A merge whose source only an event named, as lakeFS's runs have it by now."""
         if merge.confirmed:
             return merge
         payload = self._lakefs.payload_of_run(sync_pass.repository.name, merge.commit, EventType.MERGE)
@@ -149,9 +149,9 @@ class SourceFinder:
     def _typed(
         self, sync_pass: SyncPass, row: RefRow, commit: Commit, events: tuple[LakeFSEvent, ...]
     ) -> tuple[str, bool]:
-        """What the user typed as the source, and whether lakeFS itself shows it; empty where nobody can tell."""
+        """What the user typed as the source, and whether lakeFS itself shows it; empty where it is unknown."""
         holders = {holder.ref.name for holder in self._holders(sync_pass, commit.parents)}
-        told = next(
+        named = next(
             (
                 e.merge_source
                 for e in events
@@ -159,22 +159,22 @@ class SourceFinder:
             ),
             "",
         )
-        if told and holders == {_EXPRESSION.sub("", told)}:
-            return told, True
+        if named and holders == {_EXPRESSION.sub("", named)}:
+            return named, True
         match = _MESSAGE.fullmatch(commit.message)
-        said = match.group(1) if match and match.group(2) == row.ref.name else ""
-        if said and (said == told or (not told and said in holders)):
+        by_message = match.group(1) if match and match.group(2) == row.ref.name else ""
+        if by_message and (by_message == named or (not named and by_message in holders)):
             # lakeFS's own words, and the event's or a ref whose head was the merged commit: nobody has to be asked.
-            return said, True
+            return by_message, True
         payload = self._lakefs.payload_of_run(sync_pass.repository.name, commit.id, EventType.MERGE)
         if payload is not None and payload.get("merge_source"):
             return str(payload["merge_source"]), True
-        if told:
-            return told, False
+        if named:
+            return named, False
         if pulled := sync_pass.lakefs.pull_request(commit.id):
             return pulled, True
         # lakeFS's words alone, which anybody can write: the weakest witness, and still one.
-        return said, True
+        return by_message, True
 
     def _is_import(self, sync_pass: SyncPass, commit: Commit) -> bool:
         """Whether a commit with one parent and a strategy is surely an import, which carries that metadata too."""

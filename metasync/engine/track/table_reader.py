@@ -93,7 +93,7 @@ class TableReader:
 
         With `partitions`, those of every table are read, and its constraints; else of tables whose header changed or
         was never seen. Read again where the head moved meanwhile. Raises ObservationMoved where it keeps moving. What a
-        ref was that has been looked at for the last time is in the store already.
+        ref was that has been read for the last time is in the store already.
         """
         if row.looked_last:
             return self._look(repository, row, moment.databases), head
@@ -248,7 +248,7 @@ class TableReader:
             known = in_force.get(logical)
             if known is None or known.definition is None:
                 continue
-            with one_table(logical, failed, f"looking for {logical}"):
+            with one_table(logical, failed, f"searching for {logical}"):
                 if not self._stands(repository, row, logical, pinned):
                     self._versions.add(row.id, logical, None, (known.id,), head)
 

@@ -85,7 +85,7 @@ class Tracker:
                 return sync_pass.snapshot()
 
     def time_now(self, repository: str) -> float | None:
-        """The time by lakeFS's own clock; None where it tells none."""
+        """The time by lakeFS's own clock; None where it gives none."""
         self._lakefs.get_repository(repository)
         return self._lakefs.server_time
 

@@ -2,7 +2,7 @@
 
 `columns/NAME/{type, comment}`, a nested type below `type` (see `planning.types`); or `columns/ALL`, a list. Names are
 lower-case, as HMS stores them. Delta and Hudi keep the schema in the data: their columns ride along in `~columns`,
-which no merge looks at.
+which no merge compares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Constraints, told apart by what they say and not by their names: a metastore makes a new name for every table.
+"""Constraints, identified by what they say and not by their names: a metastore makes a new name for every table.
 
 `constraints/primary_key`, `foreign_keys/[columns, parent, its columns]`, `unique/[columns]`, `not_null/COLUMN`,
 `default/COLUMN`, `check/EXPRESSION`. A foreign key's parent on the own ref is written `{ref}.database.table` by its

@@ -1,4 +1,4 @@
-"""What every kind of thing in a definition tells."""
+"""What every kind of thing in a definition provides."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class Kind:
 
 
 def present(**values: Any) -> Items:
-    """The values that are there: what is None or empty is absent, as HMS does not tell these apart."""
+    """The values that are there: what is None or empty is absent, as HMS does not distinguish these."""
     return {key: value for key, value in values.items() if value is not None and value not in ({}, [], (), "")}
