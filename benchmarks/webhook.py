@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from metasync.sandbox.metastore import free_port
 from metasync.sandbox.stack import TOKEN, Sandbox
 from metasync.store import open_database
-from metasync.store.events import EventQueue
+from metasync.store.event_queue import EventQueue
 
 EVENT = {
     "event_type": "post-merge", "event_time": "2026-11-22T17:10:43Z", "action_name": "metasync", "hook_id": "notify",

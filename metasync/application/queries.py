@@ -22,7 +22,7 @@ from metasync.planning.pauses import Pause
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store.decisions import ConflictRow, PlanRow
-from metasync.store.events import StoredEvent
+from metasync.store.event_queue import StoredEvent
 from metasync.store.history import HistoryRow
 from metasync.store.leases import LeaseRow
 from metasync.store.ledger import MergeRow

@@ -23,7 +23,7 @@ from metasync.planning.plan import Applied, Plan
 from metasync.planning.planner import make_plan
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
-from metasync.store.events import lease_name
+from metasync.store.event_queue import lease_name
 from metasync.store.stores import Stores
 from metasync.telemetry.metrics import Metrics
 from metasync.telemetry.tracing import Tracer

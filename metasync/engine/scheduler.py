@@ -18,7 +18,7 @@ from metasync.lakefs import LakeFS
 from metasync.planning.patterns import matches
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
-from metasync.store.events import EventQueue
+from metasync.store.event_queue import EventQueue
 from metasync.store.leases import Lease, Leases, uptime
 
 _EVERY = 0.5

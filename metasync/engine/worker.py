@@ -15,7 +15,7 @@ from metasync.lakefs.events import event_from_json
 from metasync.planning.changes import subject_of
 from metasync.redaction import redact
 from metasync.settings.models import Events
-from metasync.store.events import RECHECK, Claim, EventQueue, StoredEvent
+from metasync.store.event_queue import RECHECK, Claim, EventQueue, StoredEvent
 from metasync.store.leases import Leases
 from metasync.telemetry.metrics import Metrics
 

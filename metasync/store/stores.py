@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from metasync.settings.models import Store
 from metasync.store.database import Database, open_database
 from metasync.store.decisions import Decisions
-from metasync.store.events import EventQueue
+from metasync.store.event_queue import EventQueue
 from metasync.store.history import History
 from metasync.store.leases import Leases
 from metasync.store.ledger import Ledger

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from metasync.errors import StoreRefused, StoreUnavailable
-from metasync.store.events import EventQueue, NewEvent
+from metasync.store.event_queue import EventQueue, NewEvent
 
 _AT_ONCE = 1000
 _MOST_WAITING = 10_000

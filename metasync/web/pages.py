@@ -11,9 +11,9 @@ from fastapi.responses import RedirectResponse
 from metasync.application.orders import Orders
 from metasync.application.queries import Queries
 from metasync.application.requests import Requests
-from metasync.web.actions import add_actions
 from metasync.web.body import Number, read_form
 from metasync.web.drawing import draw
+from metasync.web.forms import add_actions
 from metasync.web.rendering import Pages
 from metasync.web.session import COOKIE
 

@@ -19,7 +19,7 @@ from metasync.daemon import serve
 from metasync.metastore.client import Metastore
 from metasync.settings import load_settings
 from metasync.store import open_database
-from metasync.store.events import EventQueue
+from metasync.store.event_queue import EventQueue
 
 
 def die_after(number: int) -> None:

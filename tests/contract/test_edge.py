@@ -13,7 +13,7 @@ import pytest
 
 from metasync.errors import Busy
 from metasync.settings import parse_settings
-from metasync.store.events import lease_name
+from metasync.store.event_queue import lease_name
 from metasync.web import protocol
 from metasync.web.gate import LARGEST_BODY
 from metasync.wiring import parts

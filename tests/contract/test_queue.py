@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from metasync.errors import Busy, LeaseLost, StoreUnavailable
 from metasync.store import Database, open_database
-from metasync.store.events import Claim, EventQueue, NewEvent
+from metasync.store.event_queue import Claim, EventQueue, NewEvent
 from metasync.store.leases import Leases
 from metasync.web import Inbox
 from tests.conftest import fresh_database, until

@@ -10,7 +10,7 @@ from metasync.model.hms import Table, TableName, TableType
 from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.sandbox.user import LakeUser, TableUser
-from metasync.store.events import RECHECK
+from metasync.store.event_queue import RECHECK
 from metasync.wiring import Parts
 from tests.soak.model import POISONED, STABLE, Incarnation, Lake, table_of
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from metasync.engine.commands.adopt import Adopter
 from metasync.engine.commands.approve import Approver
 from metasync.engine.commands.compare import Comparer
-from metasync.engine.commands.merge import Merger
+from metasync.engine.commands.merge_by_hand import Merger
 from metasync.engine.commands.prune import Pruner
 from metasync.engine.commands.recreate import Recreator
 from metasync.engine.commands.resolve import Resolver

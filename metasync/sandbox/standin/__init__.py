@@ -4,7 +4,7 @@ repository    branches, tags, commits and merges in memory, with lakeFS's rules
 actions       action files, and delivering their hooks
 lake          all of the repositories
 refs, commits, objects, runs, pulls
-              the HTTP API by subject; `call` is a request, `answers` are the rows of what is answered
+              the HTTP API by subject; `call` is a request, `json_rows` are the rows of the answers
 server        the server that they are routes of
 
 It exists because no package registry ships lakeFS's server. What keeps it honest is the recorded exchanges with a real

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from metasync.sandbox.standin import answers
+from metasync.sandbox.standin import json_rows
 from metasync.sandbox.standin.actions import commit_known
 from metasync.sandbox.standin.call import Call, Routes, event_of, page
 from metasync.sandbox.standin.lake import Lake, R
@@ -42,7 +42,7 @@ class Commits:
     def _get_commit(self, call: Call) -> Response:
         repository = self.lake.repository(call)
         try:
-            return JSONResponse(answers.commit(repository.commits[repository.resolve(call.path["commit"])]))
+            return JSONResponse(json_rows.commit(repository.commits[repository.resolve(call.path["commit"])]))
         except Refused as error:
             raise Refused(404, "commit not found") from error
 
@@ -58,7 +58,7 @@ class Commits:
             for run in self.lake.actions.pre(repository, branch, event_of(repository, event, payload))
         ]
         self._finish(repository, branch, commit, "post-commit", payload, runs)
-        return JSONResponse(answers.commit(commit), 201)
+        return JSONResponse(json_rows.commit(commit), 201)
 
     def _merge(self, call: Call) -> Response:
         repository = self.lake.repository(call, write=True)
@@ -88,7 +88,7 @@ class Commits:
         payload = {"branch_id": branch, "source_ref": branch, **described(commit)}
         self.lake.actions.pre(repository, branch, event_of(repository, "pre-cherry-pick", payload))
         self._finish(repository, branch, commit, "post-cherry-pick", payload, [])
-        return JSONResponse(answers.commit(commit), 201)
+        return JSONResponse(json_rows.commit(commit), 201)
 
     def _finish(
         self,
@@ -122,7 +122,7 @@ class Commits:
         if stop:
             index = next((i for i, c in enumerate(found) if c.id == stop), len(found) - 1)
             found = found[: index + 1]
-        return page(call, [(c.id, answers.commit(c)) for c in found], ordered=False)
+        return page(call, [(c.id, json_rows.commit(c)) for c in found], ordered=False)
 
     def _diff(self, call: Call) -> Response:
         repository = self.lake.repository(call)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from metasync.sandbox.standin import answers
+from metasync.sandbox.standin import json_rows
 from metasync.sandbox.standin.call import Call, Routes, page
 from metasync.sandbox.standin.lake import Lake, R
 from metasync.sandbox.standin.repository import (
@@ -35,7 +35,7 @@ class Objects:
         repository, path = self.lake.repository(call, write=True), call.query["path"]
         made = repository.put(call.path["branch"], path, call.content)
         self.lake.show(repository, call.path["branch"])
-        return JSONResponse({**answers.object(path, made), "metadata": {}}, 201)
+        return JSONResponse({**json_rows.object(path, made), "metadata": {}}, 201)
 
     def _delete_object(self, call: Call) -> Response:
         self.lake.repository(call, write=True).remove(call.path["branch"], call.query["path"])
@@ -59,12 +59,12 @@ class Objects:
                     "checksum": "", "mtime": 0, "path": name, "path_type": "common_prefix", "physical_address": "",
                 }  # fmt: skip
             else:
-                rows[path] = answers.object(path, tree[path])
+                rows[path] = json_rows.object(path, tree[path])
         return page(call, list(rows.items()))
 
     def _stat(self, call: Call) -> Response:
         found = self._object(call)
-        return JSONResponse({**answers.object(call.query["path"], found), "metadata": {}})
+        return JSONResponse({**json_rows.object(call.query["path"], found), "metadata": {}})
 
     def _get_object(self, call: Call) -> Response:
         return Response(self._object(call).content, media_type="application/octet-stream")

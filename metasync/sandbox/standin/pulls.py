@@ -6,7 +6,7 @@ import uuid
 
 from starlette.responses import JSONResponse, Response
 
-from metasync.sandbox.standin import answers
+from metasync.sandbox.standin import json_rows
 from metasync.sandbox.standin.call import Call, Routes, page
 from metasync.sandbox.standin.commits import Commits
 from metasync.sandbox.standin.lake import Lake, R
@@ -35,25 +35,25 @@ class Pulls:
         status = call.query.get("status", "all")
         # A merged pull request is not "closed" for a real server's filter either.
         pulls = [p for p in self.lake.repository(call).pulls.values() if status in ("all", p.status)]
-        return page(call, [(p.id, answers.pull(p)) for p in pulls])
+        return page(call, [(p.id, json_rows.pull(p)) for p in pulls])
 
     def _create_pull(self, call: Call) -> Response:
         repository, body = self.lake.repository(call, write=True), call.json
         pull = Pull(
             uuid.uuid4().hex[:20], body["title"], body.get("description", ""), body["source_branch"],
-            body["destination_branch"], answers.now(),
+            body["destination_branch"], json_rows.now(),
         )  # fmt: skip
         repository.pulls[pull.id] = pull
         return JSONResponse({"id": pull.id}, 201)
 
     def _get_pull(self, call: Call) -> Response:
         pull = self._pull_of(call)
-        return JSONResponse({**answers.pull(pull), "description": pull.description})
+        return JSONResponse({**json_rows.pull(pull), "description": pull.description})
 
     def _merge_pull(self, call: Call) -> Response:
         repository, pull = self.lake.repository(call, write=True), self._pull_of(call)
         commit = self._commits.merged(repository, pull.source, pull.destination, {})
-        repository.close_pull(pull, commit, answers.now())
+        repository.close_pull(pull, commit, json_rows.now())
         return JSONResponse({"reference": commit})
 
     def _pull_of(self, call: Call) -> Pull:

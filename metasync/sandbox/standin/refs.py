@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
-from metasync.sandbox.standin import answers
+from metasync.sandbox.standin import json_rows
 from metasync.sandbox.standin.call import Call, Routes, event_of, page
 from metasync.sandbox.standin.lake import Lake, R
 from metasync.sandbox.standin.repository import (
@@ -56,7 +56,7 @@ class Refs:
         )  # fmt: skip
 
     def _list_repositories(self, call: Call) -> Response:
-        return page(call, [(name, answers.repository(r)) for name, r in sorted(self.lake.repositories.items())])
+        return page(call, [(name, json_rows.repository(r)) for name, r in sorted(self.lake.repositories.items())])
 
     def _create_repository(self, call: Call) -> Response:
         body = call.json
@@ -68,10 +68,10 @@ class Refs:
         )  # fmt: skip
         self.lake.repositories[made.name] = made
         self.lake.show(made, made.default_branch)
-        return JSONResponse(answers.repository(made), 201)
+        return JSONResponse(json_rows.repository(made), 201)
 
     def _get_repository(self, call: Call) -> Response:
-        return JSONResponse(answers.repository(self.lake.repository(call)))
+        return JSONResponse(json_rows.repository(self.lake.repository(call)))
 
     def _delete_repository(self, call: Call) -> Response:
         del self.lake.repositories[self.lake.repository(call).name]
@@ -80,12 +80,12 @@ class Refs:
     def _list_branches(self, call: Call) -> Response:
         repository = self.lake.repository(call)
         return page(
-            call, [(n, answers.ref(n, b.commit)) for n, b in sorted(repository.branches.items()) if not b.hidden]
+            call, [(n, json_rows.ref(n, b.commit)) for n, b in sorted(repository.branches.items()) if not b.hidden]
         )
 
     def _get_branch(self, call: Call) -> Response:
         name = call.path["branch"]
-        return JSONResponse(answers.ref(name, self.lake.repository(call).branch(name).commit))
+        return JSONResponse(json_rows.ref(name, self.lake.repository(call).branch(name).commit))
 
     def _create_branch(self, call: Call) -> Response:
         repository, body = self.lake.repository(call, write=True), call.json
@@ -111,14 +111,14 @@ class Refs:
         return Response(status_code=204)
 
     def _list_tags(self, call: Call) -> Response:
-        return page(call, [(n, answers.ref(n, c)) for n, c in sorted(self.lake.repository(call).tags.items())])
+        return page(call, [(n, json_rows.ref(n, c)) for n, c in sorted(self.lake.repository(call).tags.items())])
 
     def _get_tag(self, call: Call) -> Response:
         repository, name = self.lake.repository(call), call.path["tag"]
         repository.check_tag_name(name)
         if name not in repository.tags:
             raise Refused(404, "tag not found")
-        return JSONResponse(answers.ref(name, repository.tags[name]))
+        return JSONResponse(json_rows.ref(name, repository.tags[name]))
 
     def _create_tag(self, call: Call) -> Response:
         repository, body = self.lake.repository(call, write=True), call.json
@@ -132,7 +132,7 @@ class Refs:
         repository.tags[name] = commit
         self.lake.show(repository, name)
         self.lake.actions.post(repository, commit, event_of(repository, "post-create-tag", payload))
-        return JSONResponse(answers.ref(name, commit), 201)
+        return JSONResponse(json_rows.ref(name, commit), 201)
 
     def _delete_tag(self, call: Call) -> Response:
         repository, name = self.lake.repository(call, write=True), call.path["tag"]

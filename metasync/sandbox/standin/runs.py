@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from metasync.sandbox.standin import answers
+from metasync.sandbox.standin import json_rows
 from metasync.sandbox.standin.call import Call, Routes, page
 from metasync.sandbox.standin.lake import Lake, R
 from metasync.sandbox.standin.repository import (
@@ -34,7 +34,7 @@ class Runs:
         runs = sorted(self.lake.actions.runs.get(repository.name, []), key=lambda run: run.run_id)
         # lakeFS takes both for the beginning of a key, `BRANCH/RUN` or `COMMIT/RUN`.
         found = [r for r in runs if f"{r.branch}/".startswith(branch) and f"{r.commit_id}/".startswith(commit)]
-        return page(call, [(r.run_id, answers.run(r)) for r in found])
+        return page(call, [(r.run_id, json_rows.run(r)) for r in found])
 
     def _run_of(self, call: Call) -> Any:
         runs = self.lake.actions.runs.get(self.lake.repository(call).name, [])
@@ -44,7 +44,7 @@ class Runs:
         return found
 
     def _get_run(self, call: Call) -> Response:
-        return JSONResponse(answers.run(self._run_of(call)))
+        return JSONResponse(json_rows.run(self._run_of(call)))
 
     def _list_hooks(self, call: Call) -> Response:
         rows = [
