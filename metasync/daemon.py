@@ -19,7 +19,7 @@ from metasync.engine.scheduler import Scheduler
 from metasync.engine.worker import Worker
 from metasync.errors import ConfigurationError
 from metasync.settings import Settings
-from metasync.store.sessions import EndedSessions
+from metasync.store.ended_sessions import EndedSessions
 from metasync.web import Edge, Inbox, make_app
 from metasync.web.protocol import BoundedProtocol
 from metasync.wiring import Parts, parts

@@ -28,7 +28,7 @@ from metasync.engine.record.recorder import Recorder
 from metasync.engine.threads import may_go_on
 from metasync.engine.track.directories import Discoverer
 from metasync.engine.track.lineage import Lineage
-from metasync.engine.track.manifests import ManifestReader
+from metasync.engine.track.manifest_reader import ManifestReader
 from metasync.engine.track.merge_log import MergeFinder
 from metasync.engine.track.merge_order import MergeOrder
 from metasync.engine.track.merge_sources import SourceFinder

@@ -8,15 +8,15 @@ from typing import Any
 from thrift.Thrift import TApplicationException
 
 from metasync.errors import MetastoreError
-from metasync.metastore.calls import Calls
-from metasync.metastore.raw_calls import call
+from metasync.metastore.base_client import BaseClient
+from metasync.metastore.thrift_messages import call
 from metasync.planning.types import ColumnCheck
 
 _COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"
 """The setting's name on 2.3; 3.1 and later answer to it too."""
 
 
-class CapabilityCalls(Calls):
+class CapabilityClient(BaseClient):
     """Reads what the server is."""
 
     def column_check(self) -> ColumnCheck:

@@ -13,7 +13,7 @@ from hmsclient.genthrift.hive_metastore import ThriftHiveMetastore
 from thrift.Thrift import TApplicationException, TType
 
 from metasync.errors import ConfigurationError
-from metasync.metastore.raw_calls import call, struct
+from metasync.metastore.thrift_messages import call, struct
 
 DEFAULT = "hive"
 """The catalog that a metastore without further ones has."""

@@ -12,7 +12,7 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
-from metasync.metastore.constraints import ConstraintCalls
+from metasync.metastore.constraints import ConstraintClient
 from metasync.metastore.conversion import (
     database_from,
     database_to,
@@ -21,9 +21,9 @@ from metasync.metastore.conversion import (
     table_from,
     table_to,
 )
-from metasync.metastore.notification_log import NotificationCalls
+from metasync.metastore.notification_log import NotificationClient
 from metasync.metastore.read_ahead import Spool, ahead, batches
-from metasync.metastore.statistics import StatisticsCalls
+from metasync.metastore.statistics import StatisticsClient
 from metasync.model.hms import (
     Database,
     FieldSchema,
@@ -39,7 +39,7 @@ _ACID_INSERT_ONLY = ttypes.ClientCapabilities(values=[ttypes.ClientCapability.TE
 """Without capability 2, a 3.1 metastore fails a whole bulk read for one insert-only table."""
 
 
-class Metastore(ConstraintCalls, StatisticsCalls, NotificationCalls):
+class Metastore(ConstraintClient, StatisticsClient, NotificationClient):
     """Reads and writes of one Hive Metastore."""
 
     # Databases

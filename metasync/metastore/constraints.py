@@ -9,12 +9,12 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import NotFound
-from metasync.metastore.capabilities import CapabilityCalls
+from metasync.metastore.capabilities import CapabilityClient
 from metasync.metastore.hive3_constraints import NEWER, NewerKind, add_newer, get_newer
 from metasync.model.hms import Constraints, ForeignKeyColumn, PrimaryKeyColumn, TableName
 
 
-class ConstraintCalls(CapabilityCalls):
+class ConstraintClient(CapabilityClient):
     """Reads and writes of constraints."""
 
     def get_constraints(self, name: TableName) -> Constraints:

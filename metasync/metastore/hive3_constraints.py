@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.metastore.catalog import catalog_of
-from metasync.metastore.raw_calls import FLAG, NUMBER, TEXT, call, list_of, struct
+from metasync.metastore.thrift_messages import FLAG, NUMBER, TEXT, call, list_of, struct
 from metasync.model.hms import CheckConstraint, DefaultConstraint, NotNullConstraint, TableName, UniqueColumn
 
 NewerKind = Literal["unique", "not_null", "default", "check"]

@@ -19,7 +19,7 @@ from typing import Any
 from hmsclient.genthrift.hive_metastore import ttypes
 
 from metasync.errors import MetastoreError
-from metasync.metastore.calls import Calls
+from metasync.metastore.base_client import BaseClient
 from metasync.model.hms import FieldSchema, PartitionValues, TableName
 
 _LISTENERS = "hive.metastore.transactional.event.listeners"
@@ -40,7 +40,7 @@ class LogPosition:
     at: int
 
 
-class NotificationCalls(Calls):
+class NotificationClient(BaseClient):
     """Reads the notification log."""
 
     def log_position(self) -> LogPosition | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
-from metasync.metastore.calls import Calls
+from metasync.metastore.base_client import BaseClient
 from metasync.model.hms import TableName
 
 
-class StatisticsCalls(Calls):
+class StatisticsClient(BaseClient):
     """Reads and writes of column statistics."""
 
     def get_statistics(self, name: TableName, columns: Sequence[str]) -> Sequence[Any]:

@@ -43,8 +43,8 @@ from metasync.lakefs.events import event_from_webhook, event_to_json
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Settings
 from metasync.store import Database
+from metasync.store.ended_sessions import EndedSessions
 from metasync.store.event_queue import NewEvent
-from metasync.store.sessions import EndedSessions
 from metasync.telemetry.metrics import Metrics
 from metasync.web.api import make_api
 from metasync.web.gate import CODES, Gate

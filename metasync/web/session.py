@@ -14,7 +14,7 @@ from itsdangerous import BadData, Signer, URLSafeTimedSerializer
 from starlette.datastructures import Headers
 
 from metasync.errors import BadEvent
-from metasync.store.sessions import EndedSessions
+from metasync.store.ended_sessions import EndedSessions
 
 COOKIE = "metasync_session"
 _SECONDS = 12 * 3600

@@ -15,7 +15,7 @@ from metasync.store.refs import RefRow, RefStore
 from metasync.store.repositories import RepositoryStore
 from metasync.store.versions import VersionStore
 from tests.conftest import fresh_database
-from tests.unit.definitions import header
+from tests.unit.random_definitions import header
 
 T = TableName("sales", "t")
 

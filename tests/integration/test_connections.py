@@ -27,7 +27,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from metasync.errors import ConfigurationError, MetastoreUnavailable
 from metasync.metastore import ConnectionPool, Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
-from metasync.metastore.raw_calls import TEXT, call, of, struct
+from metasync.metastore.thrift_messages import TEXT, call, of, struct
 from metasync.model.hms import (
     Constraints,
     Database,

@@ -15,7 +15,7 @@ import pytest
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
 from metasync.errors import Incompatible
-from metasync.metastore.calls import Calls
+from metasync.metastore.base_client import BaseClient
 from metasync.model.hms import TableName, TableType
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
 from metasync.planning.definition import Home, changed_table, header_of, table_from
@@ -24,7 +24,7 @@ from metasync.settings import Settings, parse_settings
 from metasync.wiring import parts
 from tests.case_files import Case, cases
 from tests.conftest import World
-from tests.definitions import partition_from, partition_of
+from tests.one_partition import partition_from, partition_of
 from tests.tables_in_yaml import definition, fields
 
 HISTORIES = [case for case in cases() if "steps" in case.words]
@@ -77,16 +77,16 @@ class Play:
 
     def crash(self, step: Mapping[str, Any]) -> None:
         """metasync dies right after the first call of that name."""
-        real = Calls.write
+        real = BaseClient.write
 
-        def dying(calls: Calls, call: str, subject: str, do: Callable[[Any], Any]) -> Any:
+        def dying(calls: BaseClient, call: str, subject: str, do: Callable[[Any], Any]) -> Any:
             real(calls, call, subject, do)
             if call == step["crash"]:
                 raise KeyboardInterrupt
             return None
 
         with self.monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(Calls, "write", dying)
+            patched.setattr(BaseClient, "write", dying)
             self.sync(step)
 
     # Steps

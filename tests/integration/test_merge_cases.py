@@ -24,7 +24,7 @@ from metasync.settings import parse_settings
 from metasync.wiring import Parts, parts
 from tests.case_files import Case, cases
 from tests.conftest import World
-from tests.definitions import partition_from, partition_of
+from tests.one_partition import partition_from, partition_of
 from tests.tables_in_yaml import definition
 
 REAL = [c for c in cases() if "steps" not in c.words and "real" not in c.words and c.words.get("base") != "unknown"]

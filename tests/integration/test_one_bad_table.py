@@ -10,7 +10,7 @@ import pytest
 from metasync.engine.apply import create, delete, merge_applier
 from metasync.engine.observe.merge_sides import MergeSides
 from metasync.engine.record.recorder import Recorder
-from metasync.engine.track import manifests, table_reader
+from metasync.engine.track import manifest_reader, table_reader
 from metasync.metastore.builder import TableBuilder
 from metasync.metastore.client import Metastore
 from metasync.planning import plan_creation, plan_merge
@@ -56,7 +56,7 @@ READ = [
     (table_reader, "as_canonical"),
     (table_reader, "as_of_ref"),
     (table_reader, "header_of"),
-    (manifests.ManifestReader, "read"),
+    (manifest_reader.ManifestReader, "read"),
     (Metastore, "get_constraints"),
     (VersionStore, "add"),
 ]

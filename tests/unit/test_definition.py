@@ -46,7 +46,7 @@ from metasync.planning.locations import (
     relative,
     relative_parameters,
 )
-from tests.definitions import partition_from, partition_of
+from tests.one_partition import partition_from, partition_of
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev")
 COLUMNS = (FieldSchema("id", "int", ""), FieldSchema("b", "string", "text"))

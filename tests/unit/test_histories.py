@@ -13,7 +13,7 @@ from metasync.planning.changes import MergeTable
 from metasync.planning.item_tree import Definition
 from metasync.planning.merge import MergeInput, merge_table
 from tests.hypothesis_examples import examples
-from tests.unit.definitions import WHERE, header, partial, partition
+from tests.unit.random_definitions import WHERE, header, partial, partition
 from tests.unit.simulation import Lake, a_rule, applied
 
 REFS = ("main", "dev", "two")

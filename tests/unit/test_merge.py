@@ -18,7 +18,7 @@ from metasync.planning.policy import is_destructive
 from metasync.planning.spark import SCHEMA, dump, joined, split
 from metasync.planning.three_way import ABSENT, UNKNOWN, ItemChange, merge_trees, put
 from tests.hypothesis_examples import examples
-from tests.unit.definitions import TEXT, definitions, header, optional_definitions, partial, partition
+from tests.unit.random_definitions import TEXT, definitions, header, optional_definitions, partial, partition
 
 A, B = {"name": "a", "type": "int", "comment": None}, {"name": "b", "type": "int", "comment": None}
 FULL = MergeRules(policy="full")

@@ -14,7 +14,7 @@ from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import absolute, relative
 from metasync.planning.rules import RuleSet
 from metasync.settings import parse_settings
-from tests.definitions import partition_from, partition_of
+from tests.one_partition import partition_from, partition_of
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev-1")
 SD = StorageDescriptor((FieldSchema("id", "int"),), "s3a://lake/main/wh/t", serde_info=SerDeInfo(serialization_lib="x"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.threads import parallel
-from metasync.engine.track.manifests import ManifestReader
+from metasync.engine.track.manifest_reader import ManifestReader
 from metasync.errors import ObservationMoved
 from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore

@@ -1,4 +1,4 @@
-"""Calls to a metastore: over the pool, tried again where that is safe, counted in the metrics, errors translated.
+"""What every call to a metastore has in common: the pool, retries where these are safe, metrics, errors translated.
 
 Reads are tried again on a fresh connection; a write whose answer was lost is not, as nobody can know whether it was
 done: the engine reads again instead.
@@ -41,7 +41,7 @@ class CallObserver(Protocol):
     def __call__(self, call: str, seconds: float, ok: bool) -> None: ...
 
 
-class Calls:
+class BaseClient:
     """One metastore through a pool of connections.
 
     `may_write` is asked before each call that changes something, `may_go_on` before each other: they raise where this
