@@ -119,20 +119,22 @@ def apply(context: Context, plan_id: int, yes: bool) -> None:
     sys.exit(report(context, results))
 
 
-_NOTED = ("finish-creation", "finish-discovery")
-"""Changes that note that nothing is left to do: no part of what was asked for."""
-
-
 def report(context: Context, results: Results, *, conflicts_are_stored: bool = True) -> int:
     """Prints what was done; gives the exit code."""
     if not context.output.answer(results):
         for result in results.items:
             _print_result(context.output, result, conflicts_are_stored=conflicts_are_stored)
+    return exit_code(results)
+
+
+def exit_code(results: Results) -> int:
+    """0: all is done; 1: nothing is done, as something failed; 4: done in part, or with conflicts; 5: refused."""
     outcomes = [o for result in results.items for o in result.outcomes]
     if any(result.refused for result in results.items):
         return 5
     if any(o.state in ("failed", "waiting") for o in outcomes):
-        return 4 if any(o.state == "done" and o.change not in _NOTED for o in outcomes) else 1
+        # That a creation, a merge or a deletion is finished is no part of what was asked for.
+        return 4 if any(o.state == "done" and o.change not in BOOKKEEPING for o in outcomes) else 1
     return 4 if any(o.state == "conflict" for o in outcomes) else 0
 
 
