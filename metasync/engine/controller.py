@@ -117,7 +117,7 @@ class Controller:
     def plan(self, scope: Scope) -> Result:
         """The very plan that `sync` would execute first; nothing but what was seen is stored."""
         with self.alone(scope.repository):
-            observed = self._observer.observe(self._tracker.track(scope))
+            observed = self._observe(scope)
             return Result(scope.repository, (make_plan(observed, self._rules, self._settings.safety),))
 
     def sync(
@@ -135,10 +135,8 @@ class Controller:
         plan_id: int | None = None
         with self.alone(scope.repository), self._tracer.span("sync", repository=scope.repository):
             while True:
-                with self._tracer.span("track"), interruptible(stop):
-                    snapshot = self._tracker.track(scope)
-                with self._tracer.span("observe"), interruptible(stop):
-                    observed = self._observer.observe(snapshot)
+                with interruptible(stop):
+                    observed = self._observe(scope)
                 with self._tracer.span("decide"):
                     plan = make_plan(observed, self._rules, self._settings.safety)
                 plans.append(plan)
@@ -175,6 +173,16 @@ class Controller:
             more=more,
             again_in=observed.again_in,
         )
+
+    def _observe(self, scope: Scope) -> Observed:
+        """Brings the graph up to date, and gives what planning needs of it."""
+        with self._tracer.span("track"):
+            snapshot = self._tracker.track(scope)
+        with self._tracer.span("observe"):
+            observed = self._observer.observe(snapshot)
+        # Not before: what an outage cuts short is read again.
+        self._tracker.note_heads(snapshot)
+        return observed
 
     def _keep_held(self, plan: Plan) -> int | None:
         """Stores what the safety limits hold back, for a person to apply; gives its number."""

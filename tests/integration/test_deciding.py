@@ -6,6 +6,7 @@ import pytest
 
 from metasync.engine.commands.table_log import TableLog
 from metasync.errors import UsageError
+from metasync.model.lakefs import Ref, RefType
 from metasync.planning.descriptions import describe_item
 from metasync.wiring import parts
 from tests.conftest import World
@@ -189,3 +190,57 @@ def test_reverts_and_cherry_picks_are_told_with_the_command_that_helps(world: Wo
     assert picked[:12] in notice.message and notice.help.startswith(f"metasync diff {world.repository}")
     with parts(world.settings()) as built:
         assert {row.action for row in built.history.rows(world.repository)} >= {"reverted", "cherry-picked"}
+
+
+def conflict_of(world: World, source: str = "dev-1") -> int:
+    """A conflict of `t` between a branch and main, by a merge of the branch; its number."""
+    world.tables.set_parameter(world.name("t"), "k", "main")
+    name = world.name("t", "dev-1")
+    world.tables.set_parameter(name, "k", "dev")
+    if source != "dev-1":
+        # At a commit of its own, or lakeFS could not be asked from which branch it was created.
+        world.lake.write("dev-1", "wh/t/e")
+        world.branch(source, "dev-1")
+    world.sync()
+    world.lake.write(source, "wh/t/f")
+    world.lake.merge(source)
+    world.sync()
+    with parts(world.settings()) as built:
+        (row,) = built.decisions.conflicts()
+        return row.id
+
+
+def test_nothing_is_resolved_while_lakefs_does_not_show_the_repository(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branched(world)
+    number = conflict_of(world)
+    with parts(world.settings()) as built:
+        newest = built.versions.newest_id()
+        monkeypatch.setattr(built.lakefs, "get_repository", lambda name: None)
+        for order in (built.commands.resolver.preview, built.commands.resolver.resolve):
+            with pytest.raises(UsageError, match="has no repository"):
+                order(number, "ours")
+        assert built.versions.newest_id() == newest, "no table counts as dropped"
+
+
+def test_resolving_for_a_source_that_is_gone_does_not_touch_a_new_branch_of_its_name(world: World) -> None:
+    branched(world)
+    number = conflict_of(world, "feature")
+    world.lake.delete_branch("feature")
+    world.sync()
+    world.branch("feature", "dev-1")
+    world.lake.write("feature", "wh/t/g", message="of the new one")
+    world.sync()
+    head = world.lake.head("feature")
+    with parts(world.settings()) as built:
+        (repository,) = built.repositories.identities(world.repository)
+        repository_id = built.repositories.id_of(repository)
+        gone, alive = sorted(
+            built.refs.incarnations(repository_id, Ref(RefType.BRANCH, "feature")), key=lambda row: row.id
+        )
+        assert (gone.state, alive.state) == ("gone", "live")
+        built.commands.resolver.resolve(number, "theirs")
+        holders = built.refs.at_commit(repository_id, [head]).get(head, [])
+        assert gone.id not in {ref_id for ref_id, _ in holders}
+    assert world.tables.table(world.name("t")).parameters["k"] == "dev"

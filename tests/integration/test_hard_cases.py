@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from metasync.engine.observe.observer import Observer
 from metasync.engine.scope import Scope
 from metasync.errors import ChangedMeanwhile, Incompatible, MetastoreUnavailable, UsageError
 from metasync.lakefs import LakeFS
@@ -340,3 +341,29 @@ def test_a_list_that_leaves_out_a_new_ref_ends_no_creation(world: World, monkeyp
     assert not world.tables.exists(world.name("t", "dev-1"))
     world.sync()
     assert world.tables.exists(world.name("t", "dev-1"))
+
+
+def test_what_an_outage_cuts_short_before_it_is_planned_is_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    before = world.lake.head("dev-1")
+    world.lake.write("dev-1", "wh/t/f")
+
+    def head() -> str:
+        with parts(world.settings()) as built:
+            (row,) = [row for _, row in built.refs.every(world.repository) if row.ref.name == "dev-1"]
+            return row.head
+
+    def away(*_: object) -> None:
+        raise MetastoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Observer, "_occupied", away)
+        with pytest.raises(MetastoreUnavailable):
+            world.sync(full=False)
+    assert head() == before
+    world.sync(full=False)
+    assert head() == world.lake.head("dev-1")

@@ -8,6 +8,7 @@ import pytest
 
 from metasync.engine.scope import Scope
 from metasync.errors import MetastoreUnavailable
+from metasync.lakefs import LakeFS
 from metasync.metastore.client import Metastore
 from metasync.model.hms import TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
@@ -246,3 +247,27 @@ def test_a_merge_in_the_middle_of_a_creation_is_in_what_is_made(world: World, mo
         assert "metasync.making" not in world.tables.table(world.name(name, "dev-2")).parameters
     again = world.sync()
     assert not again.outcomes and not again.plans[0].pending
+
+
+def test_a_merge_into_a_branch_that_a_list_leaves_out_is_no_conflict(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    world.tables.add_column(world.name("t"), "b", "int")
+    world.lake.write("main", "wh/t/f")
+    world.lake.merge("main", "dev-1")
+    with parts(world.settings()) as built:
+        built.pauses.begin(None, "first it is only entered", "ana", None)
+    world.sync()
+    with parts(world.settings()) as built:
+        built.pauses.end()
+    real = LakeFS.list_refs
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            LakeFS, "list_refs", lambda self, name: {r: c for r, c in real(self, name).items() if r.name != "dev-1"}
+        )
+        assert not world.sync().conflicts
+    world.sync()
+    assert world.tables.columns(world.name("t", "dev-1")) == ["id", "b"]

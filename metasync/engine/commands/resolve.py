@@ -114,7 +114,8 @@ class Resolver:
         destination = self._refs.get(merge.destination_ref_id)
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
-        sides = {row.id: row for row in (source, destination)}
+        sides = {source.id: source} if snapshot.refs.is_alive(source) else {}
+        sides[destination.id] = destination
         snapshot = self._tracker.with_partitions(snapshot, sides.values())
         rule = self._merges.rule_for(snapshot, source, destination, logical)
         if rule is None:

@@ -86,6 +86,9 @@ class Lineage:
         """The ref's tables, read once in a pass (once more where partitions are wanted after all)."""
         if row.id in sync_pass.readings and (not partitions or row.id in sync_pass.partitions_read):
             return sync_pass.readings[row.id]
+        if row.state == "gone":
+            # Its name may be another incarnation's by now.
+            return Reading((), {}, ())
         if sync_pass.refs.has_former(row):
             # What stands there is the former incarnation's, as long as that is not over: by their names alone, a user's
             # tables could be either's.

@@ -129,8 +129,11 @@ class MergeOrder:
             return
         assert merge.source_ref_id is not None
         # A branch can be merged into itself, as it was before a reset.
-        sides = {row.id: row for row in (self._refs.get(merge.source_ref_id), destination)}
-        self._lineage.read_all(sync_pass, [row for row in sides.values() if sync_pass.refs.is_alive(row)])
+        source = self._refs.get(merge.source_ref_id)
+        sides = {source.id: source} if sync_pass.refs.is_alive(source) else {}
+        if not sync_pass.refs.has_ended(destination):
+            sides[destination.id] = destination
+        self._lineage.read_all(sync_pass, list(sides.values()))
 
     def _may_drop(self, sync_pass: SyncPass) -> bool:
         """Whether any rule lets a merge drop something without being asked."""

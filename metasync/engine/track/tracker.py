@@ -91,16 +91,15 @@ class Tracker:
 
     def named(self, snapshot: Snapshot, text: str) -> RefRow:
         """The ref that a person means: `branch/x`, `tag/x`, or a name, branches first. Raises UsageError."""
-        name = snapshot.repository.name
-        if not snapshot.exists:
-            raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
+        _check_exists(snapshot)
         row = snapshot.refs.named(text)
         if row is None:
-            raise UsageError(f"{name} has no branch or tag {text!r}; see: metasync refs")
+            raise UsageError(f"{snapshot.repository.name} has no branch or tag {text!r}; see: metasync refs")
         return row
 
     def with_partitions(self, snapshot: Snapshot, rows: Iterable[RefRow]) -> Snapshot:
-        """The same pass with all partitions of some refs read, too."""
+        """The same pass with all partitions of some refs read, too. Raises UsageError for no repository."""
+        _check_exists(snapshot)
         sync_pass = SyncPass(
             snapshot.repository,
             snapshot.repository_id,
@@ -113,6 +112,18 @@ class Tracker:
         self._lineage.read_all(sync_pass, list(rows))
         whole = frozenset(sync_pass.partitions_read)
         return replace(snapshot, refs=sync_pass.refs, readings=sync_pass.readings, whole=whole)
+
+    def note_heads(self, snapshot: Snapshot) -> None:
+        """Notes the heads at which a pass read its refs; these are not read again before they move.
+
+        A ref of which a table failed keeps its old head, so that the next pass reads it again.
+        """
+        if not snapshot.complete or snapshot.blocked:
+            return
+        for row in snapshot.refs.rows:
+            head = snapshot.refs.heads.get(row.ref)
+            if head is not None and head != row.head and not row.replaced and not snapshot.reading(row).failed:
+                self._refs.update(row.id, head=head)
 
     def restate(self, snapshot: Snapshot) -> None:
         """Begins the graph anew: every table of every ref as it is now, with no history."""
@@ -137,7 +148,7 @@ class Tracker:
             self._refs.note_head(row.id, head, self._versions.newest_id(), whole=True)
 
     def _follow(self, sync_pass: SyncPass, scope: Scope) -> None:
-        """The merges on the logs, what is due of them, and what directories say; then every ref's head is read."""
+        """The merges on the logs, what is due of them, what directories say, and what new refs take over."""
         for row in sync_pass.refs.rows:
             there = row.ref in sync_pass.refs.heads and not row.replaced
             if there and self._rules.is_watched(sync_pass.repository, row.ref):
@@ -151,12 +162,6 @@ class Tracker:
         for row in sync_pass.refs.rows:
             if sync_pass.refs.is_being_created(row) and row.id not in sync_pass.waiting:
                 self._follow_parent(sync_pass, row)
-        for row in sync_pass.refs.rows:
-            head = sync_pass.refs.heads.get(row.ref)
-            # Where a table failed, the next pass reads the ref again.
-            failed = row.id in sync_pass.readings and sync_pass.readings[row.id].failed
-            if head is not None and head != row.head and not row.replaced and not failed:
-                self._refs.update(row.id, head=head)
 
     def _read_what_moved(self, sync_pass: SyncPass, scope: Scope) -> None:
         """Reads the tables of refs whose head moved, of all where the scope is full, and of those that are deleted."""
@@ -215,3 +220,9 @@ class Tracker:
         unread = (row.unread | failed) - readable
         if unread != row.unread:
             self._refs.note_unread(row.id, unread)
+
+
+def _check_exists(snapshot: Snapshot) -> None:
+    if not snapshot.exists:
+        name = snapshot.repository.name
+        raise UsageError(f"lakeFS has no repository {name!r}, or does not show it to this user")
