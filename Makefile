@@ -29,7 +29,7 @@ demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
 test: lint ## Lint, then every test: unit, contract, integration, acceptance
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-check: lint ## Lint, then the pure tests with few examples (some four minutes): for every commit
+check: lint ## Lint, then the pure tests with few examples (under a minute): for every commit
 	METASYNC_LAWS=few $(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
 
 unit: $(STAMP) ## Only the pure tests, with all of their examples

@@ -20,6 +20,7 @@ from metasync.planning.changes import CreateMirror, DropDatabase, DropTable
 from metasync.planning.plan import Notice, Plan
 from metasync.settings import parse_settings
 from metasync.web.drawing import draw
+from tests.hypothesis_examples import examples
 
 DEV = Ref(RefType.BRANCH, "dev-1")
 
@@ -49,6 +50,7 @@ def graphs(draw_: st.DrawFn) -> TablePage:
     )  # fmt: skip
 
 
+@examples(100)
 @given(graphs())
 def test_every_version_has_a_dot_of_its_own_and_every_parent_a_line(page: TablePage) -> None:
     drawing = draw(page)

@@ -89,7 +89,7 @@ def git_is_able() -> bool:
 
 
 @pytest.mark.skipif(not git_is_able(), reason="needs git 2.38 or newer, for merge-tree --write-tree")
-@examples(60)
+@examples(60, few=5)
 @given(history=HISTORIES)
 def test_git_comes_to_the_same_result(history: list[Any], tmp_path_factory: pytest.TempPathFactory) -> None:
     git, lake = Git(tmp_path_factory.mktemp("git")), begun()

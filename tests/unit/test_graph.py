@@ -42,7 +42,7 @@ def test_as_by_the_definition(graph: Graph, data: st.DataObject) -> None:
     assert reference(graph, left, right) <= bases_needed(graph, left, right)
 
 
-@examples(12)
+@examples(12, few=3)
 @given(graphs(largest=12))
 def test_as_git_answers(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> None:
     folder = tmp_path_factory.mktemp("git")
