@@ -27,7 +27,7 @@ demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
 	$(BIN)/metasync demo
 
 test: lint ## Lint, then every test: unit, contract, integration, acceptance
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: lint ## Lint, then the pure tests with few examples (under a minute): for every commit
 	METASYNC_LAWS=few $(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
