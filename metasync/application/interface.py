@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from metasync.application import answers
-from metasync.engine.controller import Watcher
 from metasync.planning.merge import Side
+
+if TYPE_CHECKING:
+    # The engine is not loaded for questions to the store or to a service.
+    from metasync.engine.controller import Watcher
 
 
 class AnswersQueries(Protocol):

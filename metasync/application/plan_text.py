@@ -190,3 +190,8 @@ def short(value: Any) -> str:
     """A side of a conflict in few words."""
     text = json.dumps(value, ensure_ascii=False) if value is not None else "absent"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def value_text(value: Any) -> str:
+    """A side of a conflict in one line."""
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

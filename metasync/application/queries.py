@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from metasync import __version__
 from metasync.application import answers, attention
@@ -334,11 +332,6 @@ def history_entry(row: HistoryRow) -> answers.HistoryEntry:
         id=row.id, at=moment(row.at), repository=row.repository, ref=row.ref, logical=row.logical, table=row.physical,
         action=row.action, detail=row.detail, cause=row.cause, merge=row.merge_id,
     )  # fmt: skip
-
-
-def value_text(value: Any) -> str:
-    """A side of a conflict in one line."""
-    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _names(subject: str, row: RefRow, repository: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from metasync import errors
 from metasync.application import answers
 from metasync.application.interface import AnswersQueries, CarriesOutOrders, TakesRequests
-from metasync.engine.controller import Watcher
 from metasync.planning.merge import Side
+
+if TYPE_CHECKING:
+    # The engine is not loaded for questions to the store or to a service.
+    from metasync.engine.controller import Watcher
 
 A = TypeVar("A", bound=answers.Answer)
 _TIMEOUT = httpx.Timeout(10.0, read=600.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from metasync.application.answers import Attention, Status
-from metasync.application.queries import value_text
+from metasync.application.plan_text import value_text
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.output import when
 from metasync.errors import UsageError

@@ -13,8 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metasync import __version__
-from metasync.application.plan_text import plan_lines, summary
-from metasync.application.queries import value_text
+from metasync.application.plan_text import plan_lines, summary, value_text
 from metasync.settings.models import Settings
 from metasync.web.session import Sessions
 

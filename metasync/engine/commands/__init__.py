@@ -7,15 +7,17 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from metasync.engine.commands.adopt import Adopter
-from metasync.engine.commands.approve import Approver
-from metasync.engine.commands.compare import Comparer
-from metasync.engine.commands.merge_by_hand import Merger
-from metasync.engine.commands.prune import Pruner
-from metasync.engine.commands.recreate import Recreator
-from metasync.engine.commands.resolve import Resolver
-from metasync.engine.commands.undo import Undoer
+if TYPE_CHECKING:
+    from metasync.engine.commands.adopt import Adopter
+    from metasync.engine.commands.approve import Approver
+    from metasync.engine.commands.compare import Comparer
+    from metasync.engine.commands.merge_by_hand import Merger
+    from metasync.engine.commands.prune import Pruner
+    from metasync.engine.commands.recreate import Recreator
+    from metasync.engine.commands.resolve import Resolver
+    from metasync.engine.commands.undo import Undoer
 
 
 @dataclass(frozen=True)
