@@ -23,7 +23,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import stamina
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
+# A metastore that is starting is asked until it answers: no news.
+stamina.instrumentation.set_on_retry_hooks(())
 
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
