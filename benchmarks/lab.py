@@ -26,8 +26,6 @@ from typing import Any
 import stamina
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-# A metastore that is starting is asked until it answers: no news.
-stamina.instrumentation.set_on_retry_hooks(())
 
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
@@ -51,6 +49,9 @@ from metasync.sandbox.user import LakeUser
 from metasync.settings import parse_settings
 from metasync.wiring import Parts, parts
 from tests.metastores.servers import chosen
+
+# A metastore that is starting is asked until it answers: no news.
+stamina.instrumentation.set_on_retry_hooks(())
 
 REPOSITORY = "lake"
 KEYS = (FieldSchema("day", "string"),)
