@@ -1,6 +1,6 @@
 """What waits for a person, read from the store: one list for the command line, the page, metrics and notifications.
 
-A item is a level: it is there as long as its reason is, under the same key.
+An item is a level: it is there as long as its reason is, under the same key.
 """
 
 from __future__ import annotations

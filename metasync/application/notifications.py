@@ -32,7 +32,7 @@ _KINDS = {
     "conflict": "conflict", "withheld": "plan", "unsafe": "refusal", "refused": "refusal", "dead-event": "dead-event",
     "source-unknown": "source-unknown", "stale": "stale",
 }  # fmt: skip
-"""Kind of attention -> the word in `notifications[].kinds`; all others are `other`."""
+"""Kind of what needs attention -> the word in `notifications[].kinds`; all others are `other`."""
 log = structlog.get_logger()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.observe.open_merges import OpenMerges
 from metasync.engine.track.snapshot import Snapshot
-from metasync.engine.track.table_reader import Reading
+from metasync.engine.track.table_reader import NOTHING_READ, Reading
 from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName
 from metasync.model.lakefs import RefType
@@ -145,7 +145,7 @@ class Observer:
 
     def databases_of(self, repository: str, row: RefRow) -> tuple[str, ...]:
         """The databases that metasync made for a ref, as far as its mirrors show them."""
-        return self._own_databases(repository, row, Reading((), {}, ()))
+        return self._own_databases(repository, row, NOTHING_READ)
 
     def _own_databases(self, repository: str, row: RefRow, reading: Reading) -> tuple[str, ...]:
         names = {pin.physical.database for pin in self._mirrors.pinned(row.id)}

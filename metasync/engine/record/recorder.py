@@ -188,7 +188,7 @@ class Recorder:
 
     def _finish_creation(self, ref_id: int) -> None:
         row = self._refs.get(ref_id)
-        if row.state in ("new", "making"):
+        if row.is_being_created:
             self._refs.update(ref_id, state="live")
             if self._mirrors.pinned(ref_id):
                 self._since("creation", row.born_event_time or row.first_seen)

@@ -10,7 +10,7 @@ from metasync.engine.threads import parallel
 from metasync.engine.track.lakefs_cache import LakeFSCache
 from metasync.engine.track.ref_index import RefIndex
 from metasync.engine.track.sync_pass import SyncPass
-from metasync.engine.track.table_reader import Reading, TableReader
+from metasync.engine.track.table_reader import NOTHING_READ, Reading, TableReader
 from metasync.errors import UsageError
 from metasync.lakefs import LakeFS
 from metasync.model.lakefs import LakeFSEvent, Ref, RefType, Repository
@@ -88,11 +88,11 @@ class Lineage:
             return sync_pass.readings[row.id]
         if row.state == "gone":
             # Its name may be another incarnation's by now.
-            return Reading((), {}, ())
+            return NOTHING_READ
         if sync_pass.refs.has_former(row):
             # What stands there is the former incarnation's, as long as that is not over: by their names alone, a user's
             # tables could be either's.
-            return Reading((), {}, ())
+            return NOTHING_READ
         head = sync_pass.refs.heads.get(row.ref, row.head) if not row.replaced else row.head
         with sync_pass.asking:
             moment = sync_pass.moment = sync_pass.moment or self._reader.moment()

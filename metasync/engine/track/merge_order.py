@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.merge_sources import SourceFinder
 from metasync.engine.track.snapshot import DueMerge
@@ -150,8 +148,7 @@ class MergeOrder:
     def _oldest(self, sync_pass: SyncPass) -> dict[int, int]:
         """Branch -> the generation of the oldest merge into it that is not done; 0 where its log is not read yet."""
         oldest = dict.fromkeys(sync_pass.walking, 0)
-        merges: Iterable[MergeRow] = [*(due.merge for due in sync_pass.due), *sync_pass.behind]
-        for merge in merges:
+        for merge in (*(due.merge for due in sync_pass.due), *sync_pass.behind):
             if merge.state != "partial":
                 into = merge.destination_ref_id
                 oldest[into] = min(merge.generation, oldest.get(into, merge.generation))

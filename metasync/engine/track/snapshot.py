@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 
 from metasync.engine.track.lakefs_cache import LakeFSCache
 from metasync.engine.track.ref_index import RefIndex
-from metasync.engine.track.table_reader import Reading
+from metasync.engine.track.table_reader import NOTHING_READ, Reading
 from metasync.model.hms import TableName
 from metasync.model.lakefs import Repository
 from metasync.planning.observed import DiscoveredTable
 from metasync.planning.plan import Notice
 from metasync.store.ledger import MergeRow
 from metasync.store.refs import RefRow
-
-_NOTHING_READ = Reading((), {}, ())
 
 
 @dataclass(frozen=True)
@@ -67,4 +65,4 @@ class Snapshot:
 
     def reading(self, row: RefRow) -> Reading:
         """The ref's tables; none where they were not read."""
-        return self.readings.get(row.id, _NOTHING_READ)
+        return self.readings.get(row.id, NOTHING_READ)

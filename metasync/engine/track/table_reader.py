@@ -52,6 +52,9 @@ class Reading:
     failed: Mapping[TableName, str] = field(default_factory=dict)
 
 
+NOTHING_READ = Reading((), {}, ())
+
+
 @dataclass(frozen=True)
 class Moment:
     """What is asked for once, before anything is read: the metastore's databases, and its log's newest entry."""
@@ -124,7 +127,7 @@ class TableReader:
         pinned = {pin.physical: pin.logical for pin in self._mirrors.pinned(row.id)}
         asker = Asker(self._instance, repository.name, row.ref, row.incarnation, pinned)
         if not pinned and not self._rules.of_ref(repository.name, row.ref):
-            return Reading((), {}, ())
+            return NOTHING_READ
         names = [d for d in databases if may_hold_tables(d, asker, self._rules)]
         unread: dict[TableName, str] = {}
         found = self._tables_of({d: self._metastore.get_all_tables(d) for d in names}, unread)
