@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from metasync.model.hms import Table, TableType
-from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative, on_ref
+from metasync.planning.locations import (
+    LOCATION_PARAMETERS,
+    PLACEHOLDER_SUFFIX,
+    is_relative,
+    names_another_place,
+    on_ref,
+    relative,
+)
 
 
 def why_skipped(table: Table) -> str | None:
@@ -25,9 +34,9 @@ def why_off_ref(table: Table, repository: str, ref: str) -> str | None:
     location = real_location(table)
     if not on_ref(location, repository, ref):
         return f"its location {location} is not on {repository}/{ref}"
-    schema_url = {**table.parameters, **table.sd.serde_info.parameters}.get("avro.schema.url")
-    if schema_url and not on_ref(schema_url, repository, ref):
-        return f"its Avro schema {schema_url} is not on {repository}/{ref}"
+    for key, value in _locations(table):
+        if names_another_place(key, relative(value, repository, ref)):
+            return f"its {key} {value} is not on {repository}/{ref}"
     return None
 
 
@@ -36,9 +45,9 @@ def why_header_off_ref(header: Table) -> str | None:
     location = real_location(header)
     if not is_relative(location):
         return f"its location {location} is not on the ref"
-    schema_url = {**header.parameters, **header.sd.serde_info.parameters}.get("avro.schema.url")
-    if schema_url and not is_relative(schema_url):
-        return f"its Avro schema {schema_url} is not on the ref"
+    for key, value in _locations(header):
+        if names_another_place(key, value):
+            return f"its {key} {value} is not on the ref"
     return None
 
 
@@ -48,6 +57,18 @@ def real_location(table: Table) -> str | None:
     if location and location.endswith(PLACEHOLDER_SUFFIX):
         return table.sd.serde_info.parameters.get("path", location)
     return location
+
+
+def _locations(table: Table) -> Iterator[tuple[str, str]]:
+    """What engines find data or its schema by, beside the table's location: (key, value).
+
+    Only Spark reads `path`, and only of its own data sources.
+    """
+    provider = table.parameters.get("spark.sql.sources.provider", "hive").lower()
+    for parameters in (table.parameters, table.sd.serde_info.parameters, table.sd.parameters):
+        for key in LOCATION_PARAMETERS:
+            if key in parameters and (key != "path" or provider != "hive"):
+                yield key, parameters[key]
 
 
 def _iceberg_serde(table: Table) -> bool:
