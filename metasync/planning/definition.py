@@ -40,7 +40,8 @@ VOLATILE = (
     "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED",
     "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*",
     "impala.lastComputeStatsTime", "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id",
-    "presto_query_id",
+    "presto_query_id", "trino_version", "presto_version", "com.hotels.bdp.circustrain.*", "UPDATED_BY_CRAWLER",
+    "CrawlerSchema*", "recordCount", "averageRecordSize", "sizeKey", "objectCount",
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
 

@@ -14,9 +14,16 @@ from metasync.planning.locations import (
     relative,
 )
 
+_FILE_PROVIDERS = ("hive", "parquet", "orc", "avro", "csv", "json", "text", "xml", "binaryfile", "delta", "hudi")
+"""Spark's providers whose data are files below the table's location. Of another one, `jdbc` above all, nobody knows
+where an INSERT on a branch would write."""
 
-def why_skipped(table: Table) -> str | None:
-    """Why a table is never mirrored or merged, or None where it may be."""
+
+def why_skipped(table: Table, *, mirror: bool = False) -> str | None:
+    """Why a table is never mirrored or merged, or None where it may be.
+
+    `mirror`: it is one already, made by a version that did not ask for the provider; it goes with its ref.
+    """
     parameters = {key.lower(): value for key, value in table.parameters.items()}
     if table.table_type in (TableType.VIEW, TableType.MATERIALIZED_VIEW):
         return "a view: its text names the source's tables, and rewriting it is not supported"
@@ -26,6 +33,9 @@ def why_skipped(table: Table) -> str | None:
         return "a transactional (ACID) table: its data is bound to the metastore's transaction state"
     if parameters.get("storage_handler"):
         return f"a table of the storage handler {parameters['storage_handler']}: its data is not on lakeFS"
+    provider = parameters.get("spark.sql.sources.provider", "hive")
+    if provider.lower() not in _FILE_PROVIDERS and not mirror:
+        return f"a table of Spark's provider {provider}: its data is not known to be files on lakeFS"
     return None
 
 

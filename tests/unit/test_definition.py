@@ -103,7 +103,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("key", "volatile"),
     [*((key, True) for key in IMPOSED), ("metasync.ref", True), ("numFiles", True), ("spark.sql.statistics.numRows", True),
-     ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
+     ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("trino_version", True), ("com.hotels.bdp.circustrain.replication.event", True), ("UPDATED_BY_CRAWLER", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
 )  # fmt: skip
 def test_what_is_volatile(key: str, volatile: bool) -> None:
     assert is_volatile(key, ("etl.*",)) is volatile
@@ -243,6 +243,8 @@ def test_hashes_are_of_content() -> None:
         ({"parameters": {"storage_handler": "org.x.HBase"}}, "storage handler org.x.HBase"),
         ({"sd": replace(SD, serde_info=SerDeInfo())}, None),
         ({"parameters": {"table_type": "DELTA"}}, None),
+        *(({"parameters": {"spark.sql.sources.provider": p}}, None) for p in ("parquet", "ORC", "hive", "delta", "hudi", "csv")),
+        *(({"parameters": {"spark.sql.sources.provider": p}}, f"Spark's provider {p}") for p in ("jdbc", "org.x.Source", "odd")),
     ],
 )  # fmt: skip
 def test_what_is_never_mirrored(change: dict[str, Any], words: str | None) -> None:
