@@ -40,7 +40,8 @@ VOLATILE = (
     "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED",
     "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*",
     "impala.lastComputeStatsTime", "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id",
-    "presto_query_id",
+    "presto_query_id", "trino_version", "presto_version", "com.hotels.bdp.circustrain.*", "UPDATED_BY_CRAWLER",
+    "CrawlerSchema*", "recordCount", "averageRecordSize", "sizeKey", "objectCount",
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
 
@@ -99,6 +100,7 @@ def _relative_storage(sd: StorageDescriptor, home: Home) -> StorageDescriptor:
         location=relative(sd.location, *at) if sd.location else None,
         serde_info=serde,
         skewed_info=skewed,
+        parameters=relative_parameters(sd.parameters, *at),
     )
 
 
@@ -109,7 +111,11 @@ def _absolute_storage(sd: StorageDescriptor, ref: str) -> StorageDescriptor:
     )
     serde = replace(sd.serde_info, parameters=absolute_parameters(sd.serde_info.parameters, ref))
     return replace(
-        sd, location=absolute(sd.location, ref) if sd.location else None, serde_info=serde, skewed_info=skewed
+        sd,
+        location=absolute(sd.location, ref) if sd.location else None,
+        serde_info=serde,
+        skewed_info=skewed,
+        parameters=absolute_parameters(sd.parameters, ref),
     )
 
 
@@ -154,7 +160,9 @@ class PartitionReader:
         return PartitionDefinition(
             values=partition.values,
             location=relative(sd.location, self._home.repository, self._home.ref) if sd.location else None,
-            parameters=_steady(partition.parameters, self._ignored),
+            parameters=relative_parameters(
+                _steady(partition.parameters, self._ignored), self._home.repository, self._home.ref
+            ),
             columns=columns,
             storage=storage,
         )
@@ -182,7 +190,12 @@ class PartitionMover:
         if last != self._last:
             self._last, self._moved = last, moved_storage(replace(sd, location=None), self._home, self._ref)
         where = relative(sd.location, self._home.repository, self._home.ref) if sd.location else None
-        return replace(partition, sd=replace(self._moved, location=absolute(where, self._ref) if where else None))
+        at = relative_parameters(partition.parameters, self._home.repository, self._home.ref)
+        return replace(
+            partition,
+            sd=replace(self._moved, location=absolute(where, self._ref) if where else None),
+            parameters=absolute_parameters(at, self._ref),
+        )
 
 
 _all_but_location = attrgetter(*(field.name for field in fields(StorageDescriptor) if field.name != "location"))
@@ -223,7 +236,9 @@ class PartitionMaker:
             cols=self._columns if definition.columns is None else definition.columns,
             location=absolute(definition.location, self._ref) if definition.location else None,
         )
-        return Partition(values=definition.values, sd=sd, parameters=dict(definition.parameters))
+        return Partition(
+            values=definition.values, sd=sd, parameters=absolute_parameters(definition.parameters, self._ref)
+        )
 
 
 def as_external(table: Table, marks: Mapping[str, str]) -> Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from metasync.model.hms import FieldSchema, PartitionValues, Table
 from metasync.planning.changes import PartitionChange
 from metasync.planning.definition import PartitionDefinition
+from metasync.planning.locations import path_on_ref
 from metasync.planning.partition_names import values_of_name
 
 
@@ -32,25 +33,41 @@ def values_of(path: str, keys: Sequence[FieldSchema]) -> PartitionValues | None:
 
 
 def discovered(
-    header: Table, known: Mapping[PartitionValues, PartitionDefinition], directories: Iterable[Directory]
+    header: Table,
+    known: Mapping[PartitionValues, PartitionDefinition],
+    at: Mapping[str, PartitionDefinition],
+    directories: Iterable[Directory],
 ) -> tuple[PartitionChange, ...]:
-    """What the directories make of a table's partitions; `known` are those that it has of them.
+    """What the directories make of a table's partitions.
+
+    `known` are those of the values that the directories stand for, `at` those that lie on them (`places`), whatever
+    their values: a partition `1` of a number may lie at `month=01`, and no second one may come to lie there.
 
     A partition that somebody points elsewhere is theirs: neither an object at its default place nor the lack of one
     says anything about it.
     """
     changes = []
     for directory in directories:
-        values = values_of(directory.path, header.partition_keys)
-        if values is None or header.sd.location is None:
+        values, place = values_of(directory.path, header.partition_keys), _place(header, directory)
+        if values is None or place is None:
             continue
-        place = f"{header.sd.location.rstrip('/')}/{directory.path}"
-        there = known.get(values)
-        if directory.filled and there is None:
+        there = at.get(path_on_ref(place) or "")
+        if directory.filled and there is None and values not in known:
             changes.append(PartitionChange(values, None, PartitionDefinition(values, place, {})))
-        elif directory.empty and there is not None and (there.location or "").rstrip("/") == place:
-            changes.append(PartitionChange(values, there, None))
+        elif directory.empty and there is not None:
+            changes.append(PartitionChange(there.values, there, None))
     return tuple(changes)
+
+
+def places(header: Table, directories: Iterable[Directory]) -> set[str]:
+    """The paths on the ref of the directories that stand for partitions."""
+    found = (_place(header, one) for one in directories if values_of(one.path, header.partition_keys) is not None)
+    return {path_on_ref(place) or "" for place in found if place is not None}
+
+
+def _place(header: Table, directory: Directory) -> str | None:
+    location = header.sd.location
+    return f"{location.rstrip('/')}/{directory.path}" if location is not None else None
 
 
 def wanted_values(header: Table, directories: Collection[Directory]) -> set[PartitionValues]:

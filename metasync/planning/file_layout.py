@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from metasync.model.hms import Table
 from metasync.planning.locations import LOCATION_PARAMETERS
@@ -31,10 +33,25 @@ _BY_POSITION = (
     "org.apache.hadoop.hive.serde2.lazybinary.LazyBinarySerDe",
 )
 _POSITION_SETTINGS = ("orc.force.positional.evolution", "parquet.column.index.access")
-_READ = (
-    ".delim", "separatorchar", "quotechar", "escapechar", "input.regex", "sep", "delimiter", "header", "escape",
-    "null.format", "header.line.count", "footer.line.count", "sources.provider", *_POSITION_SETTINGS,
+_READ_BY_ENGINES = (
+    "serialization.*", "field.delim", "collection.delim", "colelction.delim", "mapkey.delim", "line.delim",
+    "escape.delim", "separatorchar", "quotechar", "escapechar", "skip.header.line.count", "skip.footer.line.count",
+    "textinputformat.*", "timestamp.formats", "input.regex*", "output.format.string", "column.encode.*",
+    "ignore.malformed.json", "dots.in.keys", "case.insensitive", "mapping.*", "json.*", "csv.*", "regex*", "avro.*",
+    "orc.*", "parquet.*", "proto.*", "serde.*", "schema.location", "hive.schema.url", "hive.serialization.*",
+    "storage.*", "projection.*", "partition.filtering*", "partition_filtering*", "bucketing_version", "transactional*",
+    "spark.sql.*", "objectsize.*", "exclusions", "recurse", "classification", "arecolumnsquoted", "typeofdata",
+    "sep", "delimiter", "header", "escape", "quote", "charset", "encoding", "multiline", "linesep", "mode", "nullvalue",
 )  # fmt: skip
+"""Parameters of tables that engines read to turn files into rows, or to find files: Hive's SerDes, Athena's partition
+projection, Trino's and Spark's options. Every other parameter of a table is somebody's note."""
+_HARMLESS = (
+    "compression", "*.compress", "*.compress.size", "*.compression", "*.codec", "orc.stripe.size",
+    "orc.row.index.stride", "orc.create.index", "orc.bloom.filter.*", "orc.encoding.strategy", "orc.block.padding*",
+    "orc.dictionary.*", "parquet.block.size", "parquet.page.*", "parquet.dictionary.*", "parquet.enable.dictionary",
+    "parquet.writer.*", "parquet.bloom.filter.*", "spark.sql.create.version", "spark.sql.statistics.*",
+)  # fmt: skip
+"""Of all that engines read, what decides only how new files are written: files that are there say it themselves."""
 _SCHEMA_IN_DATA = ("delta", "hudi")
 
 
@@ -58,9 +75,19 @@ def layout_of(headers: Iterable[Table]) -> Layout:
     )
 
 
-def decides_reading(key: str) -> bool:
-    """Whether a parameter, of a table or of its SerDe, decides how files become rows, or which files."""
-    return key in LOCATION_PARAMETERS or key.lower().endswith(_READ)
+def serde_parameter_decides_reading(key: str) -> bool:
+    """Whether a parameter of a SerDe or storage descriptor may decide how files become rows: all but harmless ones."""
+    return not _matches(key, _HARMLESS)
+
+
+def table_parameter_decides_reading(key: str) -> bool:
+    """Whether a parameter of a table may decide how files become rows, or which files."""
+    return key in LOCATION_PARAMETERS or (_matches(key, _READ_BY_ENGINES) and not _matches(key, _HARMLESS))
+
+
+@lru_cache(10_000)
+def _matches(key: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(key.lower(), pattern.lower()) for pattern in patterns)
 
 
 def keeps_schema_in_data(header: Table) -> bool:

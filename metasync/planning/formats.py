@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from metasync.model.hms import Table, TableType
-from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative, on_ref
+from metasync.planning.locations import (
+    LOCATION_PARAMETERS,
+    PLACEHOLDER_SUFFIX,
+    is_relative,
+    names_another_place,
+    on_ref,
+    relative,
+)
+
+_FILE_PROVIDERS = ("hive", "parquet", "orc", "avro", "csv", "json", "text", "xml", "binaryfile", "delta", "hudi")
+"""Spark's providers whose data are files below the table's location. Of another one, `jdbc` above all, nobody knows
+where an INSERT on a branch would write."""
 
 
-def why_skipped(table: Table) -> str | None:
-    """Why a table is never mirrored or merged, or None where it may be."""
+def why_skipped(table: Table, *, mirror: bool = False) -> str | None:
+    """Why a table is never mirrored or merged, or None where it may be.
+
+    `mirror`: it is one already, made by a version that did not ask for the provider; it goes with its ref.
+    """
     parameters = {key.lower(): value for key, value in table.parameters.items()}
     if table.table_type in (TableType.VIEW, TableType.MATERIALIZED_VIEW):
         return "a view: its text names the source's tables, and rewriting it is not supported"
@@ -17,6 +33,9 @@ def why_skipped(table: Table) -> str | None:
         return "a transactional (ACID) table: its data is bound to the metastore's transaction state"
     if parameters.get("storage_handler"):
         return f"a table of the storage handler {parameters['storage_handler']}: its data is not on lakeFS"
+    provider = parameters.get("spark.sql.sources.provider", "hive")
+    if provider.lower() not in _FILE_PROVIDERS and not mirror:
+        return f"a table of Spark's provider {provider}: its data is not known to be files on lakeFS"
     return None
 
 
@@ -25,9 +44,9 @@ def why_off_ref(table: Table, repository: str, ref: str) -> str | None:
     location = real_location(table)
     if not on_ref(location, repository, ref):
         return f"its location {location} is not on {repository}/{ref}"
-    schema_url = {**table.parameters, **table.sd.serde_info.parameters}.get("avro.schema.url")
-    if schema_url and not on_ref(schema_url, repository, ref):
-        return f"its Avro schema {schema_url} is not on {repository}/{ref}"
+    for key, value in _locations(table):
+        if names_another_place(key, relative(value, repository, ref)):
+            return f"its {key} {value} is not on {repository}/{ref}"
     return None
 
 
@@ -36,9 +55,9 @@ def why_header_off_ref(header: Table) -> str | None:
     location = real_location(header)
     if not is_relative(location):
         return f"its location {location} is not on the ref"
-    schema_url = {**header.parameters, **header.sd.serde_info.parameters}.get("avro.schema.url")
-    if schema_url and not is_relative(schema_url):
-        return f"its Avro schema {schema_url} is not on the ref"
+    for key, value in _locations(header):
+        if names_another_place(key, value):
+            return f"its {key} {value} is not on the ref"
     return None
 
 
@@ -48,6 +67,18 @@ def real_location(table: Table) -> str | None:
     if location and location.endswith(PLACEHOLDER_SUFFIX):
         return table.sd.serde_info.parameters.get("path", location)
     return location
+
+
+def _locations(table: Table) -> Iterator[tuple[str, str]]:
+    """What engines find data or its schema by, beside the table's location: (key, value).
+
+    Only Spark reads `path`, and only of its own data sources.
+    """
+    provider = table.parameters.get("spark.sql.sources.provider", "hive").lower()
+    for parameters in (table.parameters, table.sd.serde_info.parameters, table.sd.parameters):
+        for key in LOCATION_PARAMETERS:
+            if key in parameters and (key != "path" or provider != "hive"):
+                yield key, parameters[key]
 
 
 def _iceberg_serde(table: Table) -> bool:

@@ -11,11 +11,15 @@ from collections.abc import Mapping
 
 _LAKEFS = re.compile(r"(?P<scheme>s3a|s3n|s3|lakefs)://(?P<repository>[^/]+)/(?P<ref>[^/]+)(?P<rest>(?:/.*)?)", re.S)
 _HERE = "{ref}"
+_SCHEME = "://"
+_REGISTRIES = ("http://", "https://")
 PLACEHOLDER_SUFFIX = "-__PLACEHOLDER__"
 """Spark gives external data source tables a location that ends so; the real one is the SerDe's `path`."""
 
-LOCATION_PARAMETERS = ("path", "avro.schema.url")
-"""Parameters of tables and SerDes whose value is a location."""
+SCHEMA_LOCATIONS = ("avro.schema.url", "schema.location", "proto.descriptor.path", "hive.schema.url")
+"""Parameters that name where a schema is read from; a registry over HTTP is no part of the lake."""
+LOCATION_PARAMETERS = ("path", "storage.location.template", *SCHEMA_LOCATIONS)
+"""Parameters of tables, SerDes and storage descriptors by which engines find data or its schema."""
 
 
 def on_ref(location: str | None, repository: str, ref: str) -> bool:
@@ -34,8 +38,6 @@ def relative(location: str, repository: str, ref: str) -> str:
     """`s3a://lake/dev-1/x` -> `s3a://lake/{ref}/x`; anything not on this ref stays as it is."""
     match = _LAKEFS.fullmatch(location)
     if match is None or match["repository"] != repository or match["ref"] != ref:
-        return location
-    if location.endswith(PLACEHOLDER_SUFFIX):
         return location
     return f"{match['scheme']}://{repository}/{_HERE}{match['rest']}"
 
@@ -73,14 +75,18 @@ def is_root(location: str | None) -> bool:
     return is_relative(location) and not path_on_ref(location or "")
 
 
+def names_another_place(key: str, value: str | None) -> bool:
+    """Whether a parameter of a definition has engines read or write elsewhere than on the definition's own ref."""
+    if key not in LOCATION_PARAMETERS or value is None or is_relative(value):
+        return False
+    return key not in SCHEMA_LOCATIONS or not value.startswith(_REGISTRIES)
+
+
 def relative_parameters(parameters: Mapping[str, str], repository: str, ref: str) -> dict[str, str]:
-    """Parameters with the values of LOCATION_PARAMETERS made relative."""
-    return {
-        key: relative(value, repository, ref) if key in LOCATION_PARAMETERS else value
-        for key, value in parameters.items()
-    }
+    """Parameters with every value that is a location on the ref made relative, whatever its key."""
+    return {key: relative(value, repository, ref) if _SCHEME in value else value for key, value in parameters.items()}
 
 
 def absolute_parameters(parameters: Mapping[str, str], ref: str) -> dict[str, str]:
     """The inverse of `relative_parameters`."""
-    return {key: absolute(value, ref) if key in LOCATION_PARAMETERS else value for key, value in parameters.items()}
+    return {key: absolute(value, ref) if _SCHEME in value else value for key, value in parameters.items()}

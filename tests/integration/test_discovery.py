@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from metasync.model.hms import TableName
 from metasync.planning.changes import DiscoverPartitions
 from tests.conftest import World
 
@@ -80,3 +83,29 @@ def test_discovery_leaves_alone_what_somebody_pointed_elsewhere(world: World) ->
     world.lake.delete("dev-1", "wh/t/dt=1/f")
     world.sync()
     assert world.tables.partitions(mirror) == [("1",)]
+
+
+def test_a_directory_gets_no_second_partition(world: World) -> None:
+    world.rule = "    partitions: discover\n"
+    world.create_table("t", "id:bigint", "month:int")
+    name = world.name("t")
+    world.tables.add_partitions(name, ("1",))
+    partition = world.tables.partition(name, "1")
+    place = world.location("wh/t/month=01")
+    world.tables.metastore.alter_partitions(
+        TableName.parse(name), [replace(partition, sd=replace(partition.sd, location=place))]
+    )
+    world.lake.write("main", "wh/t/month=01/f")
+    world.branch("dev-1")
+    world.sync()
+    mirror = world.name("t", "dev-1")
+    assert world.tables.partitions(mirror) == [("1",)]
+    world.lake.write("dev-1", "wh/t/month=01/g")
+    world.sync(full=False)
+    assert world.tables.partitions(mirror) == [("1",)]
+    world.lake.merge("dev-1")
+    assert not world.sync().failures
+    assert world.tables.partitions(name) == [("1",)]
+    world.lake.delete("dev-1", "wh/t/month=01/f", "wh/t/month=01/g")
+    world.sync(full=False)
+    assert world.tables.partitions(mirror) == []

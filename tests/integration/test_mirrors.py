@@ -317,3 +317,20 @@ def test_the_database_of_mirrors_lies_on_their_own_ref(world: World, where: str)
     assert made is not None and made.parameters["metasync.ref"] == "branch/dev-1"
     # 2.3.9 keeps the place where a database was created: the ref's root. Later ones move it below.
     assert (made.location_uri or "").startswith(world.location("", "dev-1").rstrip("/"))
+
+
+def test_a_table_whose_data_is_elsewhere_is_not_mirrored(world: World) -> None:
+    world.create_table("files")
+    world.create_table("sales", **{"spark.sql.sources.provider": "jdbc"})
+    world.branch("dev-1")
+    result = world.sync()
+    assert world.tables.exists(world.name("files", "dev-1")) and not world.tables.exists(world.name("sales", "dev-1"))
+    assert any(
+        notice.kind == "skipped" and "provider jdbc" in notice.message
+        for plan in result.plans
+        for notice in plan.notices
+    )
+    # It went on the branch as little as it was there.
+    world.lake.write("dev-1", "wh/files/f")
+    world.lake.merge("dev-1")
+    assert not world.sync().failures and world.tables.exists(world.name("sales"))

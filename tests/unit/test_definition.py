@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metasync.model.hms import (
     FieldSchema,
@@ -22,6 +24,9 @@ from metasync.planning.definition import (
     ANY_TABLE,
     IMPOSED,
     Home,
+    PartitionMaker,
+    PartitionMover,
+    PartitionReader,
     as_external,
     changed_table,
     content_hash,
@@ -85,7 +90,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
     assert header.sd.location == "s3a://lake/{ref}/wh/t"
     assert header.sd.cols == (FieldSchema("id", "int"), FieldSchema("b", "string", "text"))
     assert header.partition_keys == (FieldSchema("dt", "string"),)
-    assert header.sd.serde_info.parameters == {"path": "s3a://lake/{ref}/wh/t", "x": "s3a://lake/main/wh/t"}
+    assert header.sd.serde_info.parameters == {"path": "s3a://lake/{ref}/wh/t", "x": "s3a://lake/{ref}/wh/t"}
     assert header.sd.skewed_info.locations == ((("1",), "s3a://lake/{ref}/wh/t/one"),)
     assert header_of(replace(TABLE, table_type=TableType.MANAGED), MAIN) == header_of(TABLE, MAIN)
     assert header_of(replace(TABLE, table_type=TableType.VIEW), MAIN).table_type == TableType.VIEW
@@ -98,7 +103,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("key", "volatile"),
     [*((key, True) for key in IMPOSED), ("metasync.ref", True), ("numFiles", True), ("spark.sql.statistics.numRows", True),
-     ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
+     ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("trino_version", True), ("com.hotels.bdp.circustrain.replication.event", True), ("UPDATED_BY_CRAWLER", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
 )  # fmt: skip
 def test_what_is_volatile(key: str, volatile: bool) -> None:
     assert is_volatile(key, ("etl.*",)) is volatile
@@ -108,7 +113,7 @@ def test_a_table_of_a_header_lies_on_the_ref_that_it_is_made_for() -> None:
     made = table_from(header_of(TABLE, MAIN), "sales__dev", "t", "dev")
     assert (made.database, made.name) == ("sales__dev", "t")
     assert made.sd.location == "s3a://lake/dev/wh/t"
-    assert made.sd.serde_info.parameters == {"path": "s3a://lake/dev/wh/t", "x": "s3a://lake/main/wh/t"}
+    assert made.sd.serde_info.parameters == {"path": "s3a://lake/dev/wh/t", "x": "s3a://lake/dev/wh/t"}
     assert made.sd.skewed_info.locations == ((("1",), "s3a://lake/dev/wh/t/one"),)
     assert made.parameters["avro.schema.url"] == "s3a://lake/dev/schemas/t.avsc"
     assert header_of(made, DEV) == header_of(TABLE, MAIN)
@@ -238,6 +243,8 @@ def test_hashes_are_of_content() -> None:
         ({"parameters": {"storage_handler": "org.x.HBase"}}, "storage handler org.x.HBase"),
         ({"sd": replace(SD, serde_info=SerDeInfo())}, None),
         ({"parameters": {"table_type": "DELTA"}}, None),
+        *(({"parameters": {"spark.sql.sources.provider": p}}, None) for p in ("parquet", "ORC", "hive", "delta", "hudi", "csv")),
+        *(({"parameters": {"spark.sql.sources.provider": p}}, f"Spark's provider {p}") for p in ("jdbc", "org.x.Source", "odd")),
     ],
 )  # fmt: skip
 def test_what_is_never_mirrored(change: dict[str, Any], words: str | None) -> None:
@@ -256,15 +263,71 @@ def test_where_a_table_really_lies() -> None:
     assert real_location(bare) == "file:/x-__PLACEHOLDER__" and real_location(TABLE) == SD.location
     assert real_location(replace(TABLE, sd=StorageDescriptor())) is None
     elsewhere = replace(TABLE, parameters={"avro.schema.url": "s3a://lake/dev/t.avsc"})
-    assert "Avro schema s3a://lake/dev/t.avsc is not on lake/main" in (why_off_ref(elsewhere, "lake", "main") or "")
+    assert "avro.schema.url s3a://lake/dev/t.avsc is not on lake/main" in (why_off_ref(elsewhere, "lake", "main") or "")
     in_serde = replace(
         TABLE, parameters={}, sd=replace(SD, serde_info=SerDeInfo(parameters={"avro.schema.url": "hdfs://x"}))
     )
-    assert "Avro schema hdfs://x" in (why_off_ref(in_serde, "lake", "main") or "")
+    assert "avro.schema.url hdfs://x" in (why_off_ref(in_serde, "lake", "main") or "")
     assert why_header_off_ref(header_of(TABLE, MAIN)) is None
     assert "location s3a://lake/main/wh/t is not on the ref" in (why_header_off_ref(header_of(TABLE, DEV)) or "")
-    assert "Avro schema hdfs://x is not on the ref" in (why_header_off_ref(header_of(in_serde, MAIN)) or "")
-    assert "Avro schema" in (why_header_off_ref(header_of(elsewhere, MAIN)) or "")
+    assert "avro.schema.url hdfs://x is not on the ref" in (why_header_off_ref(header_of(in_serde, MAIN)) or "")
+    assert "avro.schema.url" in (why_header_off_ref(header_of(elsewhere, MAIN)) or "")
+
+
+TEMPLATE = "storage.location.template"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "serde", "storage", "why"),
+    [
+        ({TEMPLATE: "s3a://lake/main/wh/t/${dt}/"}, {}, {}, None),
+        ({TEMPLATE: "s3a://lake/dev/wh/t/${dt}/"}, {}, {}, TEMPLATE),
+        ({TEMPLATE: "s3a://archive/t/${dt}/"}, {}, {}, TEMPLATE),
+        ({}, {}, {TEMPLATE: "s3a://archive/t"}, TEMPLATE),
+        ({}, {"path": "s3a://archive/t"}, {}, None),
+        ({"spark.sql.sources.provider": "parquet"}, {"path": "s3a://archive/t"}, {}, "path"),
+        ({"spark.sql.sources.provider": "hive"}, {"path": "s3a://archive/t"}, {}, None),
+        ({"avro.schema.url": "https://registry/subjects/t/versions/1/schema"}, {}, {}, None),
+        ({}, {"avro.schema.url": "http://registry/t"}, {}, None),
+        ({"proto.descriptor.path": "s3a://lake/main/schemas/t.desc"}, {}, {}, None),
+        ({"hive.schema.url": "s3a://other/t"}, {}, {}, "hive.schema.url"),
+        ({"comment": "see s3a://other/t", "link": "s3a://other/t"}, {}, {}, None),
+    ],
+)
+def test_what_else_names_a_place(
+    parameters: dict[str, str], serde: dict[str, str], storage: dict[str, str], why: str | None
+) -> None:
+    sd = StorageDescriptor(location=SD.location, parameters=storage, serde_info=SerDeInfo(parameters=serde))
+    table = Table("sales", "t", sd, parameters=parameters)
+    found, of_header = why_off_ref(table, "lake", "main"), why_header_off_ref(header_of(table, MAIN))
+    assert (found is None, of_header is None) == (why is None, why is None)
+    assert why is None or (why in (found or "") and why in (of_header or ""))
+
+
+PLACES = st.dictionaries(
+    st.text("abc.", min_size=1, max_size=4),
+    st.one_of(
+        st.text(max_size=8),
+        st.builds("s3a://lake/main{}".format, st.sampled_from(("", "/", "/x", "/${dt}/", "/x-__PLACEHOLDER__"))),
+    ),
+)
+
+
+@given(PLACES, PLACES, PLACES, PLACES)
+def test_every_location_moves_wherever_it_stands(
+    table: dict[str, str], serde: dict[str, str], storage: dict[str, str], of_partition: dict[str, str]
+) -> None:
+    sd = StorageDescriptor(location="s3a://lake/main/t", parameters=storage, serde_info=SerDeInfo(parameters=serde))
+    here = Table("d", "t", sd, parameters=table)
+    partition = Partition(("1",), replace(sd, location="s3a://lake/main/t/dt=1"), of_partition)
+    there = table_from(header_of(here, MAIN), "d__dev", "t", "dev")
+    moved = PartitionMaker(there, "dev")(PartitionReader(here, MAIN)(partition))
+    for found in (there.parameters, there.sd.parameters, there.sd.serde_info.parameters, moved.parameters):
+        assert not any(value.startswith("s3a://lake/main") for value in found.values())
+    again = table_from(header_of(there, DEV), "d", "t", "main")
+    assert (again.parameters, again.sd) == (here.parameters, here.sd)
+    assert PartitionMaker(again, "main")(PartitionReader(there, DEV)(moved)) == partition
+    assert PartitionMover(MAIN, "dev")(partition) == moved
 
 
 @pytest.mark.parametrize("scheme", ["s3a", "s3", "s3n", "lakefs"])
@@ -280,7 +343,7 @@ def test_locations(scheme: str) -> None:
     assert ref_in(here, "lake") == "main" and ref_in(here, "pond") is None and ref_in("x", "lake") is None
     assert relative(here, "lake", "main") == f"{scheme}://lake/{{ref}}/wh/t" and relative(here, "lake", "dev") == here
     assert relative(here, "pond", "main") == here
-    assert relative(f"{here}-__PLACEHOLDER__", "lake", "main") == f"{here}-__PLACEHOLDER__"
+    assert relative(f"{here}-__PLACEHOLDER__", "lake", "main") == f"{scheme}://lake/{{ref}}/wh/t-__PLACEHOLDER__"
     assert is_relative(relative(here, "lake", "main")) and not is_relative(here) and not is_relative(None)
     assert (
         absolute(relative(here, "lake", "main"), "dev") == f"{scheme}://lake/dev/wh/t" and absolute(here, "dev") == here
@@ -295,7 +358,7 @@ def test_locations(scheme: str) -> None:
     assert moved == {
         "path": relative(here, "lake", "main"),
         "avro.schema.url": relative(here, "lake", "main"),
-        "other": here,
+        "other": relative(here, "lake", "main"),
     }
     assert absolute_parameters(moved, "main") == parameters
     assert absolute("s3a://lake/{ref}/a\nb", "dev") == "s3a://lake/dev/a\nb"

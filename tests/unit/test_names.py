@@ -87,10 +87,15 @@ def test_what_is_not_on_the_ref_stays_as_it_is() -> None:
         "s3a://lake/dev-10/x",
         "/lake/dev-1/x",
         "",
-        "s3a://lake/dev-1/wh/t-__PLACEHOLDER__",
     ):
         assert relative(location, "lake", "dev-1") == location
-    for odd in ("s3a://lake/dev-1/t/", "s3a://lake/dev-1//t", "s3a://lake/dev-1/dt=2024%3A01", "s3a://lake/dev-1"):
+    for odd in (
+        "s3a://lake/dev-1/t/",
+        "s3a://lake/dev-1//t",
+        "s3a://lake/dev-1/dt=2024%3A01",
+        "s3a://lake/dev-1",
+        "s3a://lake/dev-1/t-__PLACEHOLDER__",
+    ):
         assert absolute(relative(odd, "lake", "dev-1"), "dev-2") == odd.replace("dev-1", "dev-2")
 
 

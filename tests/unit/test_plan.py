@@ -10,7 +10,7 @@ import pytest
 from metasync.model.hms import FieldSchema, TableName
 from metasync.model.lakefs import Ref, RefType
 from metasync.planning.changes import CopyStatistics, DiscoverPartitions, FinishDiscovery
-from metasync.planning.discovery import Directory, discovered, values_of, wanted_values
+from metasync.planning.discovery import Directory, discovered, places, values_of, wanted_values
 from metasync.planning.observed import DiscoveredTable
 from metasync.planning.plan import plan_from_json, plan_to_json
 from metasync.planning.planner import make_plan
@@ -81,7 +81,9 @@ def test_what_directories_make_of_partitions() -> None:
         Directory(f"dt={name}", filled, not filled)
         for name, filled in (("new", True), ("old", False), ("moved", False), ("kept", True), ("never", False))
     ]
-    changes = discovered(found.header, known, [*looked, Directory("odd", True, False)])
+    at = {"wh/t/dt=old": known[("old",)], "wh/t/dt=kept": known[("kept",)]}
+    assert places(found.header, looked) == {f"wh/t/dt={n}" for n in ("new", "old", "moved", "kept", "never")}
+    changes = discovered(found.header, known, at, [*looked, Directory("odd", True, False)])
     assert [(c.values, c.before is None, c.after is None) for c in changes] == [
         (("new",), True, False), (("old",), False, True),
     ]  # fmt: skip
@@ -91,7 +93,17 @@ def test_what_directories_make_of_partitions() -> None:
         (n,) for n in ("new", "old", "moved", "kept", "never")
     }
     nowhere = replace(found.header, sd=replace(found.header.sd, location=None))
-    assert discovered(nowhere, known, looked) == ()
+    assert discovered(nowhere, known, {}, looked) == () and places(nowhere, looked) == set()
+
+
+def test_no_second_partition_comes_to_lie_on_a_directory() -> None:
+    found = definition({"keys": "month int", "partitions": {"1": {"location": "wh/t/month=01"}}})
+    assert found is not None
+    (one,) = found.partitions.values()
+    at = {"wh/t/month=01": one}
+    assert discovered(found.header, {}, at, [Directory("month=01", True, False)]) == ()
+    (gone,) = discovered(found.header, {}, at, [Directory("month=01", False, True)])
+    assert (gone.values, gone.before, gone.after) == (("1",), one, None)
 
 
 # Plans as data

@@ -287,7 +287,9 @@ def _viewed(
 def _reading(views: Sequence[TableView], databases: Sequence[str], failed: Mapping[TableName, str]) -> Reading:
     # A mirror that is being made stands as a view until its last call.
     whole = (view for view in views if view.kind != "making")
-    skipped = {view.logical: reason for view in whole if (reason := why_skipped(view.table))}
+    skipped = {
+        view.logical: reason for view in whole if (reason := why_skipped(view.table, mirror=view.kind == "mirror"))
+    }
     return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases), failed=failed)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metasync.model.hms import Table
-from metasync.planning.file_layout import Layout, decides_reading
+from metasync.planning.file_layout import Layout, table_parameter_decides_reading
 from metasync.planning.kinds import avro_schema, spark_schema
 from metasync.planning.kinds.kind import Items, Kind
-from metasync.planning.locations import LOCATION_PARAMETERS, is_relative
+from metasync.planning.locations import names_another_place
 from metasync.planning.three_way import ItemChange, Tree
 
 
@@ -24,15 +24,13 @@ def _restore(header: Table, tree: Tree) -> Table:
 
 def _refusal(change: ItemChange, _layout: Layout) -> str | None:
     key = change.path[-1]
-    if key in LOCATION_PARAMETERS and change.after is not None and not is_relative(change.after):
-        return "location-off-ref"
-    return None
+    return "location-off-ref" if names_another_place(key, change.after) else None
 
 
 KIND = Kind(
     names=("parameters",),
     items=_items,
     restore=_restore,
-    is_destructive=lambda change, _: decides_reading(change.path[-1]),
+    is_destructive=lambda change, _: table_parameter_decides_reading(change.path[-1]),
     refusal=_refusal,
 )

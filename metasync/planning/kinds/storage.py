@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metasync.model.hms import SerDeInfo, Table
-from metasync.planning.file_layout import Layout, decides_reading
+from metasync.planning.file_layout import Layout, serde_parameter_decides_reading
 from metasync.planning.kinds import avro_schema
 from metasync.planning.kinds.kind import Items, Kind, present
-from metasync.planning.locations import LOCATION_PARAMETERS, PLACEHOLDER_SUFFIX, is_relative
+from metasync.planning.locations import PLACEHOLDER_SUFFIX, is_relative, names_another_place
 from metasync.planning.three_way import ItemChange, Tree
 
 
@@ -62,8 +62,8 @@ def _is_destructive(change: ItemChange, _layout: Layout) -> bool:
     match change.path:
         case ("location" | "formats" | "serde", *_):
             return change.path not in (("serde", "name"), ("serde", "description"))
-        case ("serde_parameters", key):
-            return decides_reading(key)
+        case ("serde_parameters" | "sd_parameters", key):
+            return serde_parameter_decides_reading(key)
     return False
 
 
@@ -71,8 +71,8 @@ def _refusal(change: ItemChange, _layout: Layout) -> str | None:
     match change.path:
         case ("location",):
             return None if is_relative(change.after) else "location-off-ref"
-        case ("serde_parameters", key) if key in LOCATION_PARAMETERS and change.after is not None:
-            return None if is_relative(change.after) else "location-off-ref"
+        case ("serde_parameters" | "sd_parameters", key) if names_another_place(key, change.after):
+            return "location-off-ref"
     return None
 
 
