@@ -131,8 +131,11 @@ class World:
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_dir()}
 
     def ref_root(self, ref: str) -> None:
-        """A ref's root is there on lakeFS's S3 gateway; the folder that stands for it must be too."""
-        (self.sandbox.metastore.lake / self.repository / ref).mkdir(parents=True, exist_ok=True)
+        """A ref's root, and the database's folder with an object in it, are there on lakeFS's S3 gateway.
+
+        The folders that stand for them must be too.
+        """
+        (self.sandbox.metastore.lake / self.repository / ref / "wh" / "db").mkdir(parents=True, exist_ok=True)
 
     def record_runs(self) -> None:
         """Has lakeFS record from now on which branches are created and deleted; nobody listens to its webhook."""
@@ -175,7 +178,7 @@ def world(sandbox: Sandbox, tmp_path: Path) -> World:
     made = World(sandbox, tmp_path, repository, database, sandbox.lake_user(repository), sandbox.table_user())
     made.lake.create_repository()
     made.ref_root("main")
-    made.lake.write("main", "wh/keep", message="first")
+    made.lake.write("main", "wh/keep", "wh/db/keep", message="first")
     made.tables.create_database(database, made.location("wh/db"))
     return made
 

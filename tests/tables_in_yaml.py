@@ -32,9 +32,10 @@ from metasync.model.hms import (
     TableName,
 )
 from metasync.planning import spark
-from metasync.planning.definition import ANY_TABLE, PartitionDefinition
+from metasync.planning.definition import PartitionDefinition
 from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.table_type import UNKNOWN_TYPE
 
 _HIVE = "org.apache.hadoop.hive"
 FORMATS: dict[str, tuple[str, str, str]] = {
@@ -144,7 +145,7 @@ def definition(words: Mapping[str, Any] | None, name: str = "t", at: str = "s3a:
         ),
         partition_keys=keys,
         parameters={key: str(value) for key, value in parameters.items()},
-        table_type=ANY_TABLE,
+        table_type=UNKNOWN_TYPE,
         owner=words.get("owner", "ana"),
         constraints=_constraints(words),
     )

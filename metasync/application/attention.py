@@ -18,7 +18,8 @@ from metasync.store.stores import Stores
 NOTES = frozenset(
     {
         "paused", "catching-up", "drop-grace", "waiting", "skipped", "merge-note", "partitions-discovered",
-        "probable-rename", "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
+        "probable-rename", "type-not-merged",
+        "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
     }
 )  # fmt: skip
 """Kinds of notices that need nobody's attention: they are not wrong, or pass by themselves."""

@@ -2,13 +2,14 @@
 
 The order was found on running servers (2.3.9 with hadoop-aws on a real lakeFS; 3.1.3, 4.0.1, 4.2.1): create the table
 as a view without a location, add the partitions without locations, turn it EXTERNAL with its location, set the
-partitions' locations. Every step can be repeated, so a build that was cut short is finished by building again; until
-the last call the table carries `metasync.making`.
+partitions' locations, give it its own type. No version translates that type: what an alter says is stored. Every step
+can be repeated, so a build that was cut short is finished by building again; until the last call the table carries
+`metasync.making` and is EXTERNAL, so that nobody deletes data by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from metasync.errors import AlreadyExists, ForeignTable
@@ -19,6 +20,7 @@ from metasync.model.hms import NO_CONSTRAINTS, Constraints, Partition, Table, Ta
 from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import foreign_keys, unique_keys
 from metasync.planning.partition_names import partition_name
+from metasync.planning.table_type import as_external
 
 _UNREADABLE = "metasync is building this table"
 _WHOSE = tuple(f"metasync.{key}" for key in ("instance", "store", "repository", "ref", "incarnation", "name", "table"))
@@ -26,8 +28,9 @@ _WHOSE = tuple(f"metasync.{key}" for key in ("instance", "store", "repository", 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A table to make: EXTERNAL, with its final marks; its partitions by values, made as they are written.
+    """A table to make, of its final type; its partitions by values, made as they are written.
 
+    `stays`: whether a partition lies on the ref; a table with one that does not becomes EXTERNAL instead.
     `statistics_of` is a table to copy column statistics from.
     """
 
@@ -37,6 +40,7 @@ class Blueprint:
     marks: dict[str, str]
     constraints: Constraints = NO_CONSTRAINTS
     statistics_of: TableName | None = None
+    stays: Callable[[Partition], bool] = lambda _: True
 
 
 class TableBuilder:
@@ -49,15 +53,15 @@ class TableBuilder:
         """Makes or finishes the table. Raises ForeignTable where something that is not this build stands there."""
         table = blueprint.table
         name = table.table_name
-        whole = replace(table, parameters={**table.parameters, **blueprint.marks})
-        making = replace(whole, parameters={**whole.parameters, MAKING: blueprint.making})
-        readable = self._begin(blueprint, making)
+        external = as_external(table)
+        making = _marked(external, {**blueprint.marks, MAKING: blueprint.making})
+        readable, stays = self._begin(blueprint, making), True
         if table.partition_keys:
-            self._add_partitions(blueprint, making, readable)
+            stays = self._add_partitions(blueprint, making, readable)
         else:
             self._add_statistics(blueprint, making, readable)
         self.add_constraints(name, blueprint.constraints)
-        self._metastore.finish_table(whole)
+        self._metastore.finish_table(_marked(table if stays else external, blueprint.marks))
 
     def _begin(self, blueprint: Blueprint, making: Table) -> bool:
         """Makes what nobody can read yet, or finds what an earlier build left; gives whether that is readable."""
@@ -87,9 +91,12 @@ class TableBuilder:
             raise ForeignTable(f"{name}: stands at the name of a mirror and is not ours; it is left alone")
         return found.table_type != TableType.VIEW
 
-    def _add_partitions(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
-        """Adds the partitions, bare; makes the table readable; points them at their places."""
-        name, keys = making.table_name, making.partition_keys
+    def _add_partitions(self, blueprint: Blueprint, making: Table, readable: bool) -> bool:
+        """Adds the partitions, bare; makes the table readable; points them at their places.
+
+        Gives whether all of them lie on the ref.
+        """
+        name, keys, stay = making.table_name, making.partition_keys, True
         made: Iterator[Sequence[Partition]] = batches(blueprint.partitions(), self._metastore.read_batch)
         with Spool() as spool:
             if not readable:
@@ -100,10 +107,12 @@ class TableBuilder:
                 self._metastore.finish_table(making)
                 made = iter(spool)
             for batch in ahead(made):
+                stay = stay and all(map(blueprint.stays, batch))
                 self._metastore.alter_partitions(name, batch)
                 if blueprint.statistics_of is not None:
                     names = [partition_name(keys, p.values) for p in batch]
                     self._metastore.copy_partition_statistics(blueprint.statistics_of, name, _columns(making), names)
+        return stay
 
     def _add_statistics(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
         """Adds what the original has; where nothing is to be added, the last call makes the table readable, too."""
@@ -154,6 +163,10 @@ class TableBuilder:
 
 def _ours(found: Table, blueprint: Blueprint) -> bool:
     return all(found.parameters.get(key) == value for key, value in blueprint.marks.items())
+
+
+def _marked(table: Table, marks: Mapping[str, str]) -> Table:
+    return replace(table, parameters={**table.parameters, **marks})
 
 
 def _columns(table: Table) -> list[str]:

@@ -57,18 +57,12 @@ class Metastore(ConstraintClient, StatisticsClient, NotificationClient):
         except NotFound:
             return None
 
-    def create_database(self, database: Database, existing_location: str) -> None:
-        """Creates a database without a directory: first at one that exists, then pointed at its own location.
-
-        Raises AlreadyExists.
-        """
-        first = database_to(database)
-        first.locationUri = existing_location
-        self.write("create_database", database.name, lambda c: c.create_database(first))
-        if database.location_uri != existing_location:
-            self.alter_database(database)
+    def create_database(self, database: Database) -> None:
+        """Creates a database; a directory too, where nothing lies at or below its location. Raises AlreadyExists."""
+        self.write("create_database", database.name, lambda c: c.create_database(database_to(database)))
 
     def alter_database(self, database: Database) -> None:
+        """Writes a database's definition; 2.3 ignores its location, no version looks at it."""
         self.write("alter_database", database.name, lambda c: c.alter_database(database.name, database_to(database)))
 
     def drop_empty_database(self, name: str) -> bool:

@@ -1,6 +1,7 @@
 """Definitions: a table's metadata without what differs between refs for no reason of the user's.
 
-A *header* is a `Table` without name, times and volatile parameters, with relative locations; a *partition
+A *header* is a `Table` without name, times and volatile parameters, of its own type (`planning.table_type`), with
+relative locations; a *partition
 definition* is the same for a partition, with columns and storage left out where they are the table's ("inherits").
 Normalising comes before every comparison, else fields that servers and engines write would differ for ever.
 """
@@ -17,8 +18,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from metasync.model.hms import FieldSchema, Partition, PartitionValues, StorageDescriptor, Table, TableType
-from metasync.model.marks import PREFIX, without_marks
+from metasync.model.hms import FieldSchema, Partition, PartitionValues, StorageDescriptor, Table
+from metasync.model.marks import PREFIX
 from metasync.planning import spark
 from metasync.planning.locations import (
     absolute,
@@ -27,26 +28,17 @@ from metasync.planning.locations import (
     relative_parameters,
 )
 from metasync.planning.patterns import matches
-
-IMPOSED: Mapping[str, str] = {
-    "EXTERNAL": "TRUE",
-    "external.table.purge": "FALSE",
-    "discover.partitions": "false",
-}
-"""What every mirror carries, whatever its source was: dropping it can never delete data."""
+from metasync.planning.table_type import EXTERNAL, TYPE_PARAMETERS, own_type
 
 VOLATILE = (
     "transient_lastDdlTime", "last_modified_by", "last_modified_time", "numFiles", "numFilesErasureCoded",
     "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED",
-    "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "TRANSLATED_TO_EXTERNAL", "spark.sql.statistics.*",
+    "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "spark.sql.statistics.*",
     "impala.lastComputeStatsTime", "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id",
     "presto_query_id", "trino_version", "presto_version", "com.hotels.bdp.circustrain.*", "UPDATED_BY_CRAWLER",
     "CrawlerSchema*", "recordCount", "averageRecordSize", "sizeKey", "objectCount",
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
-
-ANY_TABLE = "TABLE"
-"""Table type of a header: whether a table is managed differs between a mirror and its source by design."""
 
 _TABLE: TypeAdapter[Table] = TypeAdapter(Table)
 
@@ -75,8 +67,9 @@ class Home:
 
 @lru_cache(10_000)
 def is_volatile(key: str, ignored: tuple[str, ...] = ()) -> bool:
-    """Whether a parameter is never compared, merged or stored."""
-    return key in IMPOSED or key.startswith(PREFIX) or matches(key, VOLATILE) or matches(key, ignored)
+    """Whether a parameter is never compared or merged; but for those of a table's type, it is not stored either."""
+    named = key == EXTERNAL or key in TYPE_PARAMETERS or key.startswith(PREFIX)
+    return named or matches(key, VOLATILE) or matches(key, ignored)
 
 
 def _steady(parameters: Mapping[str, str], ignored: tuple[str, ...]) -> dict[str, str]:
@@ -126,8 +119,8 @@ def moved_storage(sd: StorageDescriptor, home: Home, ref: str) -> StorageDescrip
 
 def header_of(table: Table, home: Home, ignored: tuple[str, ...] = ()) -> Table:
     """The header of a table as the metastore holds it."""
-    parameters = spark.joined(_steady(table.parameters, ignored))
-    kind = ANY_TABLE if table.table_type in (TableType.MANAGED, TableType.EXTERNAL) else table.table_type
+    kind, of_type = own_type(table)
+    parameters = spark.joined(_steady(table.parameters, ignored)) | of_type
     return replace(
         table,
         database="",
@@ -212,7 +205,7 @@ def _without_path(sd: StorageDescriptor) -> StorageDescriptor:
 
 
 def table_from(header: Table, database: str, name: str, ref: str) -> Table:
-    """A table of a header at home on `ref`; its type is left to `as_mirror` or to the table that it changes."""
+    """A table of a header at home on `ref`, its type as the header has it."""
     return replace(
         header,
         database=database,
@@ -241,22 +234,15 @@ class PartitionMaker:
         )
 
 
-def as_external(table: Table, marks: Mapping[str, str]) -> Table:
-    """The table as metasync may create it: EXTERNAL, never purged, never discovering, with `marks`."""
-    parameters = without_marks(table.parameters)
-    parameters.pop("TRANSLATED_TO_EXTERNAL", None)
-    return replace(table, table_type=TableType.EXTERNAL, parameters=parameters | dict(IMPOSED) | dict(marks))
-
-
 def changed_table(live: Table, before: Table, after: Table, ref: str) -> Table:
     """The live table with the difference between two headers applied and all else kept, volatile parameters too."""
     target = table_from(after, live.database, live.name, ref)
     unmanaged = {
         key: value
         for key, value in live.parameters.items()
-        if key not in before.parameters and not spark.is_schema(key)
+        if key in TYPE_PARAMETERS or (key not in before.parameters and not spark.is_schema(key))
     }
-    written = dict(target.parameters)
+    written = {key: value for key, value in target.parameters.items() if key not in TYPE_PARAMETERS}
     if before.parameters.get(spark.SCHEMA) == after.parameters.get(spark.SCHEMA):
         # The same schema stays as it was stored: whole, or in the pieces that its writer chose.
         schema = {key: value for key, value in live.parameters.items() if spark.is_schema(key)}

@@ -10,7 +10,13 @@ from metasync.planning.draft import Draft
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
-from metasync.planning.table_merges import is_protected, parents_first, plan_table_merge, renamed_tables
+from metasync.planning.table_merges import (
+    is_protected,
+    parents_first,
+    plan_table_merge,
+    renamed_tables,
+    type_differences,
+)
 
 _DESCRIBED = 20
 """The most items of a table that any output names."""
@@ -52,6 +58,7 @@ def _plan_table(draft: Draft, merge: MergeView, table: MergeTableView, subject: 
     if table.skipped:
         draft.notices.append(Notice("skipped", f"{subject} {table.logical}", table.skipped))
         return None
+    draft.notices += type_differences(subject, table)
     change = plan_table_merge(merge, table, rule)
     if change is not None:
         renamed_tables(subject, [change])

@@ -17,6 +17,7 @@ from metasync.planning.merge import Choice, MergeInput, MergeRules, Side, TableM
 from metasync.planning.observed import MergeTableView, MergeView
 from metasync.planning.patterns import lowered, matches
 from metasync.planning.plan import Notice
+from metasync.planning.table_type import type_text
 from metasync.planning.three_way import ItemChange, ItemConflict
 from metasync.planning.types import ColumnCheck
 from metasync.planning.version_graph import merge_bases
@@ -175,6 +176,26 @@ def renamed_tables(subject: str, changes: Sequence[MergeTable]) -> list[Notice]:
         )
         for change in new
         if (was := gone.get(_fingerprint(change.after))) is not None
+    ]
+
+
+def type_differences(subject: str, view: MergeTableView) -> list[Notice]:
+    """A notice where the source changed whether its table is managed or purges, which no merge carries."""
+    merge = view.input
+    if merge.source is None or merge.destination is None:
+        return []
+    bases = merge_bases(merge.parents, merge.source, merge.destination)
+    sides = (merge.versions.get(v) for v in (merge.source, merge.destination, *bases[:1]))
+    source, destination, *base = [type_text(side.header) if side is not None else "" for side in sides]
+    if not source or not destination or source in (destination, *base):
+        return []
+    return [
+        Notice(
+            "type-not-merged",
+            f"{subject} {view.logical}",
+            f"is {source} on the source and {destination} on the destination; merges do not change a table's type",
+            "if it is meant to be the same there, change it by ALTER TABLE on the destination",
+        )
     ]
 
 

@@ -124,7 +124,7 @@ class TableUser:
         self.metastore = Metastore(ConnectionPool(MetastoreSettings(uris=[uri])))
 
     def create_database(self, name: str, location: str) -> None:
-        self.metastore.create_database(Database(name, location), location)
+        self.metastore.create_database(Database(name, location))
 
     def create_table(
         self,

@@ -193,7 +193,7 @@ def test_the_user_that_set_ugi_announces_owns_what_is_made(sandbox: Sandbox) -> 
     store = client(uris=[sandbox.metastore.uri], user="carla")
     where = f"s3a://{SPARES[0]}/main"
     (sandbox.metastore.lake / SPARES[0] / "main").mkdir(parents=True, exist_ok=True)
-    store.create_database(Database("made_by_carla", where), where)
+    store.create_database(Database("made_by_carla", where))
     found = store.get_database("made_by_carla")
     store.drop_empty_database("made_by_carla")
     store.close()
@@ -359,7 +359,7 @@ def test_everything_is_done_in_the_catalog_that_is_named(sandbox: Sandbox, catal
     there, default = client(uris=[sandbox.metastore.uri], catalog=catalog), client(uris=[sandbox.metastore.uri])
     where = f"s3a://{SPARES[0]}/main"
     (sandbox.metastore.lake / SPARES[0] / "main").mkdir(parents=True, exist_ok=True)
-    there.create_database(Database("here", f"{where}/here"), where)
+    there.create_database(Database("here", f"{where}/here"))
     assert "here" in there.get_all_databases() and "here" not in default.get_all_databases()
     assert default.get_database("here") is None
     found = there.get_database("here")

@@ -159,12 +159,13 @@ def test_a_metastore_that_is_down_or_silent_is_unavailable() -> None:
         client(uri, read_timeout=0.2, connect_timeout=0.5).get_all_databases()
 
 
-def test_a_database_comes_without_a_directory(world: World) -> None:
+def test_a_database_comes_without_a_directory_where_one_is(world: World) -> None:
+    (world.sandbox.metastore.lake / world.repository / "main/wh/x.db").mkdir()
     before = world.directories()
     made = Database(
         f"{world.database}_x", world.location("wh/x.db"), parameters={"k": "v"}, owner_name="ana", owner_type=1
     )
-    world.tables.metastore.create_database(made, world.location(""))
+    world.tables.metastore.create_database(made)
     found = world.tables.metastore.get_database(made.name)
     assert found is not None and found.parameters == {"k": "v"} and found.owner_name == "ana"
     assert world.directories() == before

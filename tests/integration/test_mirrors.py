@@ -31,9 +31,8 @@ def test_a_creation_and_a_deletion_without_a_directory(world: World) -> None:
     assert world.directories() == before
     for ref in ("dev-1", "v1.0"):
         mirror = world.tables.table(world.name("orders", ref))
-        assert mirror.table_type == "EXTERNAL_TABLE"
         assert mirror.sd.location == world.location("wh/orders", ref)
-        assert mirror.parameters["external.table.purge"] == "FALSE" and mirror.parameters["comment"] == "orders"
+        assert mirror.parameters["comment"] == "orders"
         assert "metasync.making" not in mirror.parameters
         assert sorted(world.tables.partitions(world.name("orders", ref))) == sorted((v,) for v in ODD)
     assert world.lake.uncommitted("dev-1") == []

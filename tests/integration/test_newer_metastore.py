@@ -42,7 +42,7 @@ def store(sandbox: Sandbox) -> Iterator[Metastore]:
         pytest.skip("2.3 has none of this; METASYNC_TEST_SERVER names a newer one (make test-metastores)")
     found = Metastore(ConnectionPool(MetastoreSettings(uris=[sandbox.metastore.uri])))
     if found.get_database("newer") is None:
-        found.create_database(Database("newer", WHERE), WHERE)
+        found.create_database(Database("newer", WHERE))
     for name in found.get_all_tables("newer"):
         found.drop_table(TableName("newer", name))
     yield found

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema, SerDeInfo, StorageDescriptor, Table
-from metasync.planning.definition import ANY_TABLE, PartitionDefinition
+from metasync.planning.definition import PartitionDefinition
 from metasync.planning.item_tree import Partial
 from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.table_type import UNKNOWN_TYPE
 
 PARQUET = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 TEXT = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"
@@ -34,7 +35,7 @@ def header(
         ),
         partition_keys=fields(keys),
         parameters=parameters or {},
-        table_type=ANY_TABLE,
+        table_type=UNKNOWN_TYPE,
         owner=owner,
     )  # fmt: skip
 

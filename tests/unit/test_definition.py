@@ -21,13 +21,10 @@ from metasync.model.hms import (
 )
 from metasync.planning import spark
 from metasync.planning.definition import (
-    ANY_TABLE,
-    IMPOSED,
     Home,
     PartitionMaker,
     PartitionMover,
     PartitionReader,
-    as_external,
     changed_table,
     content_hash,
     header_from_json,
@@ -51,6 +48,8 @@ from metasync.planning.locations import (
     relative,
     relative_parameters,
 )
+from metasync.planning.table_type import EXTERNAL, TYPE_PARAMETERS, without_type
+from tests.hypothesis_examples import examples
 from tests.one_partition import partition_from, partition_of
 
 MAIN, DEV = Home("lake", "main"), Home("lake", "dev")
@@ -81,7 +80,7 @@ TABLE = Table(
 
 def test_a_header_is_a_table_without_what_does_not_count() -> None:
     header = header_of(TABLE, MAIN, ("x",))
-    assert (header.database, header.name, header.table_type) == ("", "", ANY_TABLE)
+    assert (header.database, header.name, header.table_type) == ("", "", TableType.EXTERNAL)
     assert (header.create_time, header.last_access_time) == (0, 0)
     assert (header.owner, header.owner_type, header.retention) == ("ana", 1, 30)
     assert header.parameters == {
@@ -92,7 +91,8 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
     assert header.partition_keys == (FieldSchema("dt", "string"),)
     assert header.sd.serde_info.parameters == {"path": "s3a://lake/{ref}/wh/t", "x": "s3a://lake/{ref}/wh/t"}
     assert header.sd.skewed_info.locations == ((("1",), "s3a://lake/{ref}/wh/t/one"),)
-    assert header_of(replace(TABLE, table_type=TableType.MANAGED), MAIN) == header_of(TABLE, MAIN)
+    managed = header_of(replace(TABLE, table_type=TableType.MANAGED), MAIN)
+    assert without_type(managed) == without_type(header) and managed.table_type == TableType.MANAGED
     assert header_of(replace(TABLE, table_type=TableType.VIEW), MAIN).table_type == TableType.VIEW
     assert "k" not in header_of(TABLE, MAIN, ("k*",)).parameters
     nowhere = replace(TABLE, sd=replace(SD, location=None))
@@ -102,7 +102,7 @@ def test_a_header_is_a_table_without_what_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("key", "volatile"),
-    [*((key, True) for key in IMPOSED), ("metasync.ref", True), ("numFiles", True), ("spark.sql.statistics.numRows", True),
+    [*((key, True) for key in (EXTERNAL, *TYPE_PARAMETERS)), ("metasync.ref", True), ("numFiles", True), ("spark.sql.statistics.numRows", True),
      ("spark.sql.sources.provider", False), ("comment", False), ("STATS_GENERATED", True), ("trino_version", True), ("com.hotels.bdp.circustrain.replication.event", True), ("UPDATED_BY_CRAWLER", True), ("xnumFiles", False), ("etl.run", True), ("etlx", False)],
 )  # fmt: skip
 def test_what_is_volatile(key: str, volatile: bool) -> None:
@@ -119,17 +119,6 @@ def test_a_table_of_a_header_lies_on_the_ref_that_it_is_made_for() -> None:
     assert header_of(made, DEV) == header_of(TABLE, MAIN)
     assert moved_storage(SD, MAIN, "dev").location == "s3a://lake/dev/wh/t"
     assert moved_storage(replace(SD, location=None), MAIN, "dev").location is None
-
-
-def test_a_mirror_is_external_never_purged_and_carries_its_marks_alone() -> None:
-    managed = replace(
-        TABLE, parameters={"k": "v", "metasync.ref": "old", "TRANSLATED_TO_EXTERNAL": "TRUE", "EXTERNAL": "FALSE"}
-    )
-    made = as_external(managed, {"metasync.ref": "branch/dev"})
-    assert made.table_type == TableType.EXTERNAL
-    assert made.parameters == {
-        "k": "v", "metasync.ref": "branch/dev", "EXTERNAL": "TRUE", "external.table.purge": "FALSE", "discover.partitions": "false",
-    }  # fmt: skip
 
 
 def test_a_changed_table_keeps_what_nobody_merged() -> None:
@@ -313,6 +302,7 @@ PLACES = st.dictionaries(
 )
 
 
+@examples(300)
 @given(PLACES, PLACES, PLACES, PLACES)
 def test_every_location_moves_wherever_it_stands(
     table: dict[str, str], serde: dict[str, str], storage: dict[str, str], of_partition: dict[str, str]

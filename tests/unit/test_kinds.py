@@ -181,14 +181,14 @@ def test_the_items_of_everything() -> None:
     assert tree["partitions"]['["2025", "fr"]'] == {"location": f"{HERE}/b"}
     assert set(tree["partitions"]['["2024", "de"]']) == {"columns", "location", "parameters", "storage"}
     names = {name for kind in KINDS for name in kind.names}
-    assert set(tree) <= names
-    assert all(kind_of((name,)) for name in tree)
+    assert set(merged_view(tree)) <= names  # type: ignore[arg-type]
+    assert all(kind_of((name,)) for name in merged_view(tree))  # type: ignore[union-attr]
 
 
 def test_what_rides_along_is_not_merged() -> None:
     tree = to_tree(EVERYTHING, Layout(schema_in_data=True))
     assert "columns" not in tree and "spark_schema" not in tree and "spark_layout" not in tree
-    assert {key for key in tree if key.startswith("~")} == {"~columns", "~spark"}
+    assert {key for key in tree if key.startswith("~")} == {"~columns", "~spark", "~type"}
     assert not any(key.startswith("~") for key in merged_view(tree))
     placed = replace(STORAGE, location="file:/warehouse/t-__PLACEHOLDER__")
     tree = to_tree(Partial(replace(EVERYTHING.header, sd=placed)), Layout())

@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
-from metasync.engine.apply.create import Databases, LiveTables, MirrorCreator
+from metasync.engine.apply.create import LiveTables, MirrorCreator
+from metasync.engine.apply.databases import Databases
 from metasync.engine.apply.delete import MirrorDropper, NothingToDo
 from metasync.engine.apply.merge_applier import MergeApplier
 from metasync.engine.apply.partitions import PartitionWriter
@@ -66,6 +67,7 @@ class Applier:
         rules: RuleSet,
         instance: str,
     ) -> None:
+        self._lakefs = lakefs
         self._metastore = metastore
         builder = TableBuilder(metastore)
         self._creator = MirrorCreator(store, metastore, builder, versions, rules, instance)
@@ -88,12 +90,12 @@ class Applier:
             outcome = self._guarded(change, do)
             return self._recorded(outcome, done)
 
+        databases = Databases(self._lakefs, self._metastore)
         for change in plan.changes:
-            do = self._steps(repository, change)
+            do = self._steps(repository, databases, change)
             if do is not None:
                 outcomes.append(run(change, do))
         mirrors = [change for change in plan.changes if isinstance(change, CreateMirror)]
-        databases = Databases(self._metastore)
         for wave in self._creator.waves(mirrors):
             live = LiveTables(self._metastore, [change.copy_of for change in wave if change.copy_of is not None])
             create = partial(self._creator.create, repository, databases, live)
@@ -105,11 +107,13 @@ class Applier:
         closing = [change for change in plan.changes if isinstance(change, Bookkeeping)]
         return outcomes + [run(change, tuple) for change in _closable(closing, outcomes)]
 
-    def _steps(self, repository: Repository, change: Change) -> Callable[[], Sequence[ItemConflict]] | None:
+    def _steps(
+        self, repository: Repository, databases: Databases, change: Change
+    ) -> Callable[[], Sequence[ItemConflict]] | None:
         """What one change does to the metastore; None for mirrors, which come together, and for bookkeeping."""
         match change:
             case MergeTable():
-                return partial(self._merges.merge, repository, change)
+                return partial(self._merges.merge, repository, databases, change)
             case CopyStatistics():
                 return partial(copy_statistics, self._metastore, change)
             case DiscoverPartitions():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
+from metasync.engine.apply.databases import Databases, place
 from metasync.engine.isolation import one_table, readable_tables
-from metasync.errors import AlreadyExists, MetastoreError
+from metasync.errors import MetastoreError
 from metasync.metastore import Metastore, TableBuilder
 from metasync.metastore.builder import Blueprint
 from metasync.metastore.read_ahead import batches
 from metasync.model.hms import Database, Partition, Table, TableName
-from metasync.model.lakefs import Repository
+from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.changes import CreateMirror
 from metasync.planning.definition import (
@@ -23,7 +23,6 @@ from metasync.planning.definition import (
     PartitionMaker,
     PartitionMover,
     PartitionReader,
-    as_external,
     content_hash,
     header_json,
     header_of,
@@ -31,11 +30,12 @@ from metasync.planning.definition import (
 )
 from metasync.planning.formats import real_location
 from metasync.planning.kinds.constraints import moved_to, parents
-from metasync.planning.locations import absolute, is_relative, ref_in, ref_root, relative
+from metasync.planning.locations import on_ref, ref_in, ref_root
 from metasync.planning.manifest import Manifest
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.rules import RuleSet
+from metasync.planning.table_type import EXTERNAL, TYPE_PARAMETERS, as_external, of_own_type, type_marks
 from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 from metasync.store.versions import VersionStore
@@ -102,10 +102,13 @@ class MirrorCreator:
                 last_access_time=source.last_access_time,
             )
         marks = self._marks(repository, change)
-        table = as_external(plain, {})
-        with databases.making(change.physical.database) as missing:
-            if missing:
-                self._make_database(repository, change, source, table)
+        own = of_own_type(_with_type(plain, stored.header))
+        own = replace(own, parameters={**own.parameters, **type_marks(stored.header)})
+        at_home = databases.lies_on(
+            repository, change.ref, change.physical.database, lambda: self._database(repository, change, source, own)
+        )
+        # A tag's files are nobody's to delete, and what engines create in a shared database lies on another ref.
+        table = own if at_home and change.ref.type is RefType.BRANCH else as_external(own)
 
         def partitions() -> Iterator[Partition]:
             if change.copy_partitions:
@@ -123,6 +126,7 @@ class MirrorCreator:
                 statistics_of=source.table_name
                 if source is not None and (change.copy_partitions or not source.partition_keys)
                 else None,
+                stays=lambda partition: on_ref(partition.sd.location, repository.name, change.ref.name),
             )
         )
         return ()
@@ -183,45 +187,24 @@ class MirrorCreator:
             version=change.version,
         )
 
-    def _make_database(self, repository: Repository, change: CreateMirror, source: Table | None, table: Table) -> None:
-        """The mirror's database at the place that corresponds to its source's, without a directory of its own."""
-        name = change.physical.database
+    def _database(self, repository: Repository, change: CreateMirror, source: Table | None, table: Table) -> Database:
+        """The mirror's database, at the place that corresponds to its source's."""
+        name, logical = change.physical.database, change.logical.database
         where = real_location(table)
-        if where is None or not is_relative(relative(where, repository.name, change.ref.name)):
+        if where is None or not on_ref(where, repository.name, change.ref.name):
             raise MetastoreError(f"{change.physical}: its location {where} would not be on {change.ref}")
-        root = ref_root(where, change.ref.name)
-        origin = self._metastore.get_database(source.database if source else change.logical.database)
-        location = root
-        if origin is not None and origin.location_uri and source is not None:
-            found = relative(origin.location_uri, repository.name, _ref_of(source, repository))
-            location = absolute(found, change.ref.name) if is_relative(found) else root
+        origins = list(dict.fromkeys([source.database, logical] if source is not None else [logical]))
+        found = [self._metastore.get_database(one) for one in origins]
+        origin = next(filter(None, found), None)
         marks = replace(self._marks(repository, change), name=name, table="", as_of="", version=0)
-        database = Database(
+        return Database(
             name=name,
-            location_uri=location,
+            location_uri=place(repository, change.ref, logical, ref_root(where, change.ref.name), found),
             description=origin.description if origin else None,
             parameters=marks.to_parameters(),
             owner_name=origin.owner_name if origin else None,
             owner_type=origin.owner_type if origin else None,
         )
-        with suppress(AlreadyExists):
-            self._metastore.create_database(database, root)
-
-
-class Databases:
-    """The databases that are known to be there while one plan is applied: each is asked for, and made, once."""
-
-    def __init__(self, metastore: Metastore) -> None:
-        self._metastore = metastore
-        self._names: set[str] = set()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def making(self, name: str) -> Iterator[bool]:
-        """Whether the database is missing, and now to be made, while nobody else does."""
-        with self._lock:
-            yield name not in self._names and self._metastore.get_database(name) is None
-            self._names.add(name)
 
 
 class LiveTables:
@@ -248,6 +231,13 @@ class LiveTables:
             if name in self._failed:
                 raise MetastoreError(f"{name}: {self._failed[name]}")
             return self._read.get(name)
+
+
+def _with_type(table: Table, header: Table) -> Table:
+    """A table of the type that a definition has, which the live one may be kept from having."""
+    kept = {key: value for key, value in table.parameters.items() if key not in (EXTERNAL, *TYPE_PARAMETERS)}
+    own = {key: value for key, value in header.parameters.items() if key in TYPE_PARAMETERS}
+    return replace(table, table_type=header.table_type, parameters={**kept, **own})
 
 
 def _relative_table(table: Table, home: Home) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from metasync.engine.apply.databases import Databases
 from metasync.engine.apply.partitions import PartitionWriter
 from metasync.errors import ChangedMeanwhile, MetastoreError, NotFound
 from metasync.metastore import Metastore, TableBuilder
@@ -22,19 +23,20 @@ from metasync.planning.definition import (
     PartitionDefinition,
     PartitionMaker,
     PartitionReader,
-    as_external,
     changed_table,
     content_hash,
     header_json,
     header_of,
     table_from,
 )
+from metasync.planning.formats import real_location
 from metasync.planning.item_tree import normalised
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
 from metasync.planning.locations import is_relative, ref_root
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.rules import RuleSet
+from metasync.planning.table_type import as_external, of_own_type, without_type
 from metasync.planning.three_way import ItemConflict
 
 STAMP = "transient_lastDdlTime"
@@ -59,7 +61,9 @@ class MergeApplier:
         self._builder = builder
         self._rules = rules
 
-    def merge(self, repository: Repository, change: MergeTable) -> Sequence[ItemConflict]:  # noqa: C901  the steps of one write, in their order
+    def merge(  # noqa: C901  the steps of one write, in their order
+        self, repository: Repository, databases: Databases, change: MergeTable
+    ) -> Sequence[ItemConflict]:
         """Brings one table of a merge's destination to its planned state; gives the conflicts that the plan has.
 
         Raises ChangedMeanwhile where the table is neither as the plan found it nor as it would leave it.
@@ -73,7 +77,7 @@ class MergeApplier:
         home = Home(repository.name, change.destination.name)
         live = self._metastore.get_table(change.physical)
         if change.before is None:
-            return self._create_on_destination(repository, change, live)
+            return self._create_on_destination(repository, databases, change, live)
         if change.after is None:
             return self._drop_on_destination(change, live, home)
         if live is None:
@@ -220,9 +224,9 @@ class MergeApplier:
             self._metastore.drop_partitions(change.physical, live.partition_keys, dropped)
 
     def _create_on_destination(
-        self, repository: Repository, change: MergeTable, live: Table | None
+        self, repository: Repository, databases: Databases, change: MergeTable, live: Table | None
     ) -> Sequence[ItemConflict]:
-        """A table created on the source, made at the destination's location; on a mirrored branch it is a mirror."""
+        """A table created on the source, made at the destination's location and of its own type."""
         assert change.after is not None
         making = _making(change)
         ref = change.destination.name
@@ -232,10 +236,13 @@ class MergeApplier:
             if _hash(header_of(live, home, ignored)) == _hash(change.after):
                 return ()
             raise ChangedMeanwhile(f"{change.physical}: was created while the merge was applied")
-        table = as_external(table_from(change.after, change.physical.database, change.physical.table, ref), {})
-        if self._metastore.get_database(change.physical.database) is None:
-            root = ref_root(table.sd.location or "", ref)
-            self._metastore.create_database(Database(change.physical.database, root), root)
+        table = of_own_type(table_from(change.after, change.physical.database, change.physical.table, ref))
+        at_home = databases.lies_on(
+            repository, change.destination, change.physical.database, lambda: _database(table, ref)
+        )
+        if not at_home and change.physical != change.logical:
+            # What engines create in a database that branches share would lie on another ref.
+            table = as_external(table)
         after = [p.after for p in sorted(change.partitions, key=lambda p: p.values) if p.after]
         blueprint = Blueprint(
             table=table,
@@ -273,6 +280,15 @@ class MergeApplier:
         return ()
 
 
+def _database(table: Table, ref: str) -> Database:
+    """A database for a table that came with a merge: where its folder shows, or `NAME.db` below the ref's root."""
+    where = (real_location(table) or "").rstrip("/")
+    folder, _, last = where.rpartition("/")
+    root = ref_root(where, ref)
+    shown = last.lower() == table.name and folder + "/" != root
+    return Database(table.database, folder if shown else f"{root}{table.database}.db")
+
+
 def _making(change: MergeTable) -> str:
     return f"merge-{change.merge_id}"
 
@@ -286,9 +302,9 @@ def _waiting_room(definition: PartitionDefinition) -> str | None:
 def _hash(header: Table) -> str:
     """The hash of all that comes with the table itself, however it is written down.
 
-    Constraints are compared where they are changed.
+    Constraints are compared where they are changed, types never.
     """
-    return content_hash(header_json(normalised(replace(header, constraints=NO_CONSTRAINTS))))
+    return content_hash(header_json(normalised(without_type(replace(header, constraints=NO_CONSTRAINTS)))))
 
 
 def _stamp(table: Table) -> str:

@@ -12,12 +12,13 @@ from metasync.metastore import Metastore
 from metasync.metastore.notification_log import LogPosition
 from metasync.model.hms import PartitionValues
 from metasync.planning.changes import PartitionChange
-from metasync.planning.definition import IMPOSED, VOLATILE, Home, PartitionDefinition, PartitionReader, content_hash
+from metasync.planning.definition import VOLATILE, Home, PartitionDefinition, PartitionReader, content_hash
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import is_root
 from metasync.planning.manifest import Chunk, Manifest, cut, patch
 from metasync.planning.observed import TableView
 from metasync.planning.partition_names import partition_name
+from metasync.planning.table_type import TYPE_PARAMETERS
 from metasync.store.readings import Readings, WholeReading
 from metasync.store.versions import VersionStore
 
@@ -84,7 +85,9 @@ class ManifestReader:
 
     def _fingerprint(self, view: TableView, ignored: tuple[str, ...]) -> str:
         """What a reading depends on beside the metastore's content."""
-        return content_hash([_SHAPE, str(view.physical), list(ignored), list(VOLATILE), list(IMPOSED), self._servers])
+        return content_hash(
+            [_SHAPE, str(view.physical), list(ignored), list(VOLATILE), list(TYPE_PARAMETERS), self._servers]
+        )
 
     def _whole(self, view: TableView, settling: _Settling) -> Manifest:
         chunks: list[Chunk] = []

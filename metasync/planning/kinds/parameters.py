@@ -1,4 +1,7 @@
-"""Table parameters, by key; the comment is one of them. Those that engines write were taken off before."""
+"""Table parameters, by key; the comment is one of them. Those that engines write were taken off before.
+
+Those of the table's type are of the kind `ownership`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from metasync.planning.file_layout import Layout, table_parameter_decides_readin
 from metasync.planning.kinds import avro_schema, spark_schema
 from metasync.planning.kinds.kind import Items, Kind
 from metasync.planning.locations import names_another_place
+from metasync.planning.table_type import TYPE_PARAMETERS
 from metasync.planning.three_way import ItemChange, Tree
 
 
 def _items(header: Table, layout: Layout) -> Items:
-    taken = spark_schema.keys_taken(header, layout) | avro_schema.keys_taken(header.parameters)
+    taken = spark_schema.keys_taken(header, layout) | avro_schema.keys_taken(header.parameters) | set(TYPE_PARAMETERS)
     return {"parameters": {key: value for key, value in header.parameters.items() if key not in taken}}
 
 
