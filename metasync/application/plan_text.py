@@ -20,6 +20,7 @@ from metasync.planning.changes import (
     FinishDeletion,
     FinishDiscovery,
     FinishMerge,
+    MakeExternal,
     MergeTable,
     PlacePartitions,
     subject_of,
@@ -127,6 +128,10 @@ def change_lines(change: Change) -> Iterable[Line]:
             return [Line("~", f"{change.physical}: +{made} -{len(change.partitions) - made} partitions")]
         case PlacePartitions():
             return [Line("~", f"{change.physical}: {len(change.partitions)} partitions are put back at their places")]
+        case MakeExternal():
+            return [
+                Line("~", f"{change.physical}: becomes EXTERNAL and never purged, as {change.where} is not on its ref")
+            ]
         case MergeTable():
             return list(_merge_lines(change))
         case FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
@@ -146,6 +151,8 @@ def _group(change: Change) -> str:
             return f"directories that commit {change.commit[:12]} filled or emptied on {change.ref}"
         case PlacePartitions():
             return f"half-made partitions on {change.ref}"
+        case MakeExternal():
+            return f"locations that are not on {change.ref}"
         case MergeTable():
             # One that was not made yet has no number.
             commit = change.merge_commit[:12] if change.merge_commit != "metadata-" else ""

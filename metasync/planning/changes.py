@@ -4,7 +4,7 @@ What is done with a change is a `match` over its class, which mypy wants to be c
 class is refused until each of these places knows it: `counted_as`, `owner_of` and `subject_of` below,
 `engine/apply/applier.py` (how it is made), `engine/record/recorder.py` (what the store keeps of it) and
 `application/plan_text.py` (how people read it). Each is planned in the module of its name:
-`planning/plan_creation.py`, `plan_merge.py`, `plan_partitions.py`, `plan_deletion.py`.
+`planning/plan_creation.py`, `plan_merge.py`, `plan_partitions.py`, `plan_types.py`, `plan_deletion.py`.
 """
 
 from __future__ import annotations
@@ -151,6 +151,19 @@ class PlacePartitions:
 
 
 @dataclass(frozen=True)
+class MakeExternal:
+    """Take from a living mirror the right to delete data, as `where`, one of its locations, is not on its ref."""
+
+    ref_id: int
+    ref: Ref
+    logical: TableName
+    physical: TableName
+    where: str
+    rule: str = ""
+    kind: Literal["make-external"] = "make-external"
+
+
+@dataclass(frozen=True)
 class DropTable:
     """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged.
 
@@ -246,6 +259,7 @@ Change = Annotated[
     | CopyStatistics
     | DiscoverPartitions
     | PlacePartitions
+    | MakeExternal
     | DropTable
     | DropDatabase
     | FinishDeletion
@@ -275,7 +289,9 @@ def subject_of(change: Change) -> str:
             return str(change.ref)
         case FinishMerge():
             return f"{change.source} -> {change.destination}"
-        case CreateMirror() | MergeTable() | CopyStatistics() | DiscoverPartitions() | PlacePartitions() | DropTable():
+        case CreateMirror() | MergeTable() | CopyStatistics() | DropTable() | MakeExternal():
+            return str(change.physical)
+        case DiscoverPartitions() | PlacePartitions():
             return str(change.physical)
     assert_never(change)
 
@@ -290,7 +306,7 @@ def counted_as(change: Change) -> tuple[Count, ...]:
             return ("create",)
         case DropTable():
             return ("drop",)
-        case DiscoverPartitions() | PlacePartitions():
+        case DiscoverPartitions() | PlacePartitions() | MakeExternal():
             return ("alter",)
         case MergeTable():
             written: tuple[Count, ...] = ("alter",)

@@ -88,7 +88,8 @@ class RefView:
 
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
     and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
-    before its creation or its deletion. `failed`: tables with which something went wrong, and what.
+    before its creation or its deletion. `failed`: tables with which something went wrong, and what. `leaving`: tables
+    with a location that is not on the ref, and where that is.
     """
 
     id: int
@@ -110,6 +111,7 @@ class RefView:
     discovered: tuple[DiscoveredTable, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
+    leaving: Mapping[TableName, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:

@@ -14,6 +14,7 @@ from metasync.planning.plan_creation import plan_creation
 from metasync.planning.plan_deletion import plan_deletion
 from metasync.planning.plan_merge import plan_merge
 from metasync.planning.plan_partitions import plan_discovery, plan_places
+from metasync.planning.plan_types import plan_types
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Safety
 
@@ -27,6 +28,7 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
     # Directories are compared once the merges that brought them are settled.
     draft.more = observed.behind > 0 or (discovers and bool(observed.merges))
     for view in observed.refs:
+        plan_types(draft, view)
         plan_places(draft, view)
     for merge in observed.merges:
         plan_merge(draft, merge)

@@ -72,6 +72,13 @@ def as_external(table: Table) -> Table:
     return replace(table, table_type=TableType.EXTERNAL, parameters=kept | dict(IMPOSED))
 
 
+def imposed_on(live: Table) -> Table:
+    """A living mirror that may delete nothing any more; what it is itself stands in its marks."""
+    kind, own = own_type(live)
+    noted = type_marks(replace(live, table_type=kind, parameters=own))
+    return as_external(replace(live, parameters={**live.parameters, **noted}))
+
+
 def type_marks(table: Table) -> dict[str, str]:
     """The marks that keep what a table of a definition is itself, on a mirror that may have to be something else."""
     if table.table_type == UNKNOWN_TYPE:

@@ -10,6 +10,7 @@ from metasync.metastore import Metastore
 from metasync.model.hms import Database, Partition, Table, TableName, TableType
 from metasync.model.marks import PREFIX
 from metasync.planning.table_type import IMPOSED, deletes_data
+from metasync.wiring import parts
 from tests.conftest import World
 
 
@@ -42,6 +43,7 @@ def test_a_branch_has_tables_of_their_types_and_a_tag_has_none_that_delete(world
         tagged = world.tables.table(world.name(name, "v1"))
         assert tagged.table_type == TableType.EXTERNAL and dict(IMPOSED).items() <= tagged.parameters.items()
     # A branch off the tag has the table's own type again; a branch off the branch too.
+    world.lake.write("dev-1", "wh/db/t/f")
     world.branch("dev-2", "v1")
     world.branch("dev-3", "dev-1")
     world.sync()
@@ -167,3 +169,45 @@ def database(store: Metastore, name: str) -> Database:
     found = store.get_database(name)
     assert found is not None
     return found
+
+
+def test_a_mirror_that_gains_a_location_off_its_ref_deletes_nothing_from_then_on(world: World) -> None:
+    managed(world, world.name("t"), keys="dt:string")
+    managed(world, world.name("moved"))
+    world.branch("dev-1")
+    world.sync()
+    name, store = world.name("t", "dev-1"), world.tables.metastore
+    mirror = world.tables.table(name)
+    assert deletes_data(mirror)
+    where = world.location("wh/db/t/dt=1")
+    world.tables.add_partitions(name, ("1",))
+    store.alter_partitions(TableName.parse(name), [Partition(("1",), replace(mirror.sd, location=where))])
+    other = world.tables.table(world.name("moved", "dev-1"))
+    store.alter_table(replace(other, sd=replace(other.sd, location=world.location("wh/db/moved"))))
+    # The header shows at the next reading, partitions where all of them are read: as a branch is made of this one.
+    world.lake.write("dev-1", "wh/db/t/f")
+    world.branch("dev-2", "dev-1")
+    world.sync()
+    for table in ("t", "moved"):
+        assert not deletes_data(world.tables.table(world.name(table, "dev-1"))), table
+    assert not deletes_data(world.tables.table(world.name("t", "dev-2")))
+    with parts(world.settings()) as built:
+        history = [row for row in built.history.rows(world.repository) if row.action == "made external"]
+    assert {row.logical for row in history} == {world.name("t"), world.name("moved")}
+    assert not world.sync().plans[0].pending
+    assert own(world.tables.table(world.name("t"))) == own(mirror), "main's table is what it was"
+
+
+def test_a_partition_at_the_refs_root_is_a_partition(world: World) -> None:
+    managed(world, world.name("t"), keys="dt:string")
+    world.branch("dev-1")
+    world.sync()
+    name, store = world.name("t", "dev-1"), world.tables.metastore
+    root = world.location("", "dev-1").rstrip("/")
+    store.add_partitions(
+        TableName.parse(name), [Partition(("1",), replace(world.tables.table(name).sd, location=root))]
+    )
+    world.lake.write("dev-1", "wh/db/t/f")
+    world.lake.merge("dev-1")
+    world.sync()
+    assert world.tables.partition(world.name("t"), "1").sd.location == world.location("").rstrip("/")

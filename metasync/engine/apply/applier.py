@@ -14,6 +14,7 @@ from typing import assert_never
 from metasync.engine.apply.create import LiveTables, MirrorCreator
 from metasync.engine.apply.databases import Databases
 from metasync.engine.apply.delete import MirrorDropper, NothingToDo
+from metasync.engine.apply.external import make_external
 from metasync.engine.apply.merge_applier import MergeApplier
 from metasync.engine.apply.partitions import PartitionWriter
 from metasync.engine.apply.statistics import copy_statistics
@@ -35,6 +36,7 @@ from metasync.planning.changes import (
     FinishDeletion,
     FinishDiscovery,
     FinishMerge,
+    MakeExternal,
     MergeTable,
     PlacePartitions,
     TableFailure,
@@ -67,6 +69,7 @@ class Applier:
         rules: RuleSet,
         instance: str,
     ) -> None:
+        self._instance = instance
         self._lakefs = lakefs
         self._metastore = metastore
         builder = TableBuilder(metastore)
@@ -120,6 +123,8 @@ class Applier:
                 return partial(self._partitions.discover, repository, change)
             case PlacePartitions():
                 return partial(self._partitions.place, change)
+            case MakeExternal():
+                return partial(make_external, self._metastore, self._instance, change)
             case DropTable():
                 return partial(self._dropper.drop, repository, change)
             case DropDatabase():

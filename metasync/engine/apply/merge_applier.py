@@ -32,7 +32,7 @@ from metasync.planning.definition import (
 from metasync.planning.formats import real_location
 from metasync.planning.item_tree import normalised
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
-from metasync.planning.locations import is_relative, ref_root
+from metasync.planning.locations import ref_root
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.rules import RuleSet
@@ -182,7 +182,7 @@ class MergeApplier:
             found = there.get(values)
             now = read(found) if found is not None else None
             sides: tuple[PartitionDefinition | None, ...] = (planned.before, planned.after)
-            if now is not None and planned.after is not None and now.location == _waiting_room(planned.after):
+            if now is not None and found is not None and MAKING in found.parameters and planned.after is not None:
                 # An empty partition whose build was cut short between its two calls.
                 now = replace(now, location=planned.after.location)
             if header_done:
@@ -208,9 +208,8 @@ class MergeApplier:
             if found is None:
                 added.append(partition)
             else:
-                volatile = {
-                    k: v for k, v in found.parameters.items() if item.before is None or k not in item.before.parameters
-                }
+                known = item.before.parameters if item.before is not None else {}
+                volatile = {k: v for k, v in found.parameters.items() if k not in known and k != MAKING}
                 partition = replace(
                     partition, parameters={**volatile, **partition.parameters}, create_time=found.create_time
                 )
@@ -291,12 +290,6 @@ def _database(table: Table, ref: str) -> Database:
 
 def _making(change: MergeTable) -> str:
     return f"merge-{change.merge_id}"
-
-
-def _waiting_room(definition: PartitionDefinition) -> str | None:
-    """The ref's root, without a final slash, as the metastore gives it back."""
-    where = definition.location
-    return ref_root(where, "{ref}").rstrip("/") if where and is_relative(where) else None
 
 
 def _hash(header: Table) -> str:

@@ -10,6 +10,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import Partition, TableName
 from metasync.model.lakefs import Repository
+from metasync.model.marks import MAKING
 from metasync.planning.changes import DiscoverPartitions, PlacePartitions
 from metasync.planning.definition import PartitionMaker
 from metasync.planning.locations import absolute, path_on_ref, ref_root
@@ -28,7 +29,8 @@ class PartitionWriter:
         """Adds partitions of a live table.
 
         Where data is, the directory is, and the metastore makes none. A partition without data is added at the ref's
-        root, which exists, and then pointed at its place: altering a location makes no directory.
+        root, which exists, with the mark of being made, and then pointed at its place: altering a location makes no
+        directory.
         """
 
         def has_data(partition: Partition) -> bool:
@@ -41,12 +43,12 @@ class PartitionWriter:
         if there:
             self._metastore.add_partitions(name, there)
         if empty:
-            waiting = [replace(p, sd=replace(p.sd, location=ref_root(p.sd.location or "", ref))) for p in empty]
+            waiting = [_waiting(p, ref) for p in empty]
             self._metastore.add_partitions(name, waiting)
             self._metastore.alter_partitions(name, empty)
 
     def place(self, change: PlacePartitions) -> Sequence[ItemConflict]:
-        """Points partitions at their places again, each if it still lies at the ref's root."""
+        """Points partitions at their places again, each if it still is half-made."""
         table = self._metastore.get_table(change.physical)
         if table is None:
             return ()
@@ -54,10 +56,10 @@ class PartitionWriter:
         there = {p.values: p for p in self._metastore.get_partitions(change.physical, names)}
         ref = change.ref.name
         moved = [
-            replace(found, sd=replace(found.sd, location=absolute(p.after.location, ref)))
+            _whole(replace(found, sd=replace(found.sd, location=absolute(p.after.location, ref))))
             for p in change.partitions
             if (found := there.get(p.values)) and p.before and p.after and p.before.location and p.after.location
-            if (found.sd.location or "").rstrip("/") == absolute(p.before.location, ref).rstrip("/")
+            if MAKING in found.parameters
         ]
         if moved:
             self._metastore.alter_partitions(change.physical, moved)
@@ -88,6 +90,18 @@ class PartitionWriter:
         if empty:
             self._metastore.drop_partitions(change.physical, table.partition_keys, empty)
         return ()
+
+
+def _waiting(partition: Partition, ref: str) -> Partition:
+    """A partition as it is until its last call."""
+    root = ref_root(partition.sd.location or "", ref)
+    return replace(
+        partition, sd=replace(partition.sd, location=root), parameters={**partition.parameters, MAKING: "partition"}
+    )
+
+
+def _whole(partition: Partition) -> Partition:
+    return replace(partition, parameters={k: v for k, v in partition.parameters.items() if k != MAKING})
 
 
 def _lies_at(partition: Partition | None, location: str | None, ref: str) -> bool:

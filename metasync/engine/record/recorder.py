@@ -19,6 +19,7 @@ from metasync.planning.changes import (
     FinishDeletion,
     FinishDiscovery,
     FinishMerge,
+    MakeExternal,
     MergeTable,
     PartitionChange,
     PlacePartitions,
@@ -182,6 +183,11 @@ class Recorder:
                 self._history.note(
                     repository.name, str(change.ref), str(change.logical), str(change.physical), "placed", detail,
                     "an ALTER at the moment of a merge",
+                )  # fmt: skip
+            case MakeExternal():
+                self._history.note(
+                    repository.name, str(change.ref), str(change.logical), str(change.physical), "made external",
+                    f"EXTERNAL and never purged, as {change.where} is not on {change.ref}", "a location off the ref",
                 )  # fmt: skip
             case MergeTable():
                 self._merged(repository, change, outcome)

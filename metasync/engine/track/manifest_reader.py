@@ -10,11 +10,12 @@ from dataclasses import replace
 from metasync.errors import NotFound, ObservationMoved
 from metasync.metastore import Metastore
 from metasync.metastore.notification_log import LogPosition
-from metasync.model.hms import PartitionValues
+from metasync.model.hms import Partition, PartitionValues
+from metasync.model.marks import MAKING
 from metasync.planning.changes import PartitionChange
 from metasync.planning.definition import VOLATILE, Home, PartitionDefinition, PartitionReader, content_hash
 from metasync.planning.kinds.partitions import partition_key
-from metasync.planning.locations import is_root
+from metasync.planning.locations import is_relative
 from metasync.planning.manifest import Chunk, Manifest, cut, patch
 from metasync.planning.observed import TableView
 from metasync.planning.partition_names import partition_name
@@ -22,7 +23,7 @@ from metasync.planning.table_type import TYPE_PARAMETERS
 from metasync.store.readings import Readings, WholeReading
 from metasync.store.versions import VersionStore
 
-_SHAPE = 1
+_SHAPE = 2
 """Counted up when what a partition is read as changes: readings of before are none then."""
 _LARGE = 100_000
 """Partitions from which on tables are read one at a time: a million's names, which HMS gives at once, take 60 MB."""
@@ -62,10 +63,10 @@ class ManifestReader:
         ignored: tuple[str, ...],
         known: str | None,
         position: LogPosition | None,
-    ) -> tuple[Manifest, tuple[PartitionChange, ...]]:
-        """A table's partitions, and those that are stranded. `known` is the definition in force.
+    ) -> tuple[Manifest, tuple[PartitionChange, ...], str]:
+        """A table's partitions, those that are stranded, and a location of one that is not on the ref.
 
-        Raises ObservationMoved where the table is dropped meanwhile.
+        `known` is the definition in force. Raises ObservationMoved where the table is dropped meanwhile.
         """
         settling = _Settling(self._versions, PartitionReader(view.table, home, ignored), known)
         manifest = self._patched(ref_id, view, ignored, position, settling) if position is not None else None
@@ -74,7 +75,7 @@ class ManifestReader:
             count = sum(chunk.count for chunk in self._versions.definition(known).manifest) if known else 0
             with self._large if count >= _LARGE else nullcontext():
                 manifest = self._whole(view, settling)
-        return manifest, tuple(settling.stranded)
+        return manifest, tuple(settling.stranded), settling.outside
 
     def note(
         self, ref_id: int, view: TableView, ignored: tuple[str, ...], definition: str, position: LogPosition
@@ -94,7 +95,7 @@ class ManifestReader:
 
         def settled() -> Iterator[PartitionDefinition]:
             for partition in self._metastore.iter_partitions(view.physical, view.table.partition_keys):
-                definition = settling.of(settling.read(partition))
+                definition = settling.of(partition)
                 if definition is not None:
                     yield definition
 
@@ -127,7 +128,7 @@ class ManifestReader:
         changes: dict[PartitionValues, PartitionDefinition | None] = dict.fromkeys(values)
         try:
             for partition in self._metastore.get_partitions(name, names) if names else ():
-                changes[partition.values] = settling.of(settling.read(partition))
+                changes[partition.values] = settling.of(partition)
         except NotFound:
             return None
         chunks: list[Chunk] = []
@@ -143,22 +144,27 @@ class ManifestReader:
 class _Settling:
     """Partitions as they count, and those found where a merge had them for a moment only.
 
-    One that lies at the ref's root is being added by a merge, or somebody's ALTER of the table wrote it back as it was
-    then: it counts as where the store has it, and where the store has none it is not there yet.
+    One with the mark of being made lies at the ref's root: a merge is adding it, or somebody's ALTER of the table wrote
+    it back as it was then. It counts as where the store has it, and where the store has none it is not there yet.
+    `outside` is a location that is not on the ref.
     """
 
     def __init__(self, versions: VersionStore, read: PartitionReader, known: str | None) -> None:
-        self.read = read
+        self._read = read
         self.stranded: list[PartitionChange] = []
+        self.outside = ""
         self._versions = versions
         self._known = known
 
-    def of(self, partition: PartitionDefinition) -> PartitionDefinition | None:
-        if not is_root(partition.location):
+    def of(self, found: Partition) -> PartitionDefinition | None:
+        partition = self._read(found)
+        if partition.location and not is_relative(partition.location):
+            self.outside = self.outside or partition.location
+        if MAKING not in found.parameters:
             return partition
         before = self._versions.partial(self._known, {partition.values})
         was = before.partitions.get(partition_key(partition.values)) if before is not None else None
-        if was is None or is_root(was.location):
+        if was is None:
             return None
         placed = replace(partition, location=was.location)
         self.stranded.append(PartitionChange(partition.values, partition, placed))

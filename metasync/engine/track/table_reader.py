@@ -22,8 +22,9 @@ from metasync.planning.definition import (
     header_json,
     header_of,
 )
-from metasync.planning.formats import why_skipped
+from metasync.planning.formats import real_location, why_skipped
 from metasync.planning.kinds.constraints import at_home
+from metasync.planning.locations import on_ref
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, StrandedPartitions, TableView
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
@@ -41,7 +42,8 @@ class Reading:
 
     `marks` are those of all tables that bear our instance's name and the ref's, of any incarnation and store.
     `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be
-    read or stored, by their logical names: nothing is known of them but that something stands there.
+    read or stored, by their logical names: nothing is known of them but that something stands there. `leaving` are
+    tables with a location that was seen not to be on the ref.
     """
 
     tables: tuple[TableView, ...]
@@ -50,6 +52,7 @@ class Reading:
     marks: tuple[Marks, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
+    leaving: Mapping[TableName, str] = field(default_factory=dict)
 
 
 NOTHING_READ = Reading((), {}, ())
@@ -102,15 +105,15 @@ class TableReader:
             return self._look(repository, row, moment.databases), head
         for _ in range(_READINGS):
             reading = self._look(repository, row, moment.databases)
-            stranded, failed = self._note(repository, row, head, reading, moment.position, partitions=partitions)
+            noted = self._note(repository, row, head, reading, moment.position, partitions=partitions)
             moves = row.ref.type is RefType.BRANCH and not row.replaced
             now = self._lakefs.get_ref(repository.name, row.ref) if moves else head
             if now is None or now == head:
                 generation = self._generation(repository.name, row, head)
                 newest = self._versions.newest_id()
-                whole = partitions and not failed
+                whole = partitions and not noted.failed
                 self._refs.note_head(row.id, head, newest, whole=whole, generation=generation)
-                return replace(reading, stranded=stranded, failed=failed), head
+                return noted, head
             head, moment = now, self.moment()
         raise ObservationMoved(f"{repository.name} {row.ref}: its head moves faster than its tables can be read")
 
@@ -174,14 +177,15 @@ class TableReader:
         position: LogPosition | None,
         *,
         partitions: bool,
-    ) -> tuple[tuple[StrandedPartitions, ...], Mapping[TableName, str]]:
-        """Notes what is new; gives the partitions that are not where they belong, and the tables that failed."""
+    ) -> Reading:
+        """Notes what is new; gives the reading with what only shows in full: partitions, and tables that failed."""
         stranded: list[StrandedPartitions] = []
+        home = Home(repository.name, row.ref.name)
+        leaving = {v.logical: where for v in reading.tables if (where := _leaves(v.table, home))}
         failed = dict(reading.failed)
         in_force = self._versions.in_force(row)
         pinned = {pin.logical: pin for pin in self._mirrors.pinned(row.id)}
         hashes = self._versions.header_hashes(v.definition for v in in_force.values() if v.definition)
-        home = Home(repository.name, row.ref.name)
         ignored = self._rules.ignored_parameters(repository.name)
 
         # A key to a table that has no mirror refers to the canonical one, which is the same table here.
@@ -200,9 +204,10 @@ class TableReader:
             if not copies and address is not None:
                 manifest = self._versions.definition(address).manifest
             else:
-                manifest, moved = self._manifests.read(row.id, view, home, ignored, address, position)
+                manifest, moved, outside = self._manifests.read(row.id, view, home, ignored, address, position)
                 settled = not moved
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
+                leaving.update({view.logical: outside} if outside else {})
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
             definition = self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
             if settled and position is not None:
@@ -228,7 +233,7 @@ class TableReader:
                 # Built, and the process died before it could say so.
                 self._mirrors.made(row.id, view.logical)
         self._note_absent(repository, row, head, reading, in_force, pinned, failed)
-        return tuple(stranded), failed
+        return replace(reading, stranded=tuple(stranded), failed=failed, leaving=leaving)
 
     def _note_absent(
         self,
@@ -282,6 +287,12 @@ def _viewed(
                 why_skipped(view.table)
                 found.append(view)
     return found
+
+
+def _leaves(table: Table, home: Home) -> str | None:
+    """A location in a table's header that is not on the ref."""
+    places = [real_location(table), *(where for _, where in table.sd.skewed_info.locations)]
+    return next((where for where in places if where and not on_ref(where, home.repository, home.ref)), None)
 
 
 def _reading(views: Sequence[TableView], databases: Sequence[str], failed: Mapping[TableName, str]) -> Reading:
