@@ -70,6 +70,7 @@ class World:
     tables: TableUser
     extra: str = ""
     rule: str = ""
+    also: str = ""
     metastore: str = ""
     lakefs: str = ""
 
@@ -90,7 +91,7 @@ class World:
             f"    repository: {self.repository}\n"
             '    branches: ["dev*"]\n'
             '    tags: ["v*"]\n'
-            f'    tables: ["{self.database}.*"]\n{self.rule}'
+            f'    tables: ["{self.database}.*", {self.also}]\n{self.rule}'
         )
 
     def config(self) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from metasync.model.hms import TableName
-from tests.spark.conftest import Lakehouse
+from tests.clients.conftest import Lakehouse
 
 pytestmark = [
-    pytest.mark.spark,
+    pytest.mark.clients,
     pytest.mark.metastore,
     # Foreign code's own warnings.
     pytest.mark.filterwarnings("default"),

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from tests.conftest import World, repositories
 from tests.metastores.servers import Missing, jars
 
 DELTA = Path(__file__).parent / "delta"
+REFS = ("main", "dev-1", "dev-2", "v1", "control")
+"""The refs of a lake that Spark sees, and a place of the same shape that is no ref."""
+SHORT = os.environ.get("METASYNC_CLIENTS") == "short"
+"""One format and one partitioning a statement."""
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +63,7 @@ def spark(
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
     for repository in repositories(request.session):
-        for ref in ("main", "dev-1"):
+        for ref in REFS:
             mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
             settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
     if delta_jars:
@@ -83,6 +87,7 @@ class Lakehouse:
 
     world: World
     session: Any
+    committed: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
 
     def sql(self, text: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.session.sql(text).collect()]
@@ -91,22 +96,42 @@ class Lakehouse:
         return self.world.name(name, ref)
 
     def commit(self, ref: str) -> None:
-        """What Spark wrote, told to lakeFS: one object a file, so that commits and diffs name their paths."""
+        """What an engine wrote and deleted, told to lakeFS: one object a file, so that commits and diffs name paths."""
+        files, known = self.files(ref), self.committed.get(ref, {})
+        gone = sorted(set(known) - set(files))
+        if gone:
+            self.world.lake.delete(ref, *gone)
+        new = [path for path, stamp in files.items() if known.get(path) != stamp]
+        if new:
+            self.world.lake.write(ref, *new)
+        self.committed[ref] = files
+
+    def files(self, ref: str) -> dict[str, tuple[int, int]]:
+        """The files of a ref, each with its size and the nanosecond of its last change."""
         root = self._folder(ref)
-        paths = [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
-        self.world.lake.write(ref, *(path for path in paths if not path.endswith(".crc")))
+        found = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.endswith(".crc"))
+        return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
     def branch(self, name: str) -> None:
         self.commit("main")
         self.world.branch(name)
         shutil.copytree(self._folder("main"), self._folder(name), dirs_exist_ok=True)
+        self.committed[name] = self.files(name)
+        assert not self.world.sync().failures
+
+    def tag(self, name: str) -> None:
+        self.world.tag(name)
+        shutil.copytree(self._folder("main"), self._folder(name), dirs_exist_ok=True)
         assert not self.world.sync().failures
 
     def merge(self, source: str) -> Any:
+        """Commits and merges a branch; lakeFS refuses a merge without any data, so there is always some."""
         self.commit(source)
+        self.world.lake.write(source, "notes/why")
         self.world.lake.merge(source)
         shutil.rmtree(self._folder("main"))
         shutil.copytree(self._folder(source), self._folder("main"))
+        self.committed["main"] = self.files("main")
         self.session.catalog.clearCache()
         result = self.world.sync()
         assert not result.failures
