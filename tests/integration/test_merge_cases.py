@@ -20,6 +20,7 @@ from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.constraints import at_home
 from metasync.planning.kinds.partitions import partition_key
 from metasync.planning.locations import path_on_ref
+from metasync.planning.table_type import without_type
 from metasync.settings import parse_settings
 from metasync.wiring import Parts, parts
 from tests.case_files import Case, cases
@@ -97,7 +98,8 @@ class Tables:
         if table is None:
             return None
         home = Home(self.world.repository, ref)
-        header = replace(header_of(table, home), constraints=at_home(self.metastore.get_constraints(name), {}))
+        header = without_type(header_of(table, home))
+        header = replace(header, constraints=at_home(self.metastore.get_constraints(name), {}))
         found = (partition_of(p, table, home) for p in self.metastore.iter_partitions(name, table.partition_keys))
         return Partial(header, {partition_key(p.values): p for p in found})
 
