@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref
 from metasync.model.marks import MAKING, Marks
-from metasync.planning.formats import why_off_ref, why_skipped
+from metasync.planning.formats import real_location, why_off_ref, why_skipped
+from metasync.planning.locations import on_ref
 from metasync.planning.names import database_may_match, logical_name
 from metasync.planning.observed import TableView
 from metasync.planning.rules import RuleSet, takes_table
@@ -56,6 +57,18 @@ def as_of_ref(table: Table, asker: Asker, rules: RuleSet) -> TableView | None:
     if logical is None or why_off_ref(table, asker.repository, asker.ref.name) is not None:
         return None
     return TableView(name, logical, table, "belonging")
+
+
+def why_foreign(table: Table, repository: str, ref: str) -> str | None:
+    """Why a table in a database that metasync created for a ref is not the ref's; None where it goes with the ref.
+
+    What has no location, a view above all, is the ref's, as its database is.
+    """
+    places = {"location": real_location(table), "metadata_location": table.parameters.get("metadata_location")}
+    for key, where in places.items():
+        if where and not on_ref(where, repository, ref):
+            return f"its {key} {where} is not on {repository}/{ref}"
+    return None
 
 
 def named_by(name: TableName, asker: Asker, rules: RuleSet) -> TableName | None:

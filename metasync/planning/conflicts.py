@@ -18,5 +18,5 @@ REASONS: Mapping[str, str] = {
     "changed-while-merging": "somebody changed the table during the merge: merge again, or resolve it",
     "foreign-table": "a table of somebody else stands at the destination's name: move it away, merge again",
     "destination-off-ref": "the destination's table does not lie on its ref: move it there, merge again",
-    "format-not-merged": "the destination's table is of a format that is never merged",
+    "format-not-merged": "the table is, on one side, of a format that is never merged, or a view",
 }

@@ -89,7 +89,9 @@ class RefView:
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
     and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
     before its creation or its deletion. `failed`: tables with which something went wrong, and what. `leaving`: tables
-    with a location that is not on the ref, and where that is.
+    with a location that is not on the ref, and where that is. `never_merged`: tables of a format or kind that no merge
+    carries; `left`: of a ref that is gone, what else lies in the databases that metasync created for it, `foreign` what
+    lies there without being the ref's, with the reason.
     """
 
     id: int
@@ -112,6 +114,9 @@ class RefView:
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
     leaving: Mapping[TableName, str] = field(default_factory=dict)
+    never_merged: tuple[TableView, ...] = ()
+    left: tuple[TableView, ...] = ()
+    foreign: Mapping[TableName, str] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:

@@ -27,7 +27,7 @@ def plan_deletion(draft: Draft, view: RefView) -> None:
         draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
         return
     kept = False
-    for table in view.tables:
+    for table in (*view.tables, *view.never_merged, *view.left):
         rule = draft.rules.of_table(draft.repository, view.ref, table.logical)
         if table.marks is not None and rule is None:
             rule = draft.rules.named(table.marks.rule)
@@ -49,6 +49,15 @@ def plan_deletion(draft: Draft, view: RefView) -> None:
         ours = table.kind != "belonging"
         draft.changes.append(
             DropTable(view.id, view.ref, view.incarnation, table.logical, table.physical, ours, rule.name)
+        )
+    for name, why in view.foreign.items():
+        draft.notices.append(
+            Notice(
+                "foreign-table",
+                str(name),
+                f"stays, and its database with it: {why}, so it is not {view.ref}'s",
+                f"move {name} to another database, then: drop database {name.database}",
+            )
         )
     if not kept:
         draft.changes += [DropDatabase(view.id, name) for name in view.databases]

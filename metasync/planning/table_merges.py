@@ -59,10 +59,19 @@ def _plan(
     conflicts = list(outcome.conflicts)
     if view.problem:
         conflicts = [ItemConflict((), None, None, None, view.problem)]
-    elif view.live is not None and why_skipped(view.live.table):
+    elif _is_never_merged(view):
         conflicts = [ItemConflict((), None, None, None, "format-not-merged")]
     after = outcome.before if conflicts else outcome.after
     return _merge_change(merge, view, outcome, after, tuple(conflicts))
+
+
+def _is_never_merged(view: MergeTableView) -> bool:
+    """Whether a side became a table of a format or kind that no merge carries, or a view."""
+    sides = [view.input.versions.get(version) for version in (view.input.source, view.input.destination) if version]
+    tables = [side.header for side in sides if side is not None]
+    if view.live is not None:
+        tables.append(view.live.table)
+    return any(map(why_skipped, tables))
 
 
 def _merge_change(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from metasync.errors import ChangedMeanwhile
 from metasync.metastore import Metastore, TableBuilder
+from metasync.model.hms import Table
 from metasync.model.lakefs import Repository
 from metasync.model.marks import Marks
+from metasync.planning.belonging import why_foreign
 from metasync.planning.changes import DropDatabase, DropTable
 from metasync.planning.formats import why_off_ref
 from metasync.planning.three_way import ItemConflict
@@ -38,10 +40,20 @@ class MirrorDropper:
             mine = (self._instance, self._store.store_id(), repository.name, str(change.ref), change.incarnation)
             if found != mine:
                 raise ChangedMeanwhile(f"{change.physical}: is not ours any more; it is left alone")
-        elif marks is not None or why_off_ref(table, repository.name, change.ref.name):
+        elif marks is not None or not self._is_of_ref(repository.name, change, table):
             raise ChangedMeanwhile(f"{change.physical}: is not this ref's table any more; it is left alone")
         self._builder.remove(change.physical, table)
         return ()
+
+    def _is_of_ref(self, repository: str, change: DropTable, table: Table) -> bool:
+        """Whether a table without marks lies on the ref, or lies nowhere and is in a database of ours."""
+        if why_off_ref(table, repository, change.ref.name) is None:
+            return True
+        database = self._metastore.get_database(change.physical.database)
+        marks = Marks.from_parameters(database.parameters, change.physical.database) if database else None
+        mine = (self._instance, self._store.store_id(), repository, str(change.ref))
+        ours = marks is not None and (marks.instance, marks.store, marks.repository, marks.ref) == mine
+        return ours and why_foreign(table, repository, change.ref.name) is None
 
     def drop_database(self, change: DropDatabase) -> Sequence[ItemConflict]:
         """Drops a database of ours if it is empty by now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.observe.open_merges import OpenMerges
@@ -12,9 +12,10 @@ from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName
 from metasync.model.lakefs import RefType
 from metasync.model.marks import Marks
-from metasync.planning.formats import why_header_off_ref
+from metasync.planning.belonging import why_foreign
+from metasync.planning.formats import why_header_off_ref, why_skipped
 from metasync.planning.names import physical_name
-from metasync.planning.observed import MergeView, Observed, Occupant, RefView, SourceTable
+from metasync.planning.observed import MergeView, Observed, Occupant, RefView, SourceTable, TableView
 from metasync.planning.pauses import Pause, pause_of
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
@@ -119,6 +120,10 @@ class Observer:
         being_created = snapshot.refs.is_being_created(row)
         confirmed_gone = row.id in snapshot.refs.confirmed_gone
         failed = dict(reading.failed) | dict(snapshot.failed.get(row.id, {}))
+        own: dict[str, Marks] = {}
+        if row.replaced or confirmed_gone:
+            own = self._own_databases(snapshot.repository.name, row, reading)
+        left, foreign = self._left(snapshot.repository.name, row, reading, own, failed)
         return RefView(
             id=row.id,
             ref=row.ref,
@@ -130,9 +135,10 @@ class Observer:
             missing_for=snapshot.now - row.missed_since if row.missed_since is not None else 0.0,
             replaced=row.replaced,
             tables=reading.tables,
-            databases=self._own_databases(snapshot.repository.name, row, reading)
-            if row.replaced or confirmed_gone
-            else (),
+            databases=tuple(own),
+            never_merged=reading.never_merged,
+            left=left,
+            foreign=foreign,
             pinned=self._mirrors.pinned(row.id),
             source=row.source,
             as_of=row.as_of,
@@ -146,19 +152,43 @@ class Observer:
 
     def databases_of(self, repository: str, row: RefRow) -> tuple[str, ...]:
         """The databases that metasync made for a ref, as far as its mirrors show them."""
-        return self._own_databases(repository, row, NOTHING_READ)
+        return tuple(self._own_databases(repository, row, NOTHING_READ))
 
-    def _own_databases(self, repository: str, row: RefRow, reading: Reading) -> tuple[str, ...]:
+    def _left(
+        self,
+        repository: str,
+        row: RefRow,
+        reading: Reading,
+        databases: Mapping[str, Marks],
+        failed: dict[TableName, str],
+    ) -> tuple[tuple[TableView, ...], dict[TableName, str]]:
+        """What else lies in the databases that metasync made for a ref: what goes with it, and what is not its own."""
+        known = {view.physical for view in (*reading.tables, *reading.never_merged)}
+        left: list[TableView] = []
+        foreign: dict[TableName, str] = {}
+        for database, marks in databases.items():
+            names = [n for n in self._metastore.get_all_tables(database) if TableName(database, n) not in known]
+            for table in readable_tables(self._metastore, database, names, failed) if names else ():
+                name = table.table_name
+                if Marks.from_parameters(table.parameters, str(name)) is not None:
+                    continue
+                if why := why_foreign(table, repository, row.ref.name):
+                    foreign[name] = why
+                else:
+                    left.append(TableView(name, name, table, "belonging", marks))
+        return tuple(left), foreign
+
+    def _own_databases(self, repository: str, row: RefRow, reading: Reading) -> dict[str, Marks]:
         names = {pin.physical.database for pin in self._mirrors.pinned(row.id)}
         names |= {view.physical.database for view in reading.tables} | set(reading.databases)
-        found = []
+        found: dict[str, Marks] = {}
         for name in sorted(names):
             database = self._metastore.get_database(name)
             marks = Marks.from_parameters(database.parameters, name) if database else None
             ours = (self._instance, repository, str(row.ref))
             if marks and (marks.instance, marks.repository, marks.ref) == ours:
-                found.append(name)
-        return tuple(found)
+                found[name] = marks
+        return found
 
     def _to_create(self, snapshot: Snapshot, row: RefRow, failed: dict[TableName, str]) -> tuple[SourceTable, ...]:
         """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail."""
@@ -181,7 +211,7 @@ class Observer:
                 stored = self._versions.definition(version.definition)
                 view = live.get(logical)
                 current = view is not None and logical in now and now[logical].id == version.id
-                skipped = why_header_off_ref(stored.header)
+                skipped = why_skipped(stored.header) or why_header_off_ref(stored.header)
                 tables.append(
                     SourceTable(
                         logical=logical,

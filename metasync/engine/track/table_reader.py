@@ -38,7 +38,8 @@ _READINGS = 3
 
 @dataclass(frozen=True)
 class Reading:
-    """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason.
+    """The tables of a ref at its head. `skipped` are those that are never mirrored, with the reason; `never_merged`
+    are these tables themselves.
 
     `marks` are those of all tables that bear our instance's name and the ref's, of any incarnation and store.
     `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be
@@ -49,6 +50,7 @@ class Reading:
     tables: tuple[TableView, ...]
     skipped: dict[TableName, str]
     databases: tuple[str, ...]
+    never_merged: tuple[TableView, ...] = ()
     marks: tuple[Marks, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
@@ -220,7 +222,9 @@ class TableReader:
             return view, None
 
         whole = [view for view in reading.tables if view.kind != "making"]
-        for view, definition in parallel(self._metastore.parallel, define_one, whole):
+        # One that was followed so far, and is an Iceberg table or a view by now: merges must see that it is.
+        changed = [v for v in reading.never_merged if (known := in_force.get(v.logical)) and known.definition]
+        for view, definition in parallel(self._metastore.parallel, define_one, whole + changed):
             known = in_force.get(view.logical)
             if definition is None or (known is not None and known.definition == definition):
                 continue
@@ -301,7 +305,9 @@ def _reading(views: Sequence[TableView], databases: Sequence[str], failed: Mappi
     skipped = {
         view.logical: reason for view in whole if (reason := why_skipped(view.table, mirror=view.kind == "mirror"))
     }
-    return Reading(tuple(v for v in views if v.logical not in skipped), skipped, tuple(databases), failed=failed)
+    merged = tuple(view for view in views if view.logical not in skipped)
+    never = tuple(view for view in views if view.logical in skipped)
+    return Reading(merged, skipped, tuple(databases), never, failed=failed)
 
 
 def _parents(
