@@ -30,7 +30,7 @@ _WHOSE = tuple(f"metasync.{key}" for key in ("instance", "store", "repository", 
 class Blueprint:
     """A table to make, of its final type; its partitions by values, made as they are written.
 
-    `stays`: whether a partition lies on the ref; a table with one that does not becomes EXTERNAL instead.
+    `lies_on_ref`: whether a partition lies on the ref; a table with one that does not becomes EXTERNAL instead.
     `statistics_of` is a table to copy column statistics from.
     """
 
@@ -40,7 +40,7 @@ class Blueprint:
     marks: dict[str, str]
     constraints: Constraints = NO_CONSTRAINTS
     statistics_of: TableName | None = None
-    stays: Callable[[Partition], bool] = lambda _: True
+    lies_on_ref: Callable[[Partition], bool] = lambda _: True
 
 
 class TableBuilder:
@@ -55,13 +55,13 @@ class TableBuilder:
         name = table.table_name
         external = as_external(table)
         making = _marked(external, {**blueprint.marks, MAKING: blueprint.making})
-        readable, stays = self._begin(blueprint, making), True
+        readable, on_ref = self._begin(blueprint, making), True
         if table.partition_keys:
-            stays = self._add_partitions(blueprint, making, readable)
+            on_ref = self._add_partitions(blueprint, making, readable)
         else:
             self._add_statistics(blueprint, making, readable)
         self.add_constraints(name, blueprint.constraints)
-        self._metastore.finish_table(_marked(table if stays else external, blueprint.marks))
+        self._metastore.finish_table(_marked(table if on_ref else external, blueprint.marks))
 
     def _begin(self, blueprint: Blueprint, making: Table) -> bool:
         """Makes what nobody can read yet, or finds what an earlier build left; gives whether that is readable."""
@@ -96,7 +96,7 @@ class TableBuilder:
 
         Gives whether all of them lie on the ref.
         """
-        name, keys, stay = making.table_name, making.partition_keys, True
+        name, keys, on_ref = making.table_name, making.partition_keys, True
         made: Iterator[Sequence[Partition]] = batches(blueprint.partitions(), self._metastore.read_batch)
         with Spool() as spool:
             if not readable:
@@ -107,12 +107,12 @@ class TableBuilder:
                 self._metastore.finish_table(making)
                 made = iter(spool)
             for batch in ahead(made):
-                stay = stay and all(map(blueprint.stays, batch))
+                on_ref = on_ref and all(map(blueprint.lies_on_ref, batch))
                 self._metastore.alter_partitions(name, batch)
                 if blueprint.statistics_of is not None:
                     names = [partition_name(keys, p.values) for p in batch]
                     self._metastore.copy_partition_statistics(blueprint.statistics_of, name, _columns(making), names)
-        return stay
+        return on_ref
 
     def _add_statistics(self, blueprint: Blueprint, making: Table, readable: bool) -> None:
         """Adds what the original has; where nothing is to be added, the last call makes the table readable, too."""

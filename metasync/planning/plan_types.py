@@ -14,7 +14,7 @@ def plan_types(draft: Draft, view: RefView) -> None:
     if view.ended or view.ref.type is not RefType.BRANCH:
         return
     for table in view.tables:
-        where = view.leaving.get(table.logical)
+        where = view.off_ref.get(table.logical)
         if where is None or table.kind != "mirror" or not deletes_data(table.table):
             continue
         rule = draft.rules.of_table(draft.repository, view.ref, table.logical)

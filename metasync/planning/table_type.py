@@ -55,6 +55,13 @@ def without_type(header: Table) -> Table:
     return replace(header, parameters=kept, table_type=UNKNOWN_TYPE if is_table(header) else header.table_type)
 
 
+def with_type_of(header: Table, table: Table) -> Table:
+    """A table of the type that a definition has, which the live one may be kept from having."""
+    kept = {key: value for key, value in table.parameters.items() if key not in (EXTERNAL, *TYPE_PARAMETERS)}
+    own = {key: value for key, value in header.parameters.items() if key in TYPE_PARAMETERS}
+    return replace(table, table_type=header.table_type, parameters={**kept, **own})
+
+
 def of_own_type(table: Table) -> Table:
     """A table of a definition, as it is to be created where nothing has to be imposed on it."""
     parameters = without_marks(table.parameters)

@@ -47,8 +47,7 @@ DESTRUCTION = {
     "renamed": "ALTER TABLE {t} RENAME TO {db}.renamed_{name}",
     "a partition dropped": "ALTER TABLE {t} DROP PARTITION (day = 'd1') PURGE",
     "repaired": "MSCK REPAIR TABLE {t} SYNC PARTITIONS",
-    "created anew": "CREATE OR REPLACE TEMPORARY VIEW nothing AS SELECT 1; DROP TABLE {t}; "
-    "CREATE TABLE {t} USING parquet AS SELECT 1 AS id",
+    "created anew": "DROP TABLE {t}; CREATE TABLE {t} USING parquet AS SELECT 1 AS id",
 }
 
 

@@ -93,9 +93,9 @@ PARTITIONED = (True, False)
 def cases() -> list[Any]:
     every = itertools.product(SCENARIOS, FORMATS, PARTITIONED)
     return [
-        pytest.param(statements, how, partitioned, id=f"{statements}-{how}-{'partitioned' if partitioned else 'plain'}")
-        for statements, how, partitioned in every
-        if not SHORT or (how, partitioned) == ("spark-parquet" if len(statements) % 2 else "parquet", True)
+        pytest.param(scenario, how, partitioned, id=f"{scenario}-{how}-{'partitioned' if partitioned else 'plain'}")
+        for scenario, how, partitioned in every
+        if not SHORT or (how, partitioned) == ("spark-parquet" if len(scenario) % 2 else "parquet", True)
     ]
 
 

@@ -79,6 +79,7 @@ def work(world: World, branch: str) -> None:
 def check_birth(world: World, branch: str) -> None:
     mirror = world.tables.table(world.name("t", branch))
     assert "metasync.making" not in mirror.parameters
+    assert mirror.table_type == world.tables.table(world.name("t")).table_type
     assert world.tables.partitions(world.name("t", branch)) == [("1",), ("2",)]
     found = world.tables.partition(world.name("t", branch), "2")
     assert found.sd.location == world.location("wh/t/dt=2", branch)

@@ -108,6 +108,7 @@ def test_tables_created_on_a_branch_come_with_the_merge_and_go_with_the_branch(w
     world.lake.merge("dev-1")
     world.sync()
     main = world.tables.table(world.name("born"))
+    assert main.table_type == world.tables.table(name).table_type
     assert main.sd.location == world.location("wh/born")
     assert not [k for k in main.parameters if k.startswith("metasync.")]
     assert world.tables.partitions(world.name("born")) == [("1",)]

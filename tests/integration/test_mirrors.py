@@ -32,6 +32,9 @@ def test_a_creation_and_a_deletion_without_a_directory(world: World) -> None:
     for ref in ("dev-1", "v1.0"):
         mirror = world.tables.table(world.name("orders", ref))
         assert mirror.sd.location == world.location("wh/orders", ref)
+        original = world.tables.table(world.name("orders")) if ref == "dev-1" else None
+        assert mirror.table_type == (original.table_type if original else "EXTERNAL_TABLE")
+        assert ref == "dev-1" or mirror.parameters["external.table.purge"] == "FALSE"
         assert mirror.parameters["comment"] == "orders"
         assert "metasync.making" not in mirror.parameters
         assert sorted(world.tables.partitions(world.name("orders", ref))) == sorted((v,) for v in ODD)

@@ -162,18 +162,22 @@ def test_a_half_built_table_of_many_partitions_can_be_removed(store: Metastore) 
     assert store.get_table(made.table_name) is None
 
 
-def test_a_translated_table_is_mirrored_without_the_right_to_purge(world: World) -> None:
-    """4.x makes a managed table EXTERNAL with purge; whoever drops such a mirror with its data would delete data."""
+def test_a_translated_table_is_mirrored_as_it_is_stored_and_purges_on_a_branch_alone(world: World) -> None:
+    """4.x makes a managed table EXTERNAL with purge; on a tag nobody may delete data by dropping the mirror."""
     if not world.sandbox.metastore.server.version.startswith("4"):
         pytest.skip("only 4.x translates")
     world.create_table("t")
     original = world.tables.table(world.name("t"))
     assert original.parameters["TRANSLATED_TO_EXTERNAL"] == original.parameters["external.table.purge"] == "TRUE"
     world.branch("dev-1")
+    world.tag("v1")
     assert not world.sync().failures
     mirror = world.tables.table(world.name("t", "dev-1"))
-    assert mirror.table_type == TableType.EXTERNAL and mirror.parameters["external.table.purge"] == "FALSE"
-    assert "TRANSLATED_TO_EXTERNAL" not in mirror.parameters
+    assert mirror.table_type == TableType.EXTERNAL and mirror.parameters["external.table.purge"] == "TRUE"
+    assert mirror.parameters["TRANSLATED_TO_EXTERNAL"] == "TRUE"
+    tagged = world.tables.table(world.name("t", "v1"))
+    assert tagged.table_type == TableType.EXTERNAL and tagged.parameters["external.table.purge"] == "FALSE"
+    assert "TRANSLATED_TO_EXTERNAL" not in tagged.parameters
 
 
 def test_partition_keys_change_only_where_it_is_asked_for(store: Metastore) -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from metasync.engine.apply.databases import Databases
 from metasync.metastore import Metastore
 from metasync.model.hms import Database, Partition, Table, TableName, TableType
+from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import PREFIX
 from metasync.planning.table_type import IMPOSED, deletes_data
 from metasync.wiring import parts
@@ -121,10 +123,18 @@ def test_a_database_whose_creation_was_cut_short_is_moved_to_its_place(world: Wo
         pytest.skip("2.3 cannot move a database, so none is made in two steps")
     managed(world, world.name("t"))
     world.branch("dev-1")
+    world.sync()
     name, place = f"{world.database}__dev_1", world.location("wh/db", "dev-1")
-    store.create_database(Database(name, world.location("", "dev-1"), parameters={"metasync.making": place, "k": "v"}))
-    assert not world.sync().failures
-    assert database(store, name).location_uri == place and database(store, name).parameters == {"k": "v"}
+    whole = database(store, name)
+    # As if the process had died between the two calls.
+    half = {**whole.parameters, "metasync.making": place}
+    store.alter_database(replace(whole, location_uri=world.location("", "dev-1"), parameters=half))
+    with parts(world.settings()) as built:
+        databases = Databases(built.lakefs, built.metastore)
+        there = built.lakefs.get_repository(world.repository)
+        assert there is not None
+        assert databases.ensure(there, Ref(RefType.BRANCH, "dev-1"), name, lambda: whole)
+    assert database(store, name).location_uri == place and database(store, name).parameters == whole.parameters
 
 
 def test_new_tables_come_with_their_type_and_place(world: World) -> None:

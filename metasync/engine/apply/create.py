@@ -8,7 +8,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
-from metasync.engine.apply.databases import Databases, place
+from metasync.engine.apply.databases import Databases
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.errors import MetastoreError
 from metasync.metastore import Metastore, TableBuilder
@@ -18,6 +18,7 @@ from metasync.model.hms import Database, Partition, Table, TableName
 from metasync.model.lakefs import RefType, Repository
 from metasync.model.marks import Marks
 from metasync.planning.changes import CreateMirror
+from metasync.planning.database_places import place_like
 from metasync.planning.definition import (
     Home,
     PartitionMaker,
@@ -35,7 +36,7 @@ from metasync.planning.manifest import Manifest
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.rules import RuleSet
-from metasync.planning.table_type import EXTERNAL, TYPE_PARAMETERS, as_external, of_own_type, type_marks
+from metasync.planning.table_type import as_external, of_own_type, type_marks, with_type_of
 from metasync.planning.three_way import ItemConflict
 from metasync.store import Database as Store
 from metasync.store.versions import VersionStore
@@ -102,13 +103,13 @@ class MirrorCreator:
                 last_access_time=source.last_access_time,
             )
         marks = self._marks(repository, change)
-        own = of_own_type(_with_type(plain, stored.header))
+        own = of_own_type(with_type_of(stored.header, plain))
         own = replace(own, parameters={**own.parameters, **type_marks(stored.header)})
-        at_home = databases.lies_on(
+        on_its_ref = databases.ensure(
             repository, change.ref, change.physical.database, lambda: self._database(repository, change, source, own)
         )
         # A tag's files are nobody's to delete, and what engines create in a shared database lies on another ref.
-        table = own if at_home and change.ref.type is RefType.BRANCH else as_external(own)
+        table = own if on_its_ref and change.ref.type is RefType.BRANCH else as_external(own)
 
         def partitions() -> Iterator[Partition]:
             if change.copy_partitions:
@@ -126,7 +127,7 @@ class MirrorCreator:
                 statistics_of=source.table_name
                 if source is not None and (change.copy_partitions or not source.partition_keys)
                 else None,
-                stays=lambda partition: on_ref(partition.sd.location, repository.name, change.ref.name),
+                lies_on_ref=lambda partition: on_ref(partition.sd.location, repository.name, change.ref.name),
             )
         )
         return ()
@@ -199,7 +200,13 @@ class MirrorCreator:
         marks = replace(self._marks(repository, change), name=name, table="", as_of="", version=0)
         return Database(
             name=name,
-            location_uri=place(repository, change.ref, logical, ref_root(where, change.ref.name), found),
+            location_uri=place_like(
+                repository.name,
+                change.ref.name,
+                logical,
+                ref_root(where, change.ref.name),
+                [one.location_uri for one in found if one is not None],
+            ),
             description=origin.description if origin else None,
             parameters=marks.to_parameters(),
             owner_name=origin.owner_name if origin else None,
@@ -231,13 +238,6 @@ class LiveTables:
             if name in self._failed:
                 raise MetastoreError(f"{name}: {self._failed[name]}")
             return self._read.get(name)
-
-
-def _with_type(table: Table, header: Table) -> Table:
-    """A table of the type that a definition has, which the live one may be kept from having."""
-    kept = {key: value for key, value in table.parameters.items() if key not in (EXTERNAL, *TYPE_PARAMETERS)}
-    own = {key: value for key, value in header.parameters.items() if key in TYPE_PARAMETERS}
-    return replace(table, table_type=header.table_type, parameters={**kept, **own})
 
 
 def _relative_table(table: Table, home: Home) -> Table:

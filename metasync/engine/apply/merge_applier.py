@@ -18,6 +18,7 @@ from metasync.model.hms import NO_CONSTRAINTS, Constraints, Database, FieldSchem
 from metasync.model.lakefs import Repository
 from metasync.model.marks import MAKING
 from metasync.planning.changes import MergeTable
+from metasync.planning.database_places import place_of_table
 from metasync.planning.definition import (
     Home,
     PartitionDefinition,
@@ -32,7 +33,6 @@ from metasync.planning.definition import (
 from metasync.planning.formats import real_location
 from metasync.planning.item_tree import normalised
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
-from metasync.planning.locations import ref_root
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
 from metasync.planning.rules import RuleSet
@@ -236,10 +236,10 @@ class MergeApplier:
                 return ()
             raise ChangedMeanwhile(f"{change.physical}: was created while the merge was applied")
         table = of_own_type(table_from(change.after, change.physical.database, change.physical.table, ref))
-        at_home = databases.lies_on(
-            repository, change.destination, change.physical.database, lambda: _database(table, ref)
-        )
-        if not at_home and change.physical != change.logical:
+        name = change.physical.database
+        place = place_of_table(name, change.physical.table, real_location(table) or "", ref)
+        on_its_ref = databases.ensure(repository, change.destination, name, lambda: Database(name, place))
+        if not on_its_ref and change.physical != change.logical:
             # What engines create in a database that branches share would lie on another ref.
             table = as_external(table)
         after = [p.after for p in sorted(change.partitions, key=lambda p: p.values) if p.after]
@@ -277,15 +277,6 @@ class MergeApplier:
             raise ChangedMeanwhile(f"{change.physical}: was changed since its drop was planned; it is not dropped")
         self._metastore.drop_table(change.physical)
         return ()
-
-
-def _database(table: Table, ref: str) -> Database:
-    """A database for a table that came with a merge: where its folder shows, or `NAME.db` below the ref's root."""
-    where = (real_location(table) or "").rstrip("/")
-    folder, _, last = where.rpartition("/")
-    root = ref_root(where, ref)
-    shown = last.lower() == table.name and folder + "/" != root
-    return Database(table.database, folder if shown else f"{root}{table.database}.db")
 
 
 def _making(change: MergeTable) -> str:

@@ -145,7 +145,7 @@ class Observer:
             to_create=self._to_create(snapshot, row, failed) if being_created else (),
             failed=failed,
             stranded=reading.stranded,
-            leaving=reading.leaving,
+            off_ref=reading.off_ref,
             waits=not being_created and (snapshot.logs_unread or any(row.id in pair for pair in open_merges)),
             discovered=snapshot.discovered.get(row.id, ()),
         )

@@ -43,7 +43,7 @@ class Reading:
 
     `marks` are those of all tables that bear our instance's name and the ref's, of any incarnation and store.
     `stranded` are partitions that lie where a merge had them for a moment only. `failed` are tables that could not be
-    read or stored, by their logical names: nothing is known of them but that something stands there. `leaving` are
+    read or stored, by their logical names: nothing is known of them but that something stands there. `off_ref` are
     tables with a location that was seen not to be on the ref.
     """
 
@@ -54,7 +54,7 @@ class Reading:
     marks: tuple[Marks, ...] = ()
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
-    leaving: Mapping[TableName, str] = field(default_factory=dict)
+    off_ref: Mapping[TableName, str] = field(default_factory=dict)
 
 
 NOTHING_READ = Reading((), {}, ())
@@ -183,7 +183,7 @@ class TableReader:
         """Notes what is new; gives the reading with what only shows in full: partitions, and tables that failed."""
         stranded: list[StrandedPartitions] = []
         home = Home(repository.name, row.ref.name)
-        leaving = {v.logical: where for v in reading.tables if (where := _leaves(v.table, home))}
+        off_ref = {v.logical: where for v in reading.tables if (where := _place_off_ref(v.table, home))}
         failed = dict(reading.failed)
         in_force = self._versions.in_force(row)
         pinned = {pin.logical: pin for pin in self._mirrors.pinned(row.id)}
@@ -209,7 +209,7 @@ class TableReader:
                 manifest, moved, outside = self._manifests.read(row.id, view, home, ignored, address, position)
                 settled = not moved
                 stranded.extend([StrandedPartitions(view.logical, view.physical, moved)] if moved else [])
-                leaving.update({view.logical: outside} if outside else {})
+                off_ref.update({view.logical: outside} if outside else {})
             constraints = at_home(self._metastore.get_constraints(view.physical), logical_of)
             definition = self._versions.put_definition(replace(header, constraints=constraints), manifest, address)
             if settled and position is not None:
@@ -237,7 +237,7 @@ class TableReader:
                 # Built, and the process died before it could say so.
                 self._mirrors.made(row.id, view.logical)
         self._note_absent(repository, row, head, reading, in_force, pinned, failed)
-        return replace(reading, stranded=tuple(stranded), failed=failed, leaving=leaving)
+        return replace(reading, stranded=tuple(stranded), failed=failed, off_ref=off_ref)
 
     def _note_absent(
         self,
@@ -293,7 +293,7 @@ def _viewed(
     return found
 
 
-def _leaves(table: Table, home: Home) -> str | None:
+def _place_off_ref(table: Table, home: Home) -> str | None:
     """A location in a table's header that is not on the ref."""
     places = [real_location(table), *(where for _, where in table.sd.skewed_info.locations)]
     return next((where for where in places if where and not on_ref(where, home.repository, home.ref)), None)
