@@ -130,7 +130,7 @@ def test_a_database_whose_creation_was_cut_short_is_moved_to_its_place(world: Wo
     half = {**whole.parameters, "metasync.making": place}
     store.alter_database(replace(whole, location_uri=world.location("", "dev-1"), parameters=half))
     with parts(world.settings()) as built:
-        databases = Databases(built.lakefs, built.metastore)
+        databases = Databases(built.lakefs, store)
         there = built.lakefs.get_repository(world.repository)
         assert there is not None
         assert databases.ensure(there, Ref(RefType.BRANCH, "dev-1"), name, lambda: whole)
