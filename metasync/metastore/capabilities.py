@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ from thrift.Thrift import TApplicationException
 from metasync.errors import MetastoreError
 from metasync.metastore.base_client import BaseClient
 from metasync.metastore.thrift_messages import call
-from metasync.planning.types import ColumnCheck
+from metasync.planning.accepted_types import ColumnCheck
 
 _COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"
 """The setting's name on 2.3; 3.1 and later answer to it too."""
@@ -29,7 +30,16 @@ class CapabilityClient(BaseClient):
             answer = "true"
         if str(answer).strip().lower() == "false":
             return "none"
-        return "kinds" if self.has_catalogs else "exact"
+        if not self.has_catalogs:
+            return "2.3"
+        # 3.1 says what 2.3 says, and no number that is its own.
+        return "4.0" if self._major >= 4 else "3.1"
+
+    @cached_property
+    def _major(self) -> int:
+        """The number before the first point of what the server calls its version; 0 where it says something else."""
+        said = re.match(r"\d+", str(self.read("getVersion", "the server's version", lambda c: c.getVersion())))
+        return int(said.group()) if said else 0
 
     @cached_property
     def has_catalogs(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -21,6 +21,10 @@ _FAMILIES: tuple[tuple[str, Family], ...] = (
     ("regex", "text"),
     ("multidelimit", "text"),
 )
+_PROVIDERS: Mapping[str, Family] = {
+    "parquet": "parquet", "orc": "orc", "avro": "avro", "json": "json", "csv": "text", "text": "text",
+}  # fmt: skip
+"""Spark's data sources. It gives JSON and CSV the SerDe of text, whatever they hold (recorded: `csv_t`)."""
 _BY_POSITION = (
     "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe",
     "org.apache.hadoop.hive.serde2.OpenCSVSerde",
@@ -57,11 +61,13 @@ _SCHEMA_IN_DATA = ("delta", "hudi")
 
 @dataclass(frozen=True)
 class Layout:
-    """`by_position`: no column can be merged without the others. `schema_in_data`: the columns are not HMS's to say."""
+    """`by_position`: no column can be merged without the others. `schema_in_data`: the columns are not HMS's to say.
+    `keys`: the partition columns, which no file holds."""
 
     family: Family = "other"
     by_position: bool = False
     schema_in_data: bool = False
+    keys: frozenset[str] = frozenset()
 
 
 def layout_of(headers: Iterable[Table]) -> Layout:
@@ -72,6 +78,7 @@ def layout_of(headers: Iterable[Table]) -> Layout:
         family=families.pop() if len(families) == 1 else "other",
         by_position=any(_by_position(header) for header in every),
         schema_in_data=any(keeps_schema_in_data(header) for header in every),
+        keys=frozenset(key.name.lower() for header in every for key in header.partition_keys),
     )
 
 
@@ -100,6 +107,9 @@ def keeps_schema_in_data(header: Table) -> bool:
 
 
 def _family(header: Table) -> Family:
+    provider = header.parameters.get("spark.sql.sources.provider", "").lower()
+    if provider in _PROVIDERS:
+        return _PROVIDERS[provider]
     name = (header.sd.serde_info.serialization_lib or "").lower()
     return next((family for mark, family in _FAMILIES if mark in name), "other")
 

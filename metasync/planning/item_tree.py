@@ -9,11 +9,10 @@ from typing import Any
 from metasync.model.hms import StorageDescriptor, Table
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.file_layout import Layout, layout_of
-from metasync.planning.kinds import KINDS, constraints
+from metasync.planning.kinds import KINDS, constraints, parameters, spark_schema
 from metasync.planning.kinds.bucketing import columns_used as bucketing_columns
 from metasync.planning.kinds.kind import ALL
 from metasync.planning.kinds.partitions import partition_from_items, partition_items
-from metasync.planning.kinds.spark_schema import partition_columns
 from metasync.planning.ordering import arrange, in_order
 from metasync.planning.three_way import ABSENT, Item, Path, TableTree, Variant
 
@@ -142,7 +141,7 @@ def in_merged_order(
         if key not in tree:
             continue
         sides = [side.get(key) if isinstance(side, Mapping) else None for side in (base, here, source, destination)]
-        last = partition_columns(tree) if key == "spark_schema" else 0
+        last = spark_schema.partition_columns(tree) if key == "spark_schema" else 0
         tree[key], found = arrange(tree[key], *sides, last=last, prefer_source=prefer_source)
         conflicts += [(key, *path) for path in found]
     return tree, conflicts
@@ -156,5 +155,7 @@ def dangling(tree: TableTree) -> list[tuple[Path, str]]:
     names = {c["name"].lower() for c in columns[ALL]} if ALL in columns else set(columns)
     names |= {key["name"].lower() for key in tree.get("partition_keys", ())}
     found: list[tuple[Path, set[str]]] = [((item,), used) for item, used in bucketing_columns(tree).items()]
+    found += [(("spark_layout", item), used) for item, used in spark_schema.columns_used(tree).items()]
+    found += [(("parameters", key), used) for key, used in parameters.columns_used(tree).items()]
     found += [(("constraints", *item.split("/", 1)), used) for item, used in constraints.columns_used(tree).items()]
     return [(path, name) for path, used in found for name in sorted(used - names)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from metasync.model.hms import Table
+from metasync.planning.accepted_types import ColumnCheck
 from metasync.planning.file_layout import Layout, layout_of
 from metasync.planning.item_tree import (
     Definition,
@@ -30,6 +31,7 @@ from metasync.planning.kinds.columns import refused_positions
 from metasync.planning.kinds.kind import ALL
 from metasync.planning.kinds.partitions import keeps_former_storage
 from metasync.planning.kinds.storage import off_ref
+from metasync.planning.one_schema import asked_once, leader, same_decision, together
 from metasync.planning.ordering import renames
 from metasync.planning.policy import allowed, is_destructive
 from metasync.planning.three_way import (
@@ -46,7 +48,7 @@ from metasync.planning.three_way import (
     plain,
     put,
 )
-from metasync.planning.types import ColumnCheck
+from metasync.planning.types import spelled_like
 from metasync.planning.version_graph import Parents, entry, merge_bases
 from metasync.settings.models import MergePolicy
 
@@ -89,7 +91,7 @@ class MergeRules:
     choose: Choice | None = None
     by_strategy: bool = False
     approved: bool = False
-    column_check: ColumnCheck = "kinds"
+    column_check: ColumnCheck = "4.0"
     emptied: frozenset[str] = frozenset()
 
     def allow(self, change: ItemChange, layout: Layout) -> bool:
@@ -123,19 +125,33 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
     """Merge one table."""
     layout = layout_of(d.header for d in merge.versions.values() if d is not None)
 
-    def tree(version: int | None) -> TableTree:
+    def as_it_is(version: int | None) -> TableTree:
         return to_tree(merge.versions.get(version) if version is not None else None, layout)
+
+    spelling = get(as_it_is(merge.destination), ("columns",))
+
+    def tree(version: int | None) -> TableTree:
+        one = as_it_is(version)
+        if not isinstance(one, Mapping) or ALL in one.get("columns", (ALL,)):
+            return one
+        return {**one, "columns": spelled_like(one["columns"], spelling)}
 
     sides = _sides(merge, tree)
     changes, conflicts = _three_ways(sides, layout, rules)
-    settled = [(c, side) for c in conflicts if (side := _settled(c, layout, rules)) is not None]
-    conflicts = [c for c in conflicts if all(c is not one for one, _ in settled)]
+    settled = [(c, side) for c in conflicts if (side := _settled(leader(c, conflicts), layout, rules)) is not None]
+    conflicts = asked_once([c for c in conflicts if all(c is not one for one, _ in settled)])
     chosen = [ItemChange(c.path, c.ours, c.theirs) for c, side in settled if side == "theirs" and c.ours != c.theirs]
+    along = {
+        side: [c for c in changes if any(side == one and same_decision(c.path, at.path) for at, one in settled)]
+        for side in ("ours", "theirs")
+    }
+    changes = [c for c in changes if c not in along["ours"] and c not in along["theirs"]]
+    chosen += along["theirs"]
     if rules.by_strategy:
         changes = chosen + changes
         chosen = []
     # What somebody chose item by item is carried; what they were not asked about stays with the policy.
-    carried = chosen + [c for c in changes if rules.allow(c, layout)]
+    carried = chosen + together(changes, lambda change: rules.allow(change, layout))
     after, reordered = _apply(sides, carried, rules)
     refused = _refused(sides.destination, after, rules)
     if refused and all(_choice(c, rules) == "ours" for c in refused):

@@ -9,12 +9,12 @@ from typing import Literal
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import Ref, Repository
 from metasync.model.marks import Marks
+from metasync.planning.accepted_types import ColumnCheck
 from metasync.planning.changes import CopyStatistics, MergeTable, PartitionChange
 from metasync.planning.discovery import Directory
 from metasync.planning.merge import MergeInput
 from metasync.planning.pauses import Pause
 from metasync.planning.plan import Notice
-from metasync.planning.types import ColumnCheck
 
 RefState = Literal["new", "making", "live", "gone"]
 
@@ -142,7 +142,7 @@ class MergeTableView:
     problem: str | None = None
     skipped: str | None = None
     data_changed: bool = False
-    column_check: ColumnCheck = "kinds"
+    column_check: ColumnCheck = "4.0"
     emptied: frozenset[str] = frozenset()
     store_only: bool = False
 

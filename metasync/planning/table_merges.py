@@ -7,6 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
 from metasync.model.hms import Table, TableName
+from metasync.planning.accepted_types import ColumnCheck
 from metasync.planning.changes import MergeTable, PartitionChange
 from metasync.planning.definition import PartitionDefinition
 from metasync.planning.formats import why_skipped
@@ -19,7 +20,6 @@ from metasync.planning.patterns import lowered, matches
 from metasync.planning.plan import Notice
 from metasync.planning.table_type import type_text
 from metasync.planning.three_way import ItemChange, ItemConflict
-from metasync.planning.types import ColumnCheck
 from metasync.planning.version_graph import merge_bases
 from metasync.settings.models import Rule
 

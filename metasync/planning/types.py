@@ -1,4 +1,4 @@
-"""Column types: Hive's type strings as trees, and which changes of type a table's readers and its metastore live with.
+"""Column types: Hive's type strings as trees, and which changes of type a table's readers live with.
 
 A tree is a leaf (`bigint`, `decimal(10,2)`) or a dict: `{"struct": {field: tree}}` in the order of the fields,
 `{"array": tree}`, `{"map": {"key": tree, "value": tree}}`. So two branches that add different fields to one struct
@@ -11,21 +11,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from metasync.planning.three_way import Variant
+from metasync.planning.three_way import Item, Variant
 
 Family = Literal["parquet", "orc", "avro", "text", "json", "other"]
 """How values are stored, as far as that decides which types can be read as which."""
-
-ColumnCheck = Literal["exact", "kinds", "none"]
-"""What a metastore holds against a changed type: `exact`, any change within a nested type (2.3.9 live); `kinds`, only
-those between kinds of type (3.1.3 to 4.2.1 live); `none`, where the server is configured to allow all."""
 
 TypeTree = str | Mapping[str, Any]
 
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
 _DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
-_NUMERIC = (*_INTEGERS, "float", "double", "decimal")
-_STRINGS = ("char", "varchar", "string")
 _COMPLEX = ("array", "map", "struct", "uniontype")
 _PRIMITIVE = re.compile(r"([\w ]+?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 _TOKEN = re.compile(r"[^<>:,()]+(?:\([^()]*\))?|[<>:,]")
@@ -69,7 +63,7 @@ def _fields(tokens: list[str]) -> dict[str, TypeTree]:
     while True:
         name = tokens.pop(0)
         _expect(tokens, ":")
-        if name in fields:
+        if name.lower() in (known.lower() for known in fields):
             raise ValueError(name)
         fields[name] = _parse(tokens)
         if tokens[0] != ",":
@@ -94,6 +88,18 @@ def type_text(tree: TypeTree) -> str:
     return f"array<{type_text(inner)}>"
 
 
+def spelled_like(tree: Item, other: Item) -> Item:
+    """A tree with the names of its structs' fields spelled as the other has them: engines do not tell cases apart."""
+    if not isinstance(tree, Mapping) or not isinstance(other, Mapping):
+        return tree
+    spelling: dict[str, str] = {name.lower(): name for name in other}
+    renamed: dict[str, Item] = {}
+    for name, value in tree.items():
+        like = spelling.get(str(name).lower(), str(name))
+        renamed[like] = spelled_like(value, other.get(like))
+    return Variant(renamed) if isinstance(tree, Variant) else renamed
+
+
 def is_widening(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
     """Whether every value of `old` is a value of `new`, and files written as `old` are read as `new` by all engines.
 
@@ -103,8 +109,8 @@ def is_widening(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
       promotes int to double;
     - text and JSON hold what a reader parses anew: numbers of fewer digits to decimals and doubles, and in text any
       plain value to string;
-    - parquet and ORC readers differ between engines for anything more (int read as bigint by Spark needs 4.0 or the
-      row reader: SPARK-40876), so nothing else is counted as safe.
+    - parquet and ORC readers differ between engines for anything more, so nothing else is counted as safe (and of
+      Parquet not all of this is read at once: `reads_old_files`).
     A struct may gain fields; arrays, maps and fields widen by what they hold. Fields in text are identified by their
     place, so there they must stay in it.
     """
@@ -120,6 +126,39 @@ def is_widening(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
         return is_widening(was, now, family)
     in_place = family != "text" or kind == "map" or list(now)[: len(was)] == list(was)
     return in_place and all(name in now and is_widening(was[name], now[name], family) for name in was)
+
+
+def reads_old_files(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
+    """Whether Spark before 4.0 reads files that were written as `old` with a table that says `new`, which is wider.
+
+    From Parquet it reads a value only as what lies in the file in the same way: 32 or 64 bits for integers and for
+    decimals of up to 9 and 18 digits, bytes beyond (SPARK-40876; every pair was read with 3.5.9, by both its readers).
+    """
+    if family != "parquet":
+        return True
+    if isinstance(old, str) and isinstance(new, str):
+        old, new = type_tree(old), type_tree(new)
+    if isinstance(old, str) or isinstance(new, str):
+        return isinstance(old, str) and isinstance(new, str) and _in_parquet(old) == _in_parquet(new)
+    ((kind, was),) = old.items()
+    ((_, now),) = new.items()
+    if kind == "array":
+        return reads_old_files(was, now, family)
+    return all(name in now and reads_old_files(was[name], now[name], family) for name in was)
+
+
+def applies_at_once(old: TypeTree, new: TypeTree, family: Family = "other") -> bool:
+    """Whether a changed type needs nobody's consent: no value is lost, and engines read what is there already."""
+    return is_widening(old, new, family) and reads_old_files(old, new, family)
+
+
+def _in_parquet(text: str) -> str:
+    name, size, _ = _sized(text)
+    if name in _INTEGERS:
+        return "64 bits" if name == "bigint" else "32 bits"
+    if name == "decimal":
+        return "decimal of 32 bits" if size <= 9 else "decimal of 64 bits" if size <= 18 else "decimal"
+    return "string" if name == "varchar" else name
 
 
 def _primitive_widens(old: str, new: str, family: Family) -> bool:
@@ -150,26 +189,3 @@ def _sized(text: str) -> tuple[str, int, int]:
     name = "int" if match.group(1) == "integer" else match.group(1)
     default = 10 if name == "decimal" else 0
     return name, int(match.group(2) or default), int(match.group(3) or 0)
-
-
-def metastore_accepts(old: str, new: str, check: ColumnCheck = "kinds") -> bool:
-    """Whether HMS lets a column change from `old` to `new`. Seen live on 2.3.9 to 4.2.1."""
-    one, other = _kind(old), _kind(new)
-    if check == "none" or old.strip().lower() == new.strip().lower():
-        return True
-    if one in _COMPLEX or other in _COMPLEX:
-        return one == other and check == "kinds"
-    if one in ("float", "double") and other == "decimal":
-        return False
-    if one in _NUMERIC and other in _NUMERIC:
-        return _NUMERIC.index(one) <= _NUMERIC.index(other)
-    if one in _STRINGS and other in _STRINGS:
-        return True
-    if other in _STRINGS:
-        return one not in ("boolean", "binary")
-    return one == other
-
-
-def _kind(text: str) -> str:
-    name = re.split(r"[<(]", text.strip().lower(), maxsplit=1)[0].strip()
-    return "int" if name == "integer" else name

@@ -28,7 +28,6 @@ from metasync.model.hms import (
 )
 from metasync.model.marks import MAKING
 from metasync.planning.kinds.constraints import at_home
-from metasync.planning.types import metastore_accepts
 from metasync.sandbox.stack import Sandbox
 from metasync.settings.models import Metastore as MetastoreSettings
 from tests.conftest import SPARES, World
@@ -80,26 +79,6 @@ def test_constraints_of_every_kind_are_built_read_and_dropped(store: Metastore) 
     left = at_home(store.get_constraints(made.table_name), {})
     assert (len(left.unique), len(left.not_null), len(left.default), len(left.check)) == (3, 1, 0, 0)
     assert store.get_constraints(TableName("newer", "t")).primary_key
-
-
-def test_changes_within_nested_types_are_taken_and_others_are_not(store: Metastore) -> None:
-    assert store.column_check() == "kinds" and store.has_catalogs
-    pairs = [
-        ("struct<a:int>", "struct<b:string>"),
-        ("array<int>", "array<string>"),
-        ("struct<a:int>", "array<int>"),
-        ("int", "bigint"),
-        ("bigint", "int"),
-    ]
-    for number, (old, new) in enumerate(pairs):
-        made = table(f"n{number}", old)
-        store.create_table(made)
-        try:
-            store.alter_table(replace(made, sd=table(made.name, new).sd))
-            accepted = True
-        except Incompatible:
-            accepted = False
-        assert accepted is metastore_accepts(old, new, "kinds"), (old, new)
 
 
 def test_a_table_that_somebody_changed_is_not_written_over(store: Metastore) -> None:

@@ -58,8 +58,8 @@ def _external(store: Metastore, user: TableUser, location: str) -> str:
 
 
 def _column_check(store: Metastore, user: TableUser, location: str) -> str:
-    words = {"exact": "exactly equal, or widened", "kinds": "of one kind, or widened", "none": "anything"}
-    return words[store.column_check()]
+    words = {"2.3": "exactly equal, or widened", "none": "anything"}
+    return words.get(store.column_check(), "of one kind, or widened")
 
 
 def _partition_keys(store: Metastore, user: TableUser, location: str) -> str:

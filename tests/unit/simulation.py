@@ -109,7 +109,7 @@ class Lake:
         if current is not None and change.before is not None and change.after is not None:
             touched = {partition_key(p.values) for p in change.partitions}
             current = Partial(current.header, {k: p for k, p in current.partitions.items() if k in touched})
-        turned = undo_change(change, current, self.refs[destination], column_check="kinds")
+        turned = undo_change(change, current, self.refs[destination], column_check="4.0")
         if not turned.conflicts:
             self.record(turned, destination, destination)
         return turned

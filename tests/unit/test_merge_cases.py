@@ -47,7 +47,7 @@ def alike(one: Definition, other: Definition) -> bool:
 
 def options(case: Case) -> dict[str, Any]:
     strategy = case.words.get("strategy", "")
-    check = case.words.get("column_check", "kinds")
+    check = case.words.get("column_check", "4.0")
     return {"strategy": strategy, "data_changed": bool(strategy), "column_check": check}
 
 

@@ -306,7 +306,7 @@ def test_an_undo_is_the_merge_turned_round() -> None:
             "parameters": {"k": "2", "mine": "x"},
         }
     )
-    turned = undo_change(replace(change, resumed=True, renames=(("x", "y"),)), now, 9, column_check="kinds")
+    turned = undo_change(replace(change, resumed=True, renames=(("x", "y"),)), now, 9, column_check="4.0")
     assert turned.undoes and not turned.resumed and turned.conflicts == () and turned.destination_version == 9
     assert turned.before == now.header and turned.after is not None  # type: ignore[union-attr]
     assert [c.name for c in turned.after.sd.cols] == ["id", "later"] and turned.after.parameters == {
@@ -329,7 +329,7 @@ def test_an_undo_stops_at_what_somebody_changed_since() -> None:
     now = definition(
         {"columns": "id int, a bigint", "keys": "dt string", "partitions": ["2"], "parameters": {"k": "3"}}
     )
-    turned = undo_change(done(), now, 9, column_check="kinds")
+    turned = undo_change(done(), now, 9, column_check="4.0")
     assert {c.path for c in turned.conflicts} == {("columns", "a"), ("parameters", "k")}
     assert turned.after == turned.before == now.header and turned.partitions == () and turned.items == ()  # type: ignore[union-attr]
     strict = replace(
@@ -337,7 +337,7 @@ def test_an_undo_stops_at_what_somebody_changed_since() -> None:
     )  # type: ignore[union-attr, type-var]
     lax = definition({"columns": "id int, a int", "keys": "dt string", "partitions": ["2"], "parameters": {"k": "2"}})
     assert undo_change(strict, lax, 9, column_check="none").conflicts
-    gone = undo_change(done(), None, 9, column_check="kinds")
+    gone = undo_change(done(), None, 9, column_check="4.0")
     assert [c.path for c in gone.conflicts] == [()]
 
 
@@ -350,12 +350,12 @@ def test_an_undo_of_a_birth_drops_and_of_a_drop_makes_again() -> None:
         ),
     )  # type: ignore[union-attr]
     there = Partial(born.after, {'["2"]': born.partitions[0].after})  # type: ignore[arg-type, dict-item]
-    turned = undo_change(born, there, 9, column_check="kinds")
+    turned = undo_change(born, there, 9, column_check="4.0")
     assert turned.after is None and turned.conflicts == () and turned.before is not None
     more = replace(there, partitions=definition({"keys": "dt string", "partitions": ["2", "3"]}).partitions)  # type: ignore[union-attr]
-    assert undo_change(born, more, 9, column_check="kinds").conflicts
+    assert undo_change(born, more, 9, column_check="4.0").conflicts
     dropped = replace(done(), after=None, partitions=(PartitionChange(("2",), born.partitions[0].after, None),))
-    again = undo_change(dropped, None, 9, column_check="kinds")
+    again = undo_change(dropped, None, 9, column_check="4.0")
     assert (
         again.before is None
         and again.after == normalised(dropped.before)

@@ -12,6 +12,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore import Metastore
 from metasync.model.hms import TableName
 from metasync.model.marks import Marks
+from metasync.planning.accepted_types import ColumnCheck
 from metasync.planning.formats import why_off_ref, why_skipped
 from metasync.planning.item_tree import Definition
 from metasync.planning.locations import is_relative, path_on_ref
@@ -20,7 +21,6 @@ from metasync.planning.merge import MergeInput
 from metasync.planning.names import physical_name
 from metasync.planning.observed import MergeTableView, TableView
 from metasync.planning.rules import RuleSet
-from metasync.planning.types import ColumnCheck
 from metasync.planning.version_graph import Parents, bases_needed, entry, merge_bases
 from metasync.settings.models import Rule
 from metasync.store.ledger import MergeRow

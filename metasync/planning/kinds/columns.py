@@ -12,10 +12,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from metasync.model.hms import FieldSchema, Table
+from metasync.planning.accepted_types import ColumnCheck, metastore_accepts
 from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import ALL, Items, Kind, present
 from metasync.planning.three_way import ItemChange, Tree
-from metasync.planning.types import ColumnCheck, is_widening, metastore_accepts, type_text, type_tree
+from metasync.planning.types import applies_at_once, is_widening, type_text, type_tree
 
 
 def column_items(columns: Sequence[FieldSchema], layout: Layout) -> Items:
@@ -53,14 +54,14 @@ def columns_shrink(change: ItemChange, path: Sequence[str], layout: Layout) -> b
         case (_, "comment"):
             return False
         case (_, "type", *_) if change.before is not None and change.after is not None:
-            return not is_widening(change.before, change.after, layout.family)
+            return not applies_at_once(change.before, change.after, layout.family)
     return change.before is not None and change.after is None
 
 
 def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], layout: Layout) -> bool:
     """Whether a list of columns that are read by position only gained columns at its end, or wider types."""
     return len(after) >= len(before) and all(
-        was["name"].lower() == now["name"].lower() and is_widening(was["type"], now["type"], layout.family)
+        was["name"].lower() == now["name"].lower() and applies_at_once(was["type"], now["type"], layout.family)
         for was, now in zip(before, after, strict=False)
     )
 

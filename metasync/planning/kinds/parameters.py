@@ -5,6 +5,7 @@ Those of the table's type are of the kind `ownership`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from metasync.model.hms import Table
@@ -14,6 +15,8 @@ from metasync.planning.kinds.kind import Items, Kind
 from metasync.planning.locations import names_another_place
 from metasync.planning.table_type import TYPE_PARAMETERS
 from metasync.planning.three_way import ItemChange, Tree
+
+CLUSTERING = "clusteringColumns"
 
 
 def _items(header: Table, layout: Layout) -> Items:
@@ -29,6 +32,15 @@ def _restore(header: Table, tree: Tree) -> Table:
 def _refusal(change: ItemChange, _layout: Layout) -> str | None:
     key = change.path[-1]
     return "location-off-ref" if names_another_place(key, change.after) else None
+
+
+def columns_used(tree: Tree) -> dict[str, set[str]]:
+    """The columns that Spark and Delta cluster by, by parameter: a JSON list of paths, each a list of names."""
+    try:
+        paths = json.loads(tree.get("parameters", {}).get(CLUSTERING, "[]"))
+        return {CLUSTERING: {str(path[0]).lower() for path in paths}}
+    except (ValueError, TypeError, LookupError):
+        return {}
 
 
 KIND = Kind(

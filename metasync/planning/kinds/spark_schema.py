@@ -8,7 +8,8 @@ one thing here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,14 @@ from metasync.planning import spark
 from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.kind import ALL, Items, Kind
 from metasync.planning.three_way import ItemChange, Tree, Variant
-from metasync.planning.types import is_widening
+from metasync.planning.types import Family, TypeTree, applies_at_once, is_widening
 
 _LAYOUT = {
     "partitions": ("numPartCols", "partCol."),
     "buckets": ("numBuckets", "numBucketCols", "bucketCol.", "numSortCols", "sortCol."),
 }
+_COLUMN_AT = re.compile(r"\.(?:bucketCol|sortCol|partCol)\.\d+$")
+Judge = Callable[[TypeTree, TypeTree, Family], bool]
 _HIVE_NAMES = {"byte": "tinyint", "short": "smallint", "integer": "int", "long": "bigint"}
 
 
@@ -112,6 +115,14 @@ def _restore(header: Table, tree: Tree) -> Table:
     return replace(header, parameters=parameters)
 
 
+def columns_used(tree: Tree) -> dict[str, set[str]]:
+    """The columns that Spark's buckets, sorting and partitioning refer to, by item of `spark_layout`."""
+    return {
+        item: {name.lower() for key, name in json.loads(values).items() if _COLUMN_AT.search(key)}
+        for item, values in tree.get("spark_layout", {}).items()
+    }
+
+
 def partition_columns(tree: Tree) -> int:
     """How many of the last fields are partition columns: Spark keeps these at the end."""
     fields, keys = tree.get("spark_schema", {}), tree.get("partition_keys", ())
@@ -139,34 +150,54 @@ def _place_in_type(path: Sequence[str]) -> str:
     return "other"
 
 
-def _is_destructive(change: ItemChange, _layout: Layout) -> bool:
+def _is_destructive(change: ItemChange, layout: Layout) -> bool:
     if change.path[0] == "spark_layout":
         return True
     if change.path[1:] == (ALL,):
-        return not _grows(change.before or [], change.after or [])
+        before, after = ([f["name"].lower() for f in _data(side, layout)] for side in (change.before, change.after))
+        return after[: len(before)] != before or not _fits(change, layout, applies_at_once)
     place = _place(change.path[1:])
     if place == "type":
-        return not _widens(change.before, change.after)
+        return not _judged(applies_at_once, change.before, change.after, layout)
     return place == "field" and change.after is None
 
 
-def _refusal(change: ItemChange, _layout: Layout) -> str | None:
+def _refusal(change: ItemChange, layout: Layout) -> str | None:
+    if change.path == ("spark_schema", ALL):
+        fits = not change.before or not change.after or _fits(change, layout, is_widening)
+        return None if fits else "type-not-widened"
     if change.path[0] != "spark_schema" or _place(change.path[1:]) != "type" or change.before is None:
         return None
-    return None if _widens(change.before, change.after) else "type-not-widened"
+    return None if _judged(is_widening, change.before, change.after, layout) else "type-not-widened"
 
 
-def _grows(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> bool:
-    names = [field["name"].lower() for field in before]
-    types = {field["name"].lower(): field["type"] for field in after}
-    kept = [name for name in types if name in names]
-    return kept == names and all(_widens(field["type"], types[field["name"].lower()]) for field in before)
+def _fits(change: ItemChange, layout: Layout, judge: Judge) -> bool:
+    """Whether the types of fields that two lists have in common, by position, fit."""
+    pairs = zip(_data(change.before, layout), _data(change.after, layout), strict=False)
+    return all(_judged(judge, was["type"], now["type"], layout) for was, now in pairs)
 
 
-def _widens(old: Any, new: Any) -> bool:
-    if isinstance(old, str) and isinstance(new, str):
-        return is_widening(_HIVE_NAMES.get(old, old), _HIVE_NAMES.get(new, new))
-    return bool(old == new)
+def _data(fields: Sequence[Mapping[str, Any]] | None, layout: Layout) -> list[Mapping[str, Any]]:
+    """The fields that stand in the files; partition columns do not."""
+    return [field for field in fields or () if field["name"].lower() not in layout.keys]
+
+
+def _judged(judge: Judge, old: Any, new: Any, layout: Layout) -> bool:
+    return judge(_hive_tree(_type_json(old)), _hive_tree(_type_json(new)), layout.family)
+
+
+def _hive_tree(kind: Any) -> TypeTree:
+    """A type of Spark's as the column that Hive has for it (`planning.types`); what Hive has none for, as a leaf."""
+    match kind:
+        case str():
+            return _HIVE_NAMES.get(kind, kind)
+        case {"type": "struct", "fields": fields} if _named_apart(fields):
+            return Variant(struct={field["name"].lower(): _hive_tree(field["type"]) for field in fields})
+        case {"type": "array", "elementType": inner}:
+            return Variant(array=_hive_tree(inner))
+        case {"type": "map", "keyType": key, "valueType": value}:
+            return Variant(map={"key": _hive_tree(key), "value": _hive_tree(value)})
+    return json.dumps(kind)
 
 
 KIND = Kind(
