@@ -34,6 +34,7 @@ from metasync.planning.kinds.storage import off_ref
 from metasync.planning.one_schema import asked_once, leader, same_decision, together
 from metasync.planning.ordering import renames
 from metasync.planning.policy import allowed, is_destructive
+from metasync.planning.shared_directories import TAKEN, conflicts_of, newly_shared, renamed_as_one
 from metasync.planning.three_way import (
     ABSENT,
     UNKNOWN,
@@ -57,7 +58,7 @@ Choice = Callable[[ItemConflict], Side | None]
 """Who wins a conflict; None leaves it open."""
 
 _COLUMNS = (("columns",), ("column_order",), ("spark_schema",), ("avro_schema",))
-UNSETTLED = ("location-off-ref", "partition-keys-changed", "metastore-refuses", "missing-column")
+UNSETTLED = ("location-off-ref", "partition-keys-changed", "metastore-refuses", "missing-column", TAKEN)
 """Conflicts that taking the source's side cannot settle: it would leave the ref or break the table."""
 
 
@@ -152,6 +153,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
         chosen = []
     # What somebody chose item by item is carried; what they were not asked about stays with the policy.
     carried = chosen + together(changes, lambda change: rules.allow(change, layout))
+    carried, changes, taken = _on_directories_of_their_own(sides.destination, carried, changes, rules)
     after, reordered = _apply(sides, carried, rules)
     refused = _refused(sides.destination, after, rules)
     if refused and all(_choice(c, rules) == "ours" for c in refused):
@@ -160,7 +162,7 @@ def merge_table(merge: MergeInput, rules: MergeRules = DEFAULT_RULES) -> TableMe
         changes = [c for c in changes if c.path[:1] not in _COLUMNS]
         after, reordered = put(sides.destination, _pairs(carried)), []
         refused = _refused(sides.destination, after, rules)
-    conflicts += reordered + refused
+    conflicts += reordered + refused + taken
     withheld = [c for c in changes if c not in carried]
     order = _order_change(sides.destination, after)
     if order and not rules.allow(order[0], layout):
@@ -228,6 +230,21 @@ def _three_ways(sides: _Sides, layout: Layout, rules: MergeRules) -> tuple[list[
             old = plain(get(base, change.path))
             conflicts.append(ItemConflict(change.path, old, change.before, change.after, reason))
     return changes, conflicts
+
+
+def _on_directories_of_their_own(
+    destination: TableTree, carried: list[ItemChange], changes: list[ItemChange], rules: MergeRules
+) -> tuple[list[ItemChange], list[ItemChange], list[ItemConflict]]:
+    """Carried and other changes so that no two partitions come to lie on one directory, and where they still would."""
+    after = put(destination, _pairs(carried))
+    carried = renamed_as_one(carried, changes, newly_shared(destination, after))
+    taken = conflicts_of(destination, put(destination, _pairs(carried)))
+    left = {conflict.path for conflict in taken if _choice(conflict, rules) == "ours"}
+    if left:
+        carried = [change for change in carried if change.path[:2] not in left]
+        changes = [change for change in changes if change.path[:2] not in left]
+        taken = conflicts_of(destination, put(destination, _pairs(carried)))
+    return carried, changes, taken
 
 
 def _refusal(change: ItemChange, layout: Layout) -> str | None:

@@ -26,6 +26,7 @@ from metasync.planning.definition import (
 )
 from metasync.planning.item_tree import Definition, Partial
 from metasync.planning.kinds.partitions import partition_key
+from metasync.planning.locations import path_on_ref
 from metasync.planning.manifest import Chunk, Manifest, Partitions, covering, definition_hash
 from metasync.store.database import Database, insert_new, new_id
 from metasync.store.refs import RefRow
@@ -78,9 +79,12 @@ class VersionStore:
         self._keep(chunks, chunk.hash, lambda: {"content": zlib.compress(content().encode(), level=3)})
 
     def load_chunk(self, chunk: Chunk) -> tuple[PartitionDefinition, ...]:
+        return tuple(partition_from_json(item) for item in json.loads(zlib.decompress(self._content(chunk))))
+
+    def _content(self, chunk: Chunk) -> bytes:
         with self._database.reading() as connection:
-            content = connection.execute(select(chunks.c.content).where(chunks.c.hash == chunk.hash)).scalar_one()
-        return tuple(partition_from_json(item) for item in json.loads(zlib.decompress(content)))
+            found = connection.execute(select(chunks.c.content).where(chunks.c.hash == chunk.hash)).scalar_one()
+        return bytes(found)
 
     def partitions(self, manifest: Manifest) -> Iterator[PartitionDefinition]:
         """All partitions of a manifest, one chunk in memory at a time."""
@@ -159,6 +163,22 @@ class VersionStore:
         return Partial(
             stored.header, {partition_key(p.values): p for p in found if values is None or p.values in values}
         )
+
+    def lying_at(self, manifest: Manifest, paths: Collection[str]) -> dict[str, list[PartitionDefinition]]:
+        """Path on the ref -> the partitions that lie there, of these paths; one chunk in memory at a time.
+
+        Of chunks that do not name a path nothing is decoded, unless more are asked for than a chunk has partitions.
+        """
+        found: dict[str, list[PartitionDefinition]] = {}
+        words = [json.dumps(path, ensure_ascii=False)[1:-1].encode() for path in paths]
+        for chunk in manifest if paths else ():
+            text = zlib.decompress(self._content(chunk))
+            if len(words) > chunk.count or any(word in text for word in words):
+                for partition in map(partition_from_json, json.loads(text)):
+                    path = path_on_ref(partition.location or "")
+                    if path in paths and path is not None:
+                        found.setdefault(path, []).append(partition)
+        return found
 
     # Versions
 

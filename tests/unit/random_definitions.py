@@ -60,7 +60,8 @@ texts = st.dictionaries(st.sampled_from(["comment", "k1", "k2"]), st.sampled_fro
 headers = st.builds(header, columns, texts, owner=st.sampled_from(["ana", "bo"]))
 partitions = st.lists(
     st.builds(
-        lambda value, where, parameters: PartitionDefinition((value,), where, parameters),
+        # Each at one of two places of its own: two on one directory are a matter of their own (`directory-taken`).
+        lambda value, where, parameters: PartitionDefinition((value,), f"{where}/{value}", parameters),
         st.sampled_from(["1", "2", "3", "4"]),
         st.sampled_from([f"{WHERE}/x", f"{WHERE}/y"]),
         texts,

@@ -45,7 +45,7 @@ def edit(content: Definition, what: str, name: str, value: str) -> Definition:  
         case "no parameter":
             parameters.pop(name, None)
         case "partition":
-            made = partition(name, location=f"{WHERE}/{value}")
+            made = partition(name, location=f"{WHERE}/{value}/{name}")
             partitions |= partial(head, made).partitions
         case "no partition":
             partitions = {key: p for key, p in partitions.items() if p.values != (name,)}

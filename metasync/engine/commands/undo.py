@@ -12,6 +12,7 @@ from metasync.metastore import Metastore
 from metasync.model.lakefs import Repository
 from metasync.planning.changes import MergeTable
 from metasync.planning.descriptions import describe
+from metasync.planning.locations import path_on_ref
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Notice, Plan
 from metasync.planning.table_merges import undo_change
@@ -60,7 +61,12 @@ class Undoer:
             newest = self._versions.in_force(destination).get(change.logical)
             whole = change.before is None or change.after is None
             touched = None if whole else {p.values for p in change.partitions}
-            current = self._versions.partial(newest.definition if newest else None, touched)
+            known = newest.definition if newest else None
+            if touched is not None and known is not None:
+                back = {path for p in change.partitions if p.before and (path := path_on_ref(p.before.location or ""))}
+                there = self._versions.lying_at(self._versions.definition(known).manifest, back)
+                touched |= {p.values for partitions in there.values() for p in partitions}
+            current = self._versions.partial(known, touched)
             check = self._metastore.column_check()
             turned = undo_change(change, current, newest.id if newest else None, column_check=check)
             live = next((view for view in tables if view.logical == change.logical), None)

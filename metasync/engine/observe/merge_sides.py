@@ -184,5 +184,20 @@ class MergeSides:
         if source not in there and destination in there:
             # The table was dropped as a whole: any partition that came on the destination since is a change of it.
             wanted |= {p.values for c in there[destination].manifest for p in load(c)}
-
+        if destination in there and source in there:
+            # What the source brings may come to lie where the destination has a partition of other values.
+            brought, known = (
+                {
+                    (p.values, p.location)
+                    for one in some
+                    if one in there
+                    for c in there[one].manifest
+                    if c.hash in chunks
+                    for p in load(c)
+                }
+                for some in ((source,), bases)
+            )
+            paths = {path for _, where in brought - known if (path := path_on_ref(where or ""))}
+            at = self.stores.versions.lying_at(there[destination].manifest, paths)
+            wanted |= {p.values for partitions in at.values() for p in partitions}
         return {v: self.stores.versions.partial(s.hash if s is not None else None, wanted) for v, s in stored.items()}

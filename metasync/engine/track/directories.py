@@ -12,7 +12,6 @@ from metasync.engine.track.lineage import Lineage
 from metasync.engine.track.sync_pass import SyncPass
 from metasync.lakefs import LakeFS
 from metasync.model.hms import TableName
-from metasync.planning.definition import PartitionDefinition
 from metasync.planning.discovery import Directory, discovered, places, wanted_values
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.observed import DiscoveredTable
@@ -142,12 +141,8 @@ class Discoverer:
         header = self._versions.definition(version.definition).header
         partial = self._versions.partial(version.definition, wanted_values(header, table.directories))
         known = {p.values: p for p in partial.partitions.values()} if partial else {}
-        at = self._partitions_at(version.definition, places(header, table.directories))
+        manifest = self._versions.definition(version.definition).manifest
+        there = self._versions.lying_at(manifest, places(header, table.directories))
+        at = {path: partitions[0] for path, partitions in there.items()}
         changes = discovered(header, known, at, table.directories)
         return replace(table, partitions=changes) if changes else None
-
-    def _partitions_at(self, definition: str, wanted: set[str]) -> dict[str, PartitionDefinition]:
-        """Path on the ref -> the partition that lies there, of the paths that are wanted; a chunk at a time."""
-        chunks = self._versions.definition(definition).manifest if wanted else ()
-        every = (partition for chunk in chunks for partition in self._versions.load_chunk(chunk))
-        return {path: one for one in every if (path := path_on_ref(one.location or "")) in wanted and path is not None}

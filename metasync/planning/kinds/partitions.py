@@ -7,7 +7,7 @@ formats and SerDe are the table's.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
 from pydantic import TypeAdapter
@@ -17,7 +17,7 @@ from metasync.planning.definition import PartitionDefinition
 from metasync.planning.file_layout import Layout
 from metasync.planning.kinds.columns import column_items, columns_from, columns_refusal, columns_shrink
 from metasync.planning.kinds.kind import Items, Kind, present
-from metasync.planning.locations import is_relative
+from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.three_way import ItemChange, Tree
 
 _STORAGE: TypeAdapter[StorageDescriptor] = TypeAdapter(StorageDescriptor)
@@ -80,6 +80,16 @@ def _refusal(change: ItemChange, layout: Layout) -> str | None:
         case ("partitions", _, "columns", *rest) if rest:
             return columns_refusal(change, rest, layout)
     return None
+
+
+def places(partitions: Mapping[str, Tree]) -> dict[str, list[str]]:
+    """Path on the ref -> the item names of the partitions that lie there."""
+    found: dict[str, list[str]] = {}
+    for key, partition in partitions.items():
+        where = path_on_ref(partition.get("location") or "")
+        if where:
+            found.setdefault(where, []).append(key)
+    return found
 
 
 def keeps_former_storage(change: ItemChange, base: Table | None) -> bool:
