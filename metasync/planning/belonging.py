@@ -54,6 +54,9 @@ def as_of_ref(table: Table, asker: Asker, rules: RuleSet) -> TableView | None:
     if MAKING in table.parameters:
         return None
     logical = named_by(name, asker, rules)
+    if name in asker.pinned and table.sd.location is None:
+        # A view that somebody made in the place of a mirror.
+        return TableView(name, asker.pinned[name], table, "belonging")
     if logical is None or why_off_ref(table, asker.repository, asker.ref.name) is not None:
         return None
     return TableView(name, logical, table, "belonging")

@@ -14,7 +14,7 @@ REASONS: Mapping[str, str] = {
     "partition-keys-changed": "no metastore changes partition keys in place: make the table anew, then resolve --ours",
     "location-off-ref": "it lies outside its ref: move it there and merge again, or resolve --ours",
     "missing-column": "it refers to a column that the merge takes away: change it first, or resolve --ours",
-    "directory-taken": "another partition lies on its directory: drop one of the two and merge again, or resolve --ours",
+    "directory-taken": "another partition lies on its directory: drop one and merge again, or resolve --ours",
     "metastore-refuses": "the metastore would refuse it: change the destination by hand, or resolve --ours",
     "changed-while-merging": "somebody changed the table during the merge: merge again, or resolve it",
     "foreign-table": "a table of somebody else stands at the destination's name: move it away, merge again",

@@ -89,9 +89,9 @@ class RefView:
     `present`: lakeFS lists it. `confirmed_gone`: lakeFS answered 404 for it while its repository was the recorded one
     and its default branch existed. `missing_for`: seconds since it was first missed. `waits`: for something that comes
     before its creation or its deletion. `failed`: tables with which something went wrong, and what. `off_ref`: tables
-    with a location that is not on the ref, and where that is. `never_merged`: tables of a format or kind that no merge
-    carries; `left`: of a ref that is gone, what else lies in the databases that metasync created for it, `foreign` what
-    lies there without being the ref's, with the reason.
+    with a location that is not on the ref, and where that is. `left`: of a ref that is gone, its tables of a kind that
+    no merge carries, and what else lies in the databases that metasync created for it; `foreign` what lies there
+    without being the ref's, with the reason.
     """
 
     id: int
@@ -114,7 +114,6 @@ class RefView:
     stranded: tuple[StrandedPartitions, ...] = ()
     failed: Mapping[TableName, str] = field(default_factory=dict)
     off_ref: Mapping[TableName, str] = field(default_factory=dict)
-    never_merged: tuple[TableView, ...] = ()
     left: tuple[TableView, ...] = ()
     foreign: Mapping[TableName, str] = field(default_factory=dict)
 

@@ -27,7 +27,7 @@ def plan_deletion(draft: Draft, view: RefView) -> None:
         draft.failures += [TableFailure(name, str(view.ref), why, view.id) for name, why in sorted(view.failed.items())]
         return
     kept = False
-    for table in (*view.tables, *view.never_merged, *view.left):
+    for table in (*view.tables, *view.left):
         rule = draft.rules.of_table(draft.repository, view.ref, table.logical)
         if table.marks is not None and rule is None:
             rule = draft.rules.named(table.marks.rule)

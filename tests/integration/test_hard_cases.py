@@ -14,6 +14,7 @@ from metasync.lakefs import LakeFS
 from metasync.metastore.client import Metastore
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import EventType, LakeFSEvent, Ref, RefType
+from metasync.model.marks import MAKING
 from metasync.store.mirrors import MirrorStore
 from metasync.wiring import parts
 from tests.conftest import World
@@ -154,11 +155,13 @@ def test_a_partition_that_somebody_wrote_back_half_made_is_put_back(world: World
     main = world.name("t")
     half_made = world.tables.partition(main, "1")
     place = half_made.sd.location
-    half_made = replace(half_made, sd=replace(half_made.sd, location=world.location("").rstrip("/")))
+    root = replace(half_made.sd, location=world.location("").rstrip("/"))
+    half_made = replace(half_made, sd=root, parameters={**half_made.parameters, MAKING: "merge-1"})
     world.tables.metastore.alter_partitions(TableName.parse(main), [half_made])
     world.branch("dev-2")
     assert not world.sync().failures
-    assert world.tables.partition(main, "1").sd.location == place
+    now = world.tables.partition(main, "1")
+    assert now.sd.location == place and MAKING not in now.parameters
     mirror = world.tables.partition(world.name("t", "dev-2"), "1")
     assert mirror.sd.location == place.replace("/main/", "/dev-2/")
     again = world.sync()

@@ -47,13 +47,14 @@ class MirrorDropper:
 
     def _is_of_ref(self, repository: str, change: DropTable, table: Table) -> bool:
         """Whether a table without marks lies on the ref, or lies nowhere and is in a database of ours."""
+        if why_foreign(table, repository, change.ref.name) is not None:
+            return False
         if why_off_ref(table, repository, change.ref.name) is None:
             return True
         database = self._metastore.get_database(change.physical.database)
         marks = Marks.from_parameters(database.parameters, change.physical.database) if database else None
         mine = (self._instance, self._store.store_id(), repository, str(change.ref))
-        ours = marks is not None and (marks.instance, marks.store, marks.repository, marks.ref) == mine
-        return ours and why_foreign(table, repository, change.ref.name) is None
+        return marks is not None and (marks.instance, marks.store, marks.repository, marks.ref) == mine
 
     def drop_database(self, change: DropDatabase) -> Sequence[ItemConflict]:
         """Drops a database of ours if it is empty by now."""

@@ -136,7 +136,6 @@ class Observer:
             replaced=row.replaced,
             tables=reading.tables,
             databases=tuple(own),
-            never_merged=reading.never_merged,
             left=left,
             foreign=foreign,
             pinned=self._mirrors.pinned(row.id),
@@ -162,21 +161,24 @@ class Observer:
         databases: Mapping[str, Marks],
         failed: dict[TableName, str],
     ) -> tuple[tuple[TableView, ...], dict[TableName, str]]:
-        """What else lies in the databases that metasync made for a ref: what goes with it, and what is not its own."""
+        """What no merge carries and what else lies in the databases that metasync made for a ref.
+
+        What goes with the ref, and what is not its own and why. A view goes only with a database of ours.
+        """
         known = {view.physical for view in (*reading.tables, *reading.never_merged)}
-        left: list[TableView] = []
-        foreign: dict[TableName, str] = {}
+        found = [view for view in reading.never_merged if view.table.sd.location or view.physical.database in databases]
         for database, marks in databases.items():
             names = [n for n in self._metastore.get_all_tables(database) if TableName(database, n) not in known]
             for table in readable_tables(self._metastore, database, names, failed) if names else ():
                 name = table.table_name
-                if Marks.from_parameters(table.parameters, str(name)) is not None:
-                    continue
-                if why := why_foreign(table, repository, row.ref.name):
-                    foreign[name] = why
-                else:
-                    left.append(TableView(name, name, table, "belonging", marks))
-        return tuple(left), foreign
+                if Marks.from_parameters(table.parameters, str(name)) is None:
+                    found.append(TableView(name, name, table, "belonging", marks))
+        foreign = {
+            view.physical: why
+            for view in found
+            if view.kind == "belonging" and (why := why_foreign(view.table, repository, row.ref.name))
+        }
+        return tuple(view for view in found if view.physical not in foreign), foreign
 
     def _own_databases(self, repository: str, row: RefRow, reading: Reading) -> dict[str, Marks]:
         names = {pin.physical.database for pin in self._mirrors.pinned(row.id)}

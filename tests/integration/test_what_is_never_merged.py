@@ -1,0 +1,90 @@
+"""Views, Iceberg tables and what else no merge carries, on a real metastore: reported, and gone with their ref."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from metasync.model.hms import StorageDescriptor, Table, TableName, TableType
+from tests.conftest import World
+
+
+def view(world: World, name: str) -> None:
+    """A view over main's table, as Spark makes it: without a location."""
+    found = TableName.parse(name)
+    text = f"select * from {world.name('t')}"
+    made = Table(found.database, found.table, StorageDescriptor(), table_type=TableType.VIEW)
+    world.tables.metastore.create_table(replace(made, view_original_text=text, view_expanded_text=text))
+
+
+def iceberg(world: World, name: str, where: str, metadata: str) -> None:
+    """An Iceberg table as its Hive catalog registers it."""
+    world.tables.create_table(
+        name, where, [("id", "bigint")], table_type="ICEBERG", metadata_location=f"{metadata}/metadata/1.json"
+    )
+
+
+def kinds(result: object) -> dict[str, str]:
+    return {n.kind: n.subject for plan in result.plans for n in (*plan.refusals, *plan.notices)}  # type: ignore[attr-defined]
+
+
+def test_what_users_made_in_a_branchs_database_goes_with_it(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    mine = [world.name(name, "dev-1") for name in ("v", "ice", "t", "made")]
+    view(world, mine[0])
+    iceberg(world, mine[1], world.location("wh/ice", "dev-1"), world.location("wh/ice", "dev-1"))
+    world.tables.create_table(mine[3], world.location("wh/made", "dev-1"), [("id", "bigint")])
+    world.sync()
+    world.lake.delete_branch("dev-1")
+    assert not world.sync().failures
+    store = world.tables.metastore
+    assert [name for name in mine if store.get_table(TableName.parse(name)) is not None] == []
+    assert store.get_database(TableName.parse(mine[0]).database) is None
+    assert world.tables.table(world.name("t")) is not None
+
+
+@pytest.mark.parametrize("elsewhere", ["location", "metadata_location"])
+def test_a_table_that_does_not_lie_on_the_branch_stays_with_its_database(world: World, elsewhere: str) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    world.sync()
+    ice, here = world.name("ice", "dev-1"), world.location("wh/ice", "dev-1")
+    main = world.location("wh/ice")
+    iceberg(world, ice, *((main, here) if elsewhere == "location" else (here, main)))
+    view(world, world.name("v", "dev-1"))
+    world.lake.delete_branch("dev-1")
+    result = world.sync()
+    assert not result.failures and kinds(result)["foreign-table"] == ice
+    store = world.tables.metastore
+    assert store.get_table(TableName.parse(ice)) is not None
+    assert store.get_database(TableName.parse(ice).database) is not None
+    for gone in ("t", "v"):
+        assert store.get_table(TableName.parse(world.name(gone, "dev-1"))) is None
+    assert not world.sync().plans[0].pending
+
+
+@pytest.mark.parametrize("what", ["iceberg", "view"])
+def test_a_mirror_that_became_another_kind_of_table_is_a_conflict(world: World, what: str) -> None:
+    world.create_table("t", "id:bigint")
+    world.branch("dev-1")
+    world.sync()
+    mirror = world.name("t", "dev-1")
+    world.tables.drop_table(mirror)
+    if what == "view":
+        view(world, mirror)
+    else:
+        where = world.location("wh/t", "dev-1")
+        iceberg(world, mirror, where, where)
+    before = world.tables.table(world.name("t"))
+    world.lake.write("dev-1", "wh/t/f")
+    world.lake.merge("dev-1")
+    result = world.sync()
+    assert not result.failures
+    assert [conflict.reason for plan in result.plans for _, conflict in plan.conflicts] == ["format-not-merged"]
+    assert world.tables.table(world.name("t")) == before
+    world.lake.delete_branch("dev-1")
+    assert not world.sync().failures
+    assert world.tables.metastore.get_table(TableName.parse(mirror)) is None
