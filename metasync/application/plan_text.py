@@ -121,8 +121,7 @@ def change_lines(change: Change) -> Iterable[Line]:
         case DropDatabase():
             return [Line("-", f"database {change.name}, if it is empty")]
         case CopyStatistics():
-            text = f"{change.physical}: the column statistics, if any, of {change.source}, whose data it has"
-            return [Line(" ", text)]
+            return [Line(" ", f"{change.physical}: {_statistics(change)}")]
         case DiscoverPartitions():
             made = sum(p.after is not None for p in change.partitions)
             return [Line("~", f"{change.physical}: +{made} -{len(change.partitions) - made} partitions")]
@@ -159,10 +158,16 @@ def _group(change: Change) -> str:
             title = f"undo of merge {commit}" if change.undoes else f"merge {commit}" if commit else "merge"
             return f"{title}: {change.source} -> {change.destination}"
         case CopyStatistics():
-            return "column statistics"
+            return "statistics"
         case FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
             return ""
     assert_never(change)
+
+
+def _statistics(change: CopyStatistics) -> str:
+    if change.mixed:
+        return "no statistics of the data that the merge replaced"
+    return f"the statistics, if any, of {change.source}, whose data it has"
 
 
 def _merge_lines(change: MergeTable) -> Iterator[Line]:

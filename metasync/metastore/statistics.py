@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hmsclient.genthrift.hive_metastore import ttypes
 
+from metasync.errors import NotFound
 from metasync.metastore.base_client import BaseClient
 from metasync.model.hms import TableName
 
@@ -28,6 +30,40 @@ class StatisticsClient(BaseClient):
         whole = ttypes.ColumnStatistics(description, list(statistics))
         if statistics:
             self.write("update_table_column_statistics", str(name), lambda c: c.update_table_column_statistics(whole))
+
+    def drop_statistics(self, name: TableName) -> None:
+        """Drops the column statistics of a table; none are no error."""
+        with suppress(NotFound):
+            self.write(
+                "delete_table_column_statistics",
+                str(name),
+                lambda c: c.delete_table_column_statistics(name.database, name.table, None),
+            )
+
+    def drop_partition_statistics(
+        self, name: TableName, columns: Sequence[str], partition_names: Sequence[str]
+    ) -> None:
+        """Drops the column statistics of those of the partitions that have any."""
+
+        def drop(batch: Sequence[str]) -> None:
+            request = ttypes.PartitionsStatsRequest(name.database, name.table, list(columns), list(batch))
+            found = self.read(
+                "get_partitions_statistics_req", str(name), lambda c: c.get_partitions_statistics_req(request)
+            )
+            for partition, objects in found.partStats.items():
+                if objects:
+                    drop_one(partition)
+
+        def drop_one(partition: str) -> None:
+            with suppress(NotFound):
+                self.write(
+                    "delete_partition_column_statistics",
+                    str(name),
+                    lambda c: c.delete_partition_column_statistics(name.database, name.table, partition, None),
+                )
+
+        for _ in self.batched(partition_names, drop) if columns else ():
+            pass
 
     def copy_partition_statistics(
         self, source: TableName, target: TableName, columns: Sequence[str], partition_names: Sequence[str]

@@ -106,9 +106,11 @@ class MergeTable:
 
 @dataclass(frozen=True)
 class CopyStatistics:
-    """Give a merge's destination the source's column statistics, as below the table its data is the source's alone.
+    """Give a merge's destination the source's statistics where its data is the source's alone; else take its own away.
 
-    `partitions` are the directories of those whose data the merge changed; none for a table without partitions.
+    They are those of columns, of tables and of partitions, as far as the merge changed the data that they tell of.
+    `partitions` are the directories whose data is the source's, `mixed_partitions` those that hold other data too.
+    `mixed`: the table as a whole does.
     """
 
     merge_id: int
@@ -117,6 +119,8 @@ class CopyStatistics:
     source: TableName
     physical: TableName
     partitions: tuple[str, ...] = ()
+    mixed_partitions: tuple[str, ...] = ()
+    mixed: bool = False
     kind: Literal["copy-statistics"] = "copy-statistics"
 
 

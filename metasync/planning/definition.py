@@ -30,13 +30,16 @@ from metasync.planning.locations import (
 from metasync.planning.patterns import matches
 from metasync.planning.table_type import EXTERNAL, TYPE_PARAMETERS, own_type
 
+STATISTICS = (
+    "numFiles", "numFilesErasureCoded", "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE",
+    "STATS_GENERATED", "STATS_GENERATED_VIA_STATS_TASK", "spark.sql.statistics.*", "recordCount", "averageRecordSize",
+    "sizeKey", "objectCount", "impala.lastComputeStatsTime", "impala.computeStatsSnapshotIds",
+)  # fmt: skip
+"""Parameters that tell of a table's or a partition's data, as Hive, Spark, Impala and Glue's crawlers write them."""
 VOLATILE = (
-    "transient_lastDdlTime", "last_modified_by", "last_modified_time", "numFiles", "numFilesErasureCoded",
-    "totalSize", "numRows", "rawDataSize", "numPartitions", "COLUMN_STATS_ACCURATE", "STATS_GENERATED",
-    "STATS_GENERATED_VIA_STATS_TASK", "DO_NOT_UPDATE_STATS", "spark.sql.statistics.*",
-    "impala.lastComputeStatsTime", "impala.events.*", "impala.computeStatsSnapshotIds", "trino_query_id",
-    "presto_query_id", "trino_version", "presto_version", "com.hotels.bdp.circustrain.*", "UPDATED_BY_CRAWLER",
-    "CrawlerSchema*", "recordCount", "averageRecordSize", "sizeKey", "objectCount",
+    *STATISTICS, "transient_lastDdlTime", "last_modified_by", "last_modified_time", "DO_NOT_UPDATE_STATS",
+    "impala.events.*", "trino_query_id", "presto_query_id", "trino_version", "presto_version",
+    "com.hotels.bdp.circustrain.*", "UPDATED_BY_CRAWLER", "CrawlerSchema*",
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
 
@@ -70,6 +73,12 @@ def is_volatile(key: str, ignored: tuple[str, ...] = ()) -> bool:
     """Whether a parameter is never compared or merged; but for those of a table's type, it is not stored either."""
     named = key == EXTERNAL or key in TYPE_PARAMETERS or key.startswith(PREFIX)
     return named or matches(key, VOLATILE) or matches(key, ignored)
+
+
+@lru_cache(10_000)
+def is_statistic(key: str) -> bool:
+    """Whether a parameter tells of the data that a table or a partition has."""
+    return matches(key, STATISTICS)
 
 
 def _steady(parameters: Mapping[str, str], ignored: tuple[str, ...]) -> dict[str, str]:

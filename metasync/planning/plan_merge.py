@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from metasync.model.hms import TableName
 from metasync.planning.changes import CopyStatistics, FinishMerge, MergeTable, TableFailure
 from metasync.planning.descriptions import describe
 from metasync.planning.draft import Draft
@@ -27,6 +29,7 @@ def plan_merge(draft: Draft, merge: MergeView) -> None:
     if merge.started:
         # Planned before a crash: those very changes are finished, nothing is computed anew.
         draft.changes += [replace(change, resumed=True, store_only=merge.ended) for change in merge.unfinished]
+        _statistics(draft, merge, {change.logical for change in merge.unfinished if change.conflicts})
         draft.changes.append(_finish(merge))
         return
     subject = f"{merge.source} -> {merge.destination}"
@@ -46,7 +49,7 @@ def plan_merge(draft: Draft, merge: MergeView) -> None:
     draft.notices += renamed_tables(subject, changes)
     draft.changes += parents_first(changes)
     stopped = {change.logical for change in changes if change.conflicts} | {failure.logical for failure in failed}
-    draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped and _may_copy(copy, draft.rules)]
+    _statistics(draft, merge, stopped)
     draft.changes.append(replace(_finish(merge), failed=failed))
 
 
@@ -65,6 +68,11 @@ def _plan_table(draft: Draft, merge: MergeView, table: MergeTableView, subject: 
         parents_first([change])
         describe(change.items + change.withheld, most=_DESCRIBED)
     return change
+
+
+def _statistics(draft: Draft, merge: MergeView, stopped: Collection[TableName]) -> None:
+    """What is known of the merged data, of all tables but those that the merge does not write."""
+    draft.changes += [copy for copy in merge.statistics if copy.logical not in stopped and _may_copy(copy, draft.rules)]
 
 
 def _may_copy(copy: CopyStatistics, rules: RuleSet) -> bool:

@@ -271,15 +271,54 @@ def test_a_merge_carries_statistics_where_the_data_is_the_sources_alone(world: W
         found = store.read("get", name, lambda c: c.get_table_statistics_req(request)).tableStats
         return found[0].statsData.longStats.highValue if found else None
 
-    for name in ("alone", "mixed", "untouched"):
+    names, key = ("alone", "mixed", "untouched"), "spark.sql.statistics.numRows"
+    for name in names:
         world.create_table(name)
         analysed(world.database, name, 1)
+        world.tables.set_parameter(world.name(name), key, "1")
     world.branch("dev-1")
     world.sync()
-    for name in ("alone", "mixed", "untouched"):
+    for name in names:
         analysed(f"{world.database}__dev_1", name, 9)
+        world.tables.set_parameter(world.name(name, "dev-1"), key, "9")
     world.lake.write("main", "wh/mixed/main")
     world.lake.write("dev-1", "wh/alone/f", "wh/mixed/f")
     world.lake.merge("dev-1")
     assert not world.sync().failures
-    assert {name: highest(name) for name in ("alone", "mixed", "untouched")} == {"alone": 9, "mixed": 1, "untouched": 1}
+    assert {name: highest(name) for name in names} == {"alone": 9, "mixed": None, "untouched": 1}
+    rows = {name: world.tables.table(world.name(name)).parameters.get(key) for name in names}
+    assert rows == {"alone": "9", "mixed": None, "untouched": "1"}
+
+
+def test_a_merge_carries_statistics_of_the_partitions_whose_data_is_the_sources_alone(world: World) -> None:
+    from hmsclient.genthrift.hive_metastore import ttypes
+
+    store, values = world.tables.metastore, ("alone", "mixed", "untouched")
+    world.create_table("t", keys="dt:string")
+    world.tables.add_partitions(world.name("t"), *((value,) for value in values))
+
+    def known(name: str, rows: str) -> None:
+        table = TableName.parse(name)
+        data = ttypes.ColumnStatisticsData(longStats=ttypes.LongColumnStatsData(1, int(rows), 0, 5))
+        for partition in store.get_partitions(table, [f"dt={value}" for value in values]):
+            store.alter_partitions(table, [replace(partition, parameters={**partition.parameters, "numRows": rows})])
+            whose = ttypes.ColumnStatisticsDesc(False, table.database, table.table, f"dt={partition.values[0]}")
+            found = ttypes.ColumnStatistics(whose, [ttypes.ColumnStatisticsObj("id", "bigint", data)])
+            store.write("update", name, lambda c, found=found: c.update_partition_column_statistics(found))
+
+    known(world.name("t"), "1")
+    world.branch("dev-1")
+    world.sync()
+    known(world.name("t", "dev-1"), "9")
+    world.lake.write("main", "wh/t/dt=mixed/main")
+    world.lake.write("dev-1", "wh/t/dt=alone/f", "wh/t/dt=mixed/f")
+    world.lake.merge("dev-1")
+    assert not world.sync().failures
+    rows = {v: world.tables.partition(world.name("t"), v).parameters.get("numRows") for v in values}
+    assert rows == {"alone": "9", "mixed": None, "untouched": "1"}
+    request = ttypes.PartitionsStatsRequest(world.database, "t", ["id"], [f"dt={value}" for value in values])
+    stats = store.read("get", "t", lambda c: c.get_partitions_statistics_req(request)).partStats
+    assert {v: stats[f"dt={v}"][0].statsData.longStats.highValue for v in values if stats.get(f"dt={v}")} == {
+        "alone": 9,
+        "untouched": 1,
+    }

@@ -65,10 +65,13 @@ class OpenMerges:
     def view(self, snapshot: Snapshot, merge: MergeRow, destination: RefRow) -> MergeView:
         """A merge with all that planning it needs."""
         view = self.outline(snapshot, merge, destination)
-        if merge.state == "started":
-            return replace(view, started=True, unfinished=self._ledger.unfinished(merge.id))
         assert merge.source_ref_id is not None
         source = self._refs.get(merge.source_ref_id)
+        if merge.state == "started":
+            failed: dict[TableName, str] = {}
+            told = () if view.ended else self._statistics(snapshot, merge, source, destination, failed)
+            unfinished = self._ledger.unfinished(merge.id)
+            return replace(view, started=True, unfinished=unfinished, statistics=tuple(told))
         sides = self.sides(snapshot, merge, destination)
         theirs, note = self.source_versions(snapshot, merge, source)
         ours = self._versions.in_force(destination)
@@ -166,26 +169,36 @@ class OpenMerges:
         destination: RefRow,
         failed: dict[TableName, str],
     ) -> list[CopyStatistics]:
-        """Tables whose data the merge changed to the source's very data, with the source still as it was merged."""
-        if merge.is_metadata or not merge.source_commit or snapshot.refs.heads.get(source.ref) != merge.source_commit:
+        """Tables whose data the merge changed: with the source's statistics, if it still is as it was merged."""
+        if merge.is_metadata:
             return []
+        unmoved = bool(merge.source_commit) and snapshot.refs.heads.get(source.ref) == merge.source_commit
         changed = snapshot.lakefs.changed(merge.parents[0], merge.commit)
-        mixed = snapshot.lakefs.changed(merge.source_commit, merge.commit)
-        theirs = {view.logical: view for view in snapshot.reading(source).tables}
+        other = snapshot.lakefs.changed(merge.source_commit, merge.commit) if unmoved else changed
+        theirs = {view.logical: view for view in snapshot.reading(source).tables} if unmoved else {}
         found = []
         for view in snapshot.reading(destination).tables:
             with one_table(view.logical, failed, f"comparing the data of {view.physical}"):
                 path = path_on_ref(real_location(view.table) or "")
-                other = theirs.get(view.logical)
                 rule = self.rule_for(snapshot, source, destination, view.logical)
-                if other is None or rule is None or not path or not changed.below(path) or mixed.below(path):
+                if rule is None or not path or not changed.below(path):
                     continue
+                there = theirs.get(view.logical)
                 depth = len(view.table.partition_keys)
-                directories = tuple(changed.partitions(path, depth)) if depth else ()
-                if directories or not depth:
-                    found.append(
-                        CopyStatistics(merge.id, view.logical, rule.name, other.physical, view.physical, directories)
+                replaced = tuple(changed.partitions(path, depth)) if depth else ()
+                mixed = set(other.partitions(path, depth)) if depth and there is not None else set(replaced)
+                found.append(
+                    CopyStatistics(
+                        merge.id,
+                        view.logical,
+                        rule.name,
+                        there.physical if there is not None else view.physical,
+                        view.physical,
+                        tuple(one for one in replaced if one not in mixed),
+                        tuple(one for one in replaced if one in mixed),
+                        there is None or other.below(path),
                     )
+                )
         return found
 
 
