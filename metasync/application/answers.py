@@ -162,6 +162,8 @@ class Ref(Part):
     head: str
     mirrors_made: int
     mirrors_planned: int
+    not_mirrored: int = 0
+    """How many tables that its rule names it has no mirror of: views and others that are never mirrored."""
     first_seen: datetime | None
     lag_seconds: float | None = None
     """How long it has waited for its mirrors or for merges into it; null where nothing waits."""
@@ -182,8 +184,11 @@ class RefTable(Part):
     physical: str
     rule: str = ""
     """Empty for a table that people registered themselves."""
-    state: Literal["mirror", "missing", "dropped", "own"]
-    """mirror; missing: not made yet; dropped: by somebody, and not made again; own: registered by people."""
+    state: Literal["mirror", "missing", "dropped", "own", "not-mirrored"]
+    """mirror; missing: not made yet; dropped: by somebody, and not made again; own: registered by people; not-mirrored:
+    of a kind that never is."""
+    reason: str = ""
+    """Why it is not mirrored."""
     columns: int = 0
     partitions: int = 0
     as_of: str = ""
@@ -480,6 +485,8 @@ class Readiness(Answer):
     made: int = 0
     planned: int = 0
     reasons: tuple[str, ...] = ()
+    not_mirrored: tuple[str, ...] = ()
+    """The tables that the ref has no mirror of, each with the reason."""
 
     @property
     def over(self) -> bool:

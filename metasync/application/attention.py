@@ -53,7 +53,19 @@ def notes(stores: Stores) -> tuple[Attention, ...]:
                     subject=f"{row.ref} {row.cause}", message=row.detail, help="", since=moment(row.at), ref=row.ref,
                 )
             )  # fmt: skip
-    return tuple(found)
+    return (*found, *_not_mirrored(stores))
+
+
+def _not_mirrored(stores: Stores) -> list[Attention]:
+    """Each table that is on no branch or tag, once, however many they are."""
+    return [
+        Attention(
+            key=_key("not-mirrored", repository, logical), kind="not-mirrored", repository=repository, subject=logical,
+            message=f"is not mirrored on {refs} ref{'s' if refs > 1 else ''}: {reason}", help="",
+            since=moment(since), table=logical,
+        )
+        for repository, logical, reason, refs, since in stores.overview.not_mirrored()[:_MOST]
+    ]  # fmt: skip
 
 
 def _stale(stores: Stores, settings: Settings) -> tuple[Attention, ...]:

@@ -67,6 +67,7 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
         yield Line(" ", "tables that failed; everything else goes on", 0)
     for failure in plan.failures:
         yield Line("x", f"{failure.subject}: {failure.message}")
+    yield from _not_mirrored_lines(plan)
     if plan.refusals or asking or plain:
         yield Line(" ", "notices", 0)
     for notice in (*plan.refusals, *asking):
@@ -75,6 +76,17 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
         yield Line(" ", notice_text(notice))
     if plan.refusal and not plan.held:
         yield Line("!", f"nothing is written: {plan.refusal}")
+
+
+def _not_mirrored_lines(plan: Plan) -> Iterator[Line]:
+    """Each table once, however many refs are without it."""
+    refs: dict[tuple[str, str], list[str]] = {}
+    for one in plan.not_mirrored:
+        refs.setdefault((str(one.logical), one.reason), []).append(str(one.ref))
+    if refs:
+        yield Line(" ", "not mirrored", 0)
+    for (logical, reason), names in sorted(refs.items()):
+        yield Line(" ", f"{logical} on {names[0] if len(names) == 1 else f'{len(names)} refs'}: {reason}")
 
 
 def _held_lines(plan: Plan) -> Iterator[Line]:

@@ -237,8 +237,15 @@ class Queries(AnswersQueries):
         return answers.Search(query=query, items=tuple(found))
 
     def explain(self, repository: str, ref: str, table: str) -> answers.Explanation:
-        """Why a table is, or is not, mirrored for a ref. The rules alone are asked."""
-        return explain(self._settings, repository, ref, table)
+        """Why a table is, or is not, mirrored for a ref: what the rules say, and what was found of the table itself."""
+        found = explain(self._settings, repository, ref, table)
+        logical = parse_table(table)
+        for meant in meant_refs(ref):
+            for _, row in self._stores.overview.incarnations_of(repository, meant.type.value, meant.name)[:1]:
+                if reason := self._stores.mirrors.not_mirrored(row.id).get(logical):
+                    sentence = f"{logical} is not mirrored for {row.ref}, though {found.rule} names it: {reason}"
+                    return found.model_copy(update={"mirror": None, "sentence": sentence})
+        return found
 
     # Parts
 
@@ -250,6 +257,7 @@ class Queries(AnswersQueries):
 
     def _described(self, rows: Iterable[tuple[str, RefRow]]) -> list[answers.Ref]:
         counts, now = self._stores.overview.mirror_counts(), self._stores.database.now()
+        without = self._stores.overview.not_mirrored_counts()
         waiting: dict[int, float] = {}
         found = list(rows)
         for repository_id in {row.repository_id for _, row in found}:
@@ -273,6 +281,7 @@ class Queries(AnswersQueries):
                     head=row.head[:12],
                     mirrors_made=made,
                     mirrors_planned=planned,
+                    not_mirrored=without.get(row.id, 0),
                     first_seen=moment(row.first_seen),
                     lag_seconds=round(now - since, 1) if since is not None else None,
                     reason=reason if since is not None else "",
@@ -298,6 +307,11 @@ class Queries(AnswersQueries):
                 partitions=partitions, as_of=pin.as_of,
                 state="dropped" if dropped else "mirror" if pin.made else "missing",
             )  # fmt: skip
+        for logical, reason in self._stores.mirrors.not_mirrored(row.id).items():
+            rule = rules.of_table(repository, row.ref, logical)
+            yield answers.RefTable(
+                logical=str(logical), physical="", rule=rule.name if rule else "", state="not-mirrored", reason=reason
+            )
         for logical in sorted(own.keys() - mine):
             address = own[logical].definition
             if address is not None and address in sizes:

@@ -33,6 +33,7 @@ class Readiness:
     made: int = 0
     planned: int = 0
     reasons: tuple[str, ...] = ()
+    not_mirrored: tuple[str, ...] = ()
 
 
 class Waiter:
@@ -84,7 +85,9 @@ class Waiter:
             state = "refused" if self._is_stuck(repository, row.id) else "making"
         elif any(merge.state != "source-unknown" for merge in merges):
             state = "merging"
-        return Readiness(repository, str(row.ref), state, made, planned, reasons)
+        missing = self._mirrors.not_mirrored(row.id)
+        without = tuple(f"{logical}: {reason}" for logical, reason in missing.items())
+        return Readiness(repository, str(row.ref), state, made, planned, reasons, without)
 
     def _standing(self, repository: str, ref_id: int) -> tuple[str, ...]:
         """What stands in the way of the ref, or of the whole repository, with what to do."""

@@ -84,7 +84,7 @@ class Requests(TakesRequests):
         found = self._waiter.state(repository, ref, event)
         return answers.Readiness(
             repository=found.repository, ref=found.ref, state=found.state, made=found.made, planned=found.planned,
-            reasons=found.reasons,
+            reasons=found.reasons, not_mirrored=found.not_mirrored,
         )  # fmt: skip
 
     def is_served(self) -> bool:

@@ -55,13 +55,16 @@ class Context:
             yield Queries(self.settings, stores)
 
     def explain(self, repository: str, ref: str, table: str) -> Explanation:
-        """What the rules of the configuration, or of the service, say."""
-        if self._server is not None:
-            with self._remote(self._server) as remote:
-                return remote.explain(repository, ref, table)
-        from metasync.application.explain import explain
+        """What the rules of the configuration, or of the service, say, and the store of the table; the rules alone
+        where there is no store yet."""
+        if self._server is None:
+            from metasync.application.explain import explain
+            from metasync.store.database import is_there
 
-        return explain(self.settings, repository, ref, table)
+            if not is_there(self.settings.store.url):
+                return explain(self.settings, repository, ref, table)
+        with self.queries() as queries:
+            return queries.explain(repository, ref, table)
 
     @contextmanager
     def requests(self) -> Iterator[TakesRequests]:

@@ -77,6 +77,8 @@ def wait(context: Context, repository: str, ref: str, timeout: float) -> None:
         context.output.print(f"{found.ref}: {found.state}, {found.made} of {found.planned} mirrors")
         for reason in found.reasons:
             context.output.line("!", reason)
+        for table in found.not_mirrored:
+            context.output.line(" ", f"not mirrored: {table}")
     if not found.over:
         context.output.say(f"not ready after {timeout:.0f} s")
     sys.exit(_EXIT_CODES.get(found.state, 1))

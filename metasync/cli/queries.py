@@ -79,6 +79,7 @@ def refs(context: Context, repository: str | None) -> None:
             "from": ref.source,
             "head": ref.head,
             "mirrors": f"{ref.mirrors_made}/{ref.mirrors_planned}",
+            "not_mirrored": ref.not_mirrored or "",
             "first_seen": ref.first_seen,
             "waits": f"{ref.reason} ({ref.lag_seconds:.0f} s)" if ref.lag_seconds is not None else "",
         }

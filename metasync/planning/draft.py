@@ -11,7 +11,7 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import Ref
 from metasync.planning.changes import Change, TableFailure
 from metasync.planning.observed import Observed
-from metasync.planning.plan import Notice
+from metasync.planning.plan import Notice, NotMirrored
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Safety
 
@@ -28,6 +28,7 @@ class Draft:
     changes: list[Change] = field(default_factory=list)
     refusals: list[Notice] = field(default_factory=list)
     failures: list[TableFailure] = field(default_factory=list)
+    not_mirrored: list[NotMirrored] = field(default_factory=list)
     more: bool = False
 
     @cached_property

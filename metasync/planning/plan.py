@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
 
+from metasync.model.hms import TableName
+from metasync.model.lakefs import Ref
 from metasync.planning.changes import (
     Bookkeeping,
     Change,
@@ -37,6 +39,16 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class NotMirrored:
+    """A table that a rule names for a ref and that is of a kind that is never mirrored; `reason` says which."""
+
+    ref_id: int
+    ref: Ref
+    logical: TableName
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a pass over one repository would do, and what it would not.
 
@@ -53,6 +65,7 @@ class Plan:
     more: bool = False
     held: tuple[Change, ...] = ()
     failures: tuple[TableFailure, ...] = ()
+    not_mirrored: tuple[NotMirrored, ...] = ()
 
     @property
     def merges(self) -> tuple[MergeTable, ...]:

@@ -7,7 +7,7 @@ from metasync.planning.changes import CreateMirror, FinishCreation, TableFailure
 from metasync.planning.draft import Draft
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Observed, Pinned, RefView, SourceTable
-from metasync.planning.plan import Notice
+from metasync.planning.plan import Notice, NotMirrored
 from metasync.planning.rules import RuleSet
 from metasync.settings.models import Rule
 
@@ -48,7 +48,7 @@ def _plan_mirror(draft: Draft, view: RefView, table: SourceTable) -> bool:
     if rule is None or rule.create == "ignore":
         return False
     if table.skipped:
-        draft.notices.append(Notice("skipped", f"{view.ref} {table.logical}", table.skipped))
+        draft.not_mirrored.append(NotMirrored(view.id, view.ref, table.logical, table.skipped))
         return False
     physical = _name(draft, view, rule, table.logical)
     if physical is None:

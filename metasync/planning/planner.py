@@ -49,6 +49,7 @@ def make_plan(observed: Observed, rules: RuleSet, safety: Safety) -> Plan:
         notices=tuple(draft.notices),
         more=draft.more,
         failures=tuple(draft.failures),
+        not_mirrored=tuple(draft.not_mirrored),
     )
     return _within_limits(hold_back(plan, observed.pauses), observed, safety)
 

@@ -248,6 +248,12 @@ def new_id(result: CursorResult[Any]) -> int:
     return int(key[0])
 
 
+def is_there(url: str) -> bool:
+    """Whether a store was made already, as far as a file shows it. Raises ConfigurationError."""
+    found = check_url(url)
+    return found.get_backend_name() != "sqlite" or found.database in (None, "") or Path(str(found.database)).exists()
+
+
 def insert_new(connection: Connection, table: Table) -> Any:
     """An INSERT that leaves a row alone which is there already."""
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -10,8 +10,9 @@ from metasync.model.hms import TableName
 from metasync.model.marks import Marks
 from metasync.planning.changes import CreateMirror
 from metasync.planning.observed import Pinned
+from metasync.planning.plan import NotMirrored
 from metasync.store.database import Database, insert_new
-from metasync.store.schema import mirrors, refs
+from metasync.store.schema import mirrors, not_mirrored, refs
 
 _NAMES_AT_ONCE = 500
 
@@ -51,6 +52,22 @@ class MirrorStore:
                 connection.execute(insert(mirrors), rows)
                 begun = refs.c.id.in_({row["ref_id"] for row in rows})
                 connection.execute(update(refs).where(begun, refs.c.state == "new").values(state="making"))
+
+    def note_not_mirrored(self, tables: Iterable[NotMirrored]) -> None:
+        """Keeps which tables a new ref has no mirror of, in place of what was known of the ref."""
+        rows = [{"ref_id": one.ref_id, "logical": str(one.logical), "reason": one.reason} for one in tables]
+        if not rows:
+            return
+        with self._database.transaction() as connection:
+            known = not_mirrored.c.ref_id.in_({row["ref_id"] for row in rows})
+            connection.execute(delete(not_mirrored).where(known))
+            connection.execute(insert(not_mirrored), rows)
+
+    def not_mirrored(self, ref_id: int) -> dict[TableName, str]:
+        """The tables that a ref has no mirror of, with the reason."""
+        query = select(not_mirrored).where(not_mirrored.c.ref_id == ref_id).order_by(not_mirrored.c.logical)
+        with self._database.reading() as connection:
+            return {TableName.parse(row.logical): row.reason for row in connection.execute(query)}
 
     def adopt(self, ref_id: int, logical: TableName, marks: Marks) -> None:
         """Takes over a mirror that stands, and that an earlier store knew of."""

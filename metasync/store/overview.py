@@ -16,7 +16,17 @@ from metasync.planning.plan import Plan
 from metasync.store.database import Database
 from metasync.store.ledger import MergeRow, merge_row, merged_table
 from metasync.store.refs import RefRow, ref_row
-from metasync.store.schema import definitions, events, merge_tables, merges, mirrors, refs, repositories, versions
+from metasync.store.schema import (
+    definitions,
+    events,
+    merge_tables,
+    merges,
+    mirrors,
+    not_mirrored,
+    refs,
+    repositories,
+    versions,
+)
 
 _AT_ONCE = 500
 
@@ -43,6 +53,26 @@ class Overview:
         """Ref -> how many of its mirrors are made, and how many are planned in all."""
         query = select(mirrors.c.ref_id, func.count(mirrors.c.made_at), func.count()).group_by(mirrors.c.ref_id)
         return {row[0]: (int(row[1]), int(row[2])) for row in self._rows(query)}
+
+    def not_mirrored_counts(self) -> dict[int, int]:
+        """Ref -> how many tables it has no mirror of."""
+        query = select(not_mirrored.c.ref_id, func.count()).group_by(not_mirrored.c.ref_id)
+        return {row[0]: int(row[1]) for row in self._rows(query)}
+
+    def not_mirrored(self) -> tuple[tuple[str, str, str, int, float], ...]:
+        """(repository, logical name, reason, on how many living refs, since when) of tables without mirrors."""
+        query = (
+            select(
+                repositories.c.name, not_mirrored.c.logical, not_mirrored.c.reason, func.count(),
+                func.min(refs.c.first_seen),
+            )
+            .join(refs, refs.c.id == not_mirrored.c.ref_id)
+            .join(repositories, repositories.c.id == refs.c.repository_id)
+            .where(refs.c.state != "gone")
+            .group_by(repositories.c.name, not_mirrored.c.logical, not_mirrored.c.reason)
+            .order_by(repositories.c.name, not_mirrored.c.logical)
+        )  # fmt: skip
+        return tuple((row[0], row[1], row[2], int(row[3]), float(row[4] or 0)) for row in self._rows(query))
 
     def incarnations(self, ref_ids: Collection[int]) -> tuple[tuple[str, RefRow], ...]:
         """Incarnations of refs, over or not, by their numbers, with their repository's name."""

@@ -189,6 +189,15 @@ mirrors = Table(
 )
 """The mirrors of a ref, pinned when its creation was first planned."""
 
+not_mirrored = Table(
+    "not_mirrored",
+    metadata,
+    Column("ref_id", ForeignKey("refs.id"), primary_key=True),
+    Column("logical", String(400), primary_key=True),
+    Column("reason", Text, nullable=False),
+)
+"""The tables that its rule names and of which a ref has no mirror, as they are never mirrored; and why."""
+
 readings = Table(
     "readings",
     metadata,

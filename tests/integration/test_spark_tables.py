@@ -17,7 +17,6 @@ from metasync.model.hms import (
     Table,
     TableName,
 )
-from metasync.planning.plan import Notice
 from tests.conftest import World
 
 RECORDED = json.loads((Path(__file__).parents[1] / "recorded" / "spark-3.5.json").read_text())["tables"]
@@ -103,8 +102,7 @@ def test_every_table_of_spark_survives_a_mirror(world: World) -> None:
     before = world.directories()
     result = world.sync()
     assert not result.failures and world.directories() == before
-    notices: list[Notice] = [n for plan in result.plans for n in plan.notices if n.kind == "skipped"]
-    said = {n.subject.rpartition(".")[2]: n.message for n in notices}
+    said = {one.logical.table: one.reason for plan in result.plans for one in plan.not_mirrored}
     assert set(said) == set(SKIPPED) and all(word in said[name] for name, word in SKIPPED.items())
     mirrored = f"{world.database}__dev_1"
     assert set(world.tables.tables(mirrored)) == set(RECORDED) - set(SKIPPED)

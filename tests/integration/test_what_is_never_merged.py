@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from metasync.application.plan_text import plan_lines
+from metasync.application.queries import Queries
+from metasync.application.readiness import Waiter
 from metasync.model.hms import StorageDescriptor, Table, TableName, TableType
+from metasync.planning.rules import RuleSet
+from metasync.store.stores import open_stores
 from tests.conftest import World
 
 
@@ -44,6 +49,36 @@ def test_what_users_made_in_a_branchs_database_goes_with_it(world: World) -> Non
     assert [name for name in mine if store.get_table(TableName.parse(name)) is not None] == []
     assert store.get_database(TableName.parse(mine[0]).database) is None
     assert world.tables.table(world.name("t")) is not None
+
+
+def test_what_is_not_mirrored_is_named_once_wherever_people_ask(world: World) -> None:
+    world.create_table("t")
+    iceberg(world, world.name("ice"), world.location("wh/ice"), world.location("wh/ice"))
+    world.branch("dev-1")
+    world.branch("dev-2")
+    plan = world.sync().plans[0]
+    ice = world.name("ice")
+    lines = [line.text for line in plan_lines(plan) if ice in line.text]
+    assert len(lines) == 1 and lines[0].startswith(f"{ice} on 2 refs: an Iceberg table")
+    with open_stores(world.settings().store) as stores:
+        queries = Queries(world.settings(), stores)
+        (note,) = (note for note in queries.status().notes if note.kind == "not-mirrored")
+        assert (note.subject, note.message[:26]) == (ice, "is not mirrored on 2 refs:")
+        assert not queries.status().attention
+        counts = {ref.ref: ref.not_mirrored for ref in queries.refs(world.repository).items}
+        assert counts["branch/dev-1"] == counts["branch/dev-2"] == 1 and counts["branch/main"] == 0
+        states = {table.logical: table.state for table in queries.ref(world.repository, "dev-1").tables}
+        assert states == {world.name("t"): "mirror", ice: "not-mirrored"}
+        said = queries.explain(world.repository, "dev-1", ice)
+        assert said.mirror is None and "is not mirrored for branch/dev-1" in said.sentence
+        assert queries.explain(world.repository, "dev-1", world.name("t")).mirror == world.name("t", "dev-1")
+        waiter = Waiter(RuleSet.of(world.settings()), stores)
+        event = waiter.queue_sync(world.repository, "dev-1")
+        stores.queue.done([event])
+        found = waiter.state(world.repository, "dev-1", event)
+        assert (found.state, found.made, found.planned) == ("ready", 1, 1)
+        (table,) = found.not_mirrored
+        assert table.startswith(f"{ice}: an Iceberg table")
 
 
 @pytest.mark.parametrize("elsewhere", ["location", "metadata_location"])

@@ -11,7 +11,7 @@ from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.changes import CreateMirror
 from metasync.planning.observed import Occupant, Pinned, TableView
-from metasync.planning.plan import Notice
+from metasync.planning.plan import NotMirrored
 from metasync.planning.planner import make_plan
 from metasync.settings.models import Safety
 from tests.unit.plans import (
@@ -67,7 +67,8 @@ def test_a_creation_as_of_an_old_commit_says_so_and_a_rule_may_leave_partitions_
 
 def test_what_is_skipped_is_said() -> None:
     plan = make_plan(observed(new(DEV, source_table(skipped="a view"))), rules(), SAFE)
-    assert plan.changes == FINISHED and plan.notices == (Notice("skipped", "branch/dev-1 sales.orders", "a view"),)
+    assert plan.changes == FINISHED and plan.notices == ()
+    assert plan.not_mirrored == (NotMirrored(1, DEV, TableName("sales", "orders"), "a view"),)
 
 
 @pytest.mark.parametrize("why", [{"waits": True}, {}])

@@ -146,6 +146,7 @@ class Recorder:
     def before(self, plan: Plan) -> None:
         """What must be known after a crash, stored before the first write."""
         self._mirrors.pin(change for change in plan.changes if isinstance(change, CreateMirror))
+        self._mirrors.note_not_mirrored(plan.not_mirrored)
         for finish in (change for change in plan.changes if isinstance(change, FinishMerge)):
             changes = [m for m in plan.merges if m.merge_id == finish.merge_id]
             self._ledger.start_merge(finish.merge_id, changes, finish.failed)
