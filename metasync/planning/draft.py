@@ -36,6 +36,11 @@ class Draft:
         """The refs of which an incarnation is over, with tables that are not dropped yet."""
         return frozenset(view.ref for view in self.observed.refs if view.ended and view.state != "gone")
 
+    @cached_property
+    def canonical_databases(self) -> frozenset[str]:
+        """The databases of the tables that people registered on canonical branches."""
+        return frozenset(name.database for name in self.observed.canonical)
+
     @property
     def repository(self) -> str:
         return self.observed.repository.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metasync.model.hms import TableName
+from metasync.model.lakefs import RefType
 from metasync.planning.changes import CreateMirror, FinishCreation, TableFailure
 from metasync.planning.draft import Draft
 from metasync.planning.names import physical_name
@@ -155,7 +156,25 @@ def _name(draft: Draft, view: RefView, rule: Rule, logical: TableName) -> TableN
             )
         )
         return None
+    if _is_among_canonical(draft, view, rule, physical):
+        refused = Notice(
+            "canonical-database",
+            f"{view.ref} {physical.database}",
+            f"mirrors would stand in {physical.database}, a database of canonical tables",
+            "change the rule's target, or set target.in_canonical_database: true in it",
+            view.id,
+        )
+        if refused not in draft.refusals:
+            draft.refusals.append(refused)
+        return None
     return physical
+
+
+def _is_among_canonical(draft: Draft, view: RefView, rule: Rule, physical: TableName) -> bool:
+    """Whether a branch's mirror would share its database with the tables of a canonical branch, unasked."""
+    if view.ref.type is not RefType.BRANCH or rule.target.in_canonical_database:
+        return False
+    return physical.database in draft.canonical_databases
 
 
 def _occupied(observed: Observed, view: RefView, physical: TableName) -> Notice | None:

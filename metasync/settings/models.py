@@ -298,6 +298,9 @@ class Target(Section):
     """The mirror's table."""
     on_collision: Literal["refuse", "hash"] = "refuse"
     """Two refs that come to one name: refuse the newcomer, or distinguish it by a hash of its ref."""
+    in_canonical_database: bool = False
+    """Whether mirrors of branches may stand in a database of canonical tables. There a DROP DATABASE takes both, and a
+    table without a location that somebody creates beside the mirrors lies on the canonical branch."""
 
     @field_validator("database", "table")
     @classmethod

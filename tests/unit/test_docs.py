@@ -1,4 +1,4 @@
-"""docs/merging.md: its examples run, and every conflict has its name there."""
+"""docs/merging.md and docs/clients.md: the examples hold, and every conflict has its name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 
 import metasync
+from metasync.model.hms import TableName
+from metasync.model.lakefs import Ref, RefType
 from metasync.planning.conflicts import REASONS
+from metasync.planning.names import physical_name
+from metasync.settings.models import Target
 from tests.case_files import Case, cases
 from tests.unit.test_merge_cases import check
 
@@ -48,3 +52,16 @@ def test_every_kind_of_notice_is_explained() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in Path(metasync.__file__).parent.rglob("*.py"))
     kinds = set(re.findall(r'Notice\(\s*"([a-z-]+)"', source)) | {"failed", "delayed", "other-store", "older-store"}
     assert len(kinds) > 20 and kinds <= explained, kinds - explained
+
+
+def test_the_names_on_the_page_for_clients_are_the_names() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (branch|tag) `([^`]+)` \| (\S+) \| `([^`]+)` \|$", text, re.M)
+    assert len(rows) == 4
+    target = Target()
+    for kind, name, table, physical in rows:
+        ref, logical = Ref(RefType(kind), name), TableName.parse(table)
+        expected = logical if name == "main" else physical_name(target, "lake", ref, logical)
+        assert str(expected) == physical
+    (profile,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    assert YAML(typ="safe").load(profile)["lake"]["outputs"]["branch"]["type"] == "spark"

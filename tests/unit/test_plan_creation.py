@@ -151,6 +151,19 @@ def test_a_canonical_name_is_never_a_target() -> None:
     assert [n.kind for n in itself.refusals] == ["canonical-name"]
 
 
+def test_a_branchs_mirrors_do_not_come_among_canonical_tables_unless_the_rule_says_so() -> None:
+    def planned(ref: Ref, **target: Any) -> Any:
+        views = new(ref, source_table(), source_table(ITEMS))
+        into = {"database": "{database}", "table": "{table}__{ref}", **target}
+        return make_plan(observed(views, canonical=frozenset({ORDERS, ITEMS})), rules(target=into), SAFE)
+
+    (refusal,) = planned(DEV).refusals
+    assert (refusal.kind, refusal.subject, refusal.ref_id) == ("canonical-database", "branch/dev-1 sales", 2)
+    assert "create-mirror" not in kinds(planned(DEV)) and "finish-creation" not in kinds(planned(DEV))
+    for allowed in (planned(DEV, in_canonical_database=True), planned(TAG)):
+        assert not allowed.refusals and kinds(allowed).count("create-mirror") == 2
+
+
 @pytest.mark.parametrize(
     ("found", "kind", "words"),
     [
