@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,42 @@ def test_what_is_half_built_goes_with_its_ref(world: World, monkeypatch: pytest.
     world.lake.delete_branch("dev-1")
     assert not world.sync().failures
     assert f"{world.database}__dev_1" not in world.tables.databases()
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_columns_that_the_metastore_takes_in_two_steps(
+    world: World, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """On the branch a column is renamed and dropped, and another comes: in one step types would change by position."""
+    world.rule = "    merge: full\n"
+    world.create_table("t", "id:bigint w:string v:date", "dt:string")
+    world.tables.add_partitions(world.name("t"), ("1",))
+    world.branch("dev-1")
+    world.sync()
+    mirror = world.name("t", "dev-1")
+    world.tables.drop_column(mirror, "v")
+    world.tables.add_column(mirror, "z", "int")
+    world.tables.set_parameter(world.name("t"), "mine", "kept")
+    world.lake.write("dev-1", "wh/t/dt=1/f")
+    world.lake.merge("dev-1")
+    real, written = Metastore.alter_table, []
+
+    def alter(self: Metastore, table: Table, **options: Any) -> None:
+        if stops and written:
+            raise MetastoreUnavailable("gone for a moment")
+        written.append([column.name for column in table.sd.cols])
+        real(self, table, **options)
+
+    monkeypatch.setattr(Metastore, "alter_table", alter)
+    assert bool(world.sync().failures) is stops
+    monkeypatch.undo()
+    assert written[0] == ["id", "w"] and written[1:2] == ([] if stops else [["id", "w", "z"]])
+    assert not world.sync().failures
+    main = world.tables.table(world.name("t"))
+    assert [(column.name, column.type) for column in main.sd.cols] == [("id", "bigint"), ("w", "string"), ("z", "int")]
+    assert world.tables.partition(world.name("t"), "1").sd.cols == main.sd.cols
+    assert main.parameters["mine"] == "kept"
+    assert all(not plan.pending for plan in world.sync().plans)
 
 
 def test_a_squash_merge_that_nobody_announced_waits_for_its_source(world: World) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metasync.model.hms import FieldSchema
 from metasync.planning.accepted_types import ColumnCheck, metastore_accepts
-from metasync.planning.kinds.columns import refused_positions
+from metasync.planning.kinds.columns import halfway, refused_positions
 from metasync.planning.ordering import arrange, in_order, merged_order, names_in, renames
 from metasync.planning.types import is_widening, type_text, type_tree
 from tests.hypothesis_examples import examples
@@ -140,8 +140,29 @@ def test_refused_positions_are_pairs() -> None:
     assert refused_positions(old, old, "2.3") == []
     assert refused_positions(old, old[:2], "4.0") == []
     assert refused_positions(old[:2], old, "4.0") == []
-    assert refused_positions(old, old[1:], "4.0") == [(old[1], old[2])]
-    assert refused_positions(old, old[1:], "none") == []
+    assert refused_positions(old[1:], old, "4.0") == [(old[1], old[0])]
+    assert refused_positions(old[1:], old, "none") == []
+
+
+def test_what_is_refused_at_once_and_taken_in_two_steps() -> None:
+    old = (FieldSchema("a", "bigint"), FieldSchema("b", "string"), FieldSchema("c", "int"))
+    assert halfway(old, old, "4.0") is None and halfway(old[1:], old, "4.0") is None
+    assert halfway(old, old[1:], "4.0") == (old[1],) and refused_positions(old, old[1:], "4.0") == []
+    assert halfway(old, old[1:], "none") is None
+    # Of a column that stays, the metastore must take the new type by itself.
+    narrowed = (old[1], FieldSchema("C", "tinyint"))
+    assert halfway(old, narrowed, "4.0") is None
+    assert refused_positions(old, narrowed, "4.0") == [(old[1], narrowed[1])]
+
+
+@examples(300)
+@given(st.lists(st.tuples(names, primitives), max_size=4), st.lists(st.tuples(names, primitives), max_size=4))
+def test_both_steps_are_ones_that_the_metastore_takes(before: Any, after: Any) -> None:
+    old, new = ([FieldSchema(*column) for column in dict(columns).items()] for columns in (before, after))
+    between = halfway(old, new, "4.0")
+    if between is not None:
+        for one, other in ((old, between), (between, new)):
+            assert all(metastore_accepts(w.type, n.type) for w, n in zip(one, other, strict=False))
 
 
 # Order

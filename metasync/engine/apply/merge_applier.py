@@ -32,6 +32,7 @@ from metasync.planning.definition import (
 )
 from metasync.planning.formats import real_location
 from metasync.planning.item_tree import normalised
+from metasync.planning.kinds.columns import halfway
 from metasync.planning.kinds.constraints import at_home, between, moved_to, names_gone, parents
 from metasync.planning.names import physical_name
 from metasync.planning.partition_names import partition_name
@@ -85,14 +86,18 @@ class MergeApplier:
         assert change.before is not None and change.after is not None
         ignored = self._rules.ignored_parameters(repository.name)
         now, planned, before = (_hash(h) for h in (header_of(live, home, ignored), change.after, change.before))
-        if now not in (planned, before):
+        between = self._between(change)
+        # Cut short between two writes of the columns: the rest follows.
+        cut_short = between is not None and now == _hash(between)
+        if now not in (planned, before) and not cut_short:
             raise ChangedMeanwhile(
                 f"{change.physical}: was changed while the merge {change.merge_commit[:12]} was applied"
             )
         if change.resumed and now == before != planned and _stamp(live) != change.stamp:
             # Written before the crash, and then changed back by somebody who did not want it.
             raise ChangedMeanwhile(f"{change.physical}: was changed by somebody after the merge had been applied")
-        there = self._partitions_now(change, live, home, ignored, header_done=now == planned and planned != before)
+        moved_on = cut_short or (now == planned and planned != before)
+        there = self._partitions_now(change, live, home, ignored, header_done=moved_on)
         old_columns = table_from(change.before, "", "", home.ref).sd.cols
         new_columns = table_from(change.after, "", "", home.ref).sd.cols
         explicit = {p.values for p in change.partitions if p.after is not None and p.after.columns is not None}
@@ -100,21 +105,40 @@ class MergeApplier:
         for name in constraints.dropped:
             self._metastore.drop_constraint(change.physical, name)
         spread = bool(live.partition_keys) and old_columns != new_columns
+        stands = between if between is not None and cut_short else change.before
+        if between is not None and now == before != planned:
+            live = self._write(change, live, stands, between, home)
+            stands = between
         if now != planned:
-            table = changed_table(live, change.before, change.after, home.ref)
             cascade = spread and not explicit and self._all_inherit(change.physical, live)
-            expected = (STAMP, _stamp(live)) if _stamp(live) else None
-            self._metastore.alter_table(table, cascade=cascade, was=live, expected=expected)
+            live = self._write(change, live, stands, change.after, home, cascade=cascade)
             spread = spread and not cascade
-            live = self._metastore.get_table(change.physical)
-            if live is None or _hash(header_of(live, home, ignored)) != planned:
-                # Before 4.0 nobody can compare and set: somebody who read the table before wrote it after.
-                raise ChangedMeanwhile(f"{change.physical}: was changed by somebody just as it was written")
         if spread:
             self._spread_columns(change.physical, live, old_columns, new_columns, explicit)
         self._write_partitions(repository, change, live, there)
         self._builder.add_constraints(change.physical, constraints.wanted)
         return ()
+
+    def _write(
+        self, change: MergeTable, live: Table, before: Table, after: Table, home: Home, *, cascade: bool = False
+    ) -> Table:
+        """Leads the live table from one header to another, and gives it as it is then. Raises ChangedMeanwhile."""
+        table = changed_table(live, before, after, home.ref)
+        expected = (STAMP, _stamp(live)) if _stamp(live) else None
+        self._metastore.alter_table(table, cascade=cascade, was=live, expected=expected)
+        found = self._metastore.get_table(change.physical)
+        ignored = self._rules.ignored_parameters(home.repository)
+        if found is None or _hash(header_of(found, home, ignored)) != _hash(after):
+            # Before 4.0 nobody can compare and set: somebody who read the table before wrote it after.
+            raise ChangedMeanwhile(f"{change.physical}: was changed by somebody just as it was written")
+        return found
+
+    def _between(self, change: MergeTable) -> Table | None:
+        """The header that a table has for a moment, where the metastore takes its new columns in two writes alone."""
+        assert change.before is not None and change.after is not None
+        old, new = change.before.sd.cols, change.after.sd.cols
+        columns = halfway(old, new, self._metastore.column_check()) if halfway(old, new, "2.3") is not None else None
+        return replace(change.after, sd=replace(change.after.sd, cols=columns)) if columns is not None else None
 
     def _constraints_now(self, repository: Repository, change: MergeTable) -> _Constraints:
         """What is to be done about constraints.

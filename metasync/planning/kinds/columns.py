@@ -94,8 +94,33 @@ def _names_field(rest: Sequence[str]) -> bool:
 def refused_positions(
     old: Sequence[FieldSchema], new: Sequence[FieldSchema], check: ColumnCheck
 ) -> list[tuple[FieldSchema, FieldSchema]]:
-    """The pairs, by position, for which HMS would refuse to alter a table from `old` columns to `new` ones."""
-    return [(was, now) for was, now in zip(old, new, strict=False) if not metastore_accepts(was.type, now.type, check)]
+    """The pairs, by position, for which HMS would refuse to alter a table from `old` columns to `new` ones.
+
+    None where it takes the change in two: `halfway`.
+    """
+    refused = _refused(old, new, check)
+    return [] if halfway(old, new, check) is not None else [(old[place], new[place]) for place in refused]
+
+
+def halfway(
+    old: Sequence[FieldSchema], new: Sequence[FieldSchema], check: ColumnCheck
+) -> tuple[FieldSchema, ...] | None:
+    """The columns in between, where HMS refuses to alter a table at once and takes it in two steps; else None.
+
+    HMS compares types position by position, so that a column which went or moved makes those after it change their
+    types. Without those they have no former type. A column that keeps its name must be one that HMS takes by itself.
+    """
+    refused = _refused(old, new, check)
+    if not refused or refused[0] == 0:
+        return None
+    types = {column.name.lower(): column.type for column in old}
+    stays = all(metastore_accepts(types.get(now.name.lower(), now.type), now.type, check) for now in new)
+    return tuple(new[: refused[0]]) if stays else None
+
+
+def _refused(old: Sequence[FieldSchema], new: Sequence[FieldSchema], check: ColumnCheck) -> list[int]:
+    pairs = enumerate(zip(old, new, strict=False))
+    return [place for place, (was, now) in pairs if not metastore_accepts(was.type, now.type, check)]
 
 
 KIND = Kind(
