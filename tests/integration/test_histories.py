@@ -74,6 +74,7 @@ class Play:
         with parts(self.settings()) as built:
             self.result = built.controller.sync(Scope(self.world.repository, events, full=True))
         self.notices = {n.kind for plan in self.result.plans for n in (*plan.refusals, *plan.notices)}
+        self.notices |= {"not-mirrored" for plan in self.result.plans if plan.not_mirrored}
 
     def crash(self, step: Mapping[str, Any]) -> None:
         """metasync dies right after the first call of that name."""
