@@ -18,7 +18,7 @@ from metasync.store.stores import Stores
 NOTES = frozenset(
     {
         "paused", "catching-up", "drop-grace", "waiting", "skipped", "merge-note", "partitions-discovered",
-        "probable-rename", "type-not-merged",
+        "probable-rename", "type-not-merged", "names-another-place",
         "belongs", "unaddressable-tag", "delayed", "history-rewritten", "reverted", "cherry-picked",
     }
 )  # fmt: skip

@@ -11,6 +11,7 @@ from metasync.planning.locations import (
     is_relative,
     names_another_place,
     on_ref,
+    place_of,
     relative,
 )
 
@@ -79,6 +80,17 @@ def _locations(table: Table) -> Iterator[tuple[str, str]]:
         for key in LOCATION_PARAMETERS:
             if key in parameters and (key != "path" or provider != "hive"):
                 yield key, parameters[key]
+
+
+def names_other_places(header: Table) -> dict[str, str]:
+    """Parameters of a definition whose values name another ref or bucket, by key; engines do not read them for data.
+
+    Of a value no more is told than the ref or the bucket.
+    """
+    found: dict[str, str] = {}
+    for parameters in (header.parameters, header.sd.serde_info.parameters, header.sd.parameters):
+        found |= {key: place for key, value in parameters.items() if (place := place_of(value)) is not None}
+    return found
 
 
 def _iceberg_serde(table: Table) -> bool:

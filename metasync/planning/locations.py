@@ -62,6 +62,12 @@ def path_on_ref(location: str) -> str | None:
     return match["rest"].strip("/") if match else None
 
 
+def place_of(value: str) -> str | None:
+    """What a value of a definition names that is a location off its ref: `s3a://lake/main/x` -> `lake/main`."""
+    match = _LAKEFS.fullmatch(value)
+    return f"{match['repository']}/{match['ref']}" if match is not None and match["ref"] != _HERE else None
+
+
 def ref_root(location: str, ref: str) -> str:
     """The root of `ref` in the scheme and repository of `location`."""
     match = _LAKEFS.fullmatch(location)

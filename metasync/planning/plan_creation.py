@@ -6,6 +6,7 @@ from metasync.model.hms import TableName
 from metasync.model.lakefs import RefType
 from metasync.planning.changes import CreateMirror, FinishCreation, TableFailure
 from metasync.planning.draft import Draft
+from metasync.planning.formats import names_other_places
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Observed, Pinned, RefView, SourceTable
 from metasync.planning.plan import Notice, NotMirrored
@@ -70,6 +71,10 @@ def _plan_mirror(draft: Draft, view: RefView, table: SourceTable) -> bool:
             )
         )
         return False
+    if elsewhere := names_other_places(table.header):
+        named = ", ".join(f"{key} ({place})" for key, place in sorted(elsewhere.items()))
+        message = f"parameters that name another place stay as they are: {named}"
+        draft.notices.append(Notice("names-another-place", f"{view.ref} {table.logical}", message))
     draft.changes.append(_create(view, table, physical, rule))
     draft.claims[physical] = view.id
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,16 @@ def test_what_is_skipped_is_said() -> None:
     plan = make_plan(observed(new(DEV, source_table(skipped="a view"))), rules(), SAFE)
     assert plan.changes == FINISHED and plan.notices == ()
     assert plan.not_mirrored == (NotMirrored(2, DEV, TableName("sales", "orders"), "a view"),)
+
+
+def test_parameters_that_name_another_place_are_said() -> None:
+    parameters = {"note": "s3a://lake/main/readme", "here": "s3a://lake/{ref}/x", "docs": "https://x/y", "k": "v"}
+    sd = replace(HEADER.sd, parameters={"archive": "s3://cold/2020/x"})
+    table = replace(source_table(), header=replace(HEADER, parameters=parameters, sd=sd))
+    plan = make_plan(observed(new(DEV, table)), rules(), SAFE)
+    (notice,) = plan.notices
+    assert (notice.kind, notice.subject) == ("names-another-place", "branch/dev-1 sales.orders")
+    assert notice.message.endswith(": archive (cold/2020), note (lake/main)") and "create-mirror" in kinds(plan)
 
 
 @pytest.mark.parametrize("why", [{"waits": True}, {}])
