@@ -5,6 +5,7 @@ After the restart the state must be the one that a run without a kill leaves.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from metasync.wiring import parts
 from tests.conftest import World
 
 MOST = 150
+EVERY = int(os.environ.get("METASYNC_KILLS_EVERY", "1"))
+"""Kill after each call; after every third one where time is short (`.ci/run`)."""
 
 
 class Zygote:
@@ -107,7 +110,7 @@ def test_a_kill_after_any_call_changes_nothing_in_the_end(world: World, zygote: 
     zygote.serve(config)
     done = {"birth": False, "merge": False, "end": False}
     kills = 0
-    for number in range(1, MOST):
+    for number in range(1, MOST, EVERY):
         branch, mirror = f"dev-{number}", f"{world.database}__dev_{number}"
         world.branch(branch)
         if not done["birth"]:
@@ -140,7 +143,7 @@ def test_a_kill_after_any_call_changes_nothing_in_the_end(world: World, zygote: 
         if all(done.values()):
             break
     assert all(done.values()), "more calls than expected: raise MOST"
-    assert kills > 40, kills
+    assert kills > 40 // EVERY, kills
     with parts(world.settings()) as built:
         assert built.decisions.conflicts() == () and built.decisions.waiting_plans() == ()
         created = [h for h in built.history.rows(limit=10_000) if h.action == "merged"]

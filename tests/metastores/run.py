@@ -28,6 +28,7 @@ SUITE = {
     "test_connections.py": "TLS, Kerberos, HTTP with tokens, catalogs",
     "test_mirrors.py": "creations and deletions",
     "test_merging.py": "merges",
+    "test_table_types.py": "types of mirrors, and where their databases lie",
     "test_merge_cases.py": "every case of merging in `tests/merge_cases/` that a server can play",
     "test_waiting.py": "what waits for what",
     "test_hard_cases.py": "crashes, outages and people in between",
@@ -36,7 +37,14 @@ SUITE = {
     "test_identity.py": "lost, restored and second stores",
 }
 """Module of tests/integration/ -> what it is about."""
-SHORT = ("test_metastore.py", "test_newer_metastore.py", "test_connections.py", "test_mirrors.py", "test_merging.py")
+SHORT = (
+    "test_metastore.py",
+    "test_newer_metastore.py",
+    "test_connections.py",
+    "test_mirrors.py",
+    "test_merging.py",
+    "test_table_types.py",
+)
 
 
 @dataclass
