@@ -54,6 +54,9 @@ _CATALOG = {
 """The structs of requests that a catalog can be named in, and the number of the field."""
 _FIELDS |= {struct: [(number, TType.STRING, "catName", _TEXT)] for struct, number in _CATALOG.items()}
 
+_ENGINE = {"delete_table_column_statistics_args": 4, "delete_partition_column_statistics_args": 5}
+"""Calls of which 4.0 and later take whose statistics are meant; earlier ones skip the field."""
+
 
 def apply() -> None:
     """Lays the fields over the bindings. Doing it again changes nothing."""
@@ -69,6 +72,10 @@ def apply() -> None:
             # An instance that was made by the bindings' own constructor has no such attribute.
             setattr(struct, field, None)
         struct.thrift_spec = tuple(specification)
+    for name, number in _ENGINE.items():
+        call = getattr(ThriftHiveMetastore, name)
+        call.thrift_spec = (*call.thrift_spec[:number], (number, TType.STRING, "engine", _TEXT, None))
+        call.engine = "hive"
     _hashable_skew()
     _binary_bit_vectors()
     _refresh()

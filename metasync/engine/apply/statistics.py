@@ -40,12 +40,12 @@ def copy_statistics(metastore: Metastore, change: CopyStatistics) -> Sequence[It
 def _of_columns(metastore: Metastore, change: CopyStatistics, source: Table, target: Table) -> None:
     theirs = {(column.name, column.type) for column in source.sd.cols}
     columns = [column.name for column in target.sd.cols if (column.name, column.type) in theirs]
+    every = [column.name for column in target.sd.cols]
     if not target.partition_keys:
         found = () if change.mixed else metastore.get_statistics(change.source, columns)
-        metastore.drop_statistics(change.physical)
+        metastore.drop_statistics(change.physical, every)
         metastore.put_statistics(change.physical, found)
         return
-    every = [column.name for column in target.sd.cols]
     names = _names(target, (*change.partitions, *change.mixed_partitions))
     metastore.drop_partition_statistics(change.physical, every, names)
     there = [
