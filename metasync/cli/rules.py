@@ -1,4 +1,4 @@
-"""explain: what the rules say, without asking anybody."""
+"""explain: what the rules say of a table, and what the store knows of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metasync.cli.context import Context, output_option, pass_context
 @output_option
 @pass_context
 def explain(context: Context, repository: str, ref: str, table: str) -> None:
-    """Explain why a table is mirrored for a ref or not, rule by rule. It needs no connection but --server."""
+    """Explain why a table is mirrored for a ref or not, rule by rule. It asks neither lakeFS nor the metastore."""
     found = context.explain(repository, ref, table)
     if context.output.answer(found):
         return

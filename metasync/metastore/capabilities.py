@@ -20,6 +20,10 @@ _COLUMN_CHECK = "hive.metastore.disallow.incompatible.col.type.changes"
 class CapabilityClient(BaseClient):
     """Reads what the server is."""
 
+    def ping(self) -> str:
+        """The version that the server reports; 2.3 has only a number for the protocol. Raises when it is away."""
+        return str(self.read("getVersion", "the version", lambda c: c.getVersion()))
+
     def column_check(self) -> ColumnCheck:
         """Which changes of a column's type the server refuses; the setting is read each time, as it can change."""
         try:
@@ -38,7 +42,7 @@ class CapabilityClient(BaseClient):
     @cached_property
     def _major(self) -> int:
         """The number before the first point of what the server calls its version; 0 where it says something else."""
-        said = re.match(r"\d+", str(self.read("getVersion", "the server's version", lambda c: c.getVersion())))
+        said = re.match(r"\d+", self.ping())
         return int(said.group()) if said else 0
 
     @cached_property

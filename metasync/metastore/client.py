@@ -44,10 +44,6 @@ class Metastore(ConstraintClient, StatisticsClient, NotificationClient):
 
     # Databases
 
-    def ping(self) -> str:
-        """The version that the server reports; 2.3 has only a number for the protocol. Raises when it is away."""
-        return str(self.read("getVersion", "the version", lambda c: c.getVersion()))
-
     def get_all_databases(self) -> tuple[str, ...]:
         return tuple(self.read("get_all_databases", "the databases", lambda c: c.get_all_databases()))
 

@@ -7,17 +7,14 @@ them say about one column, or about one field within it, is carried together, wa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from metasync.planning.kinds.kind import ALL
 from metasync.planning.three_way import ItemChange, ItemConflict, Path
 
-Item = TypeVar("Item", ItemChange, ItemConflict)
 Subject = tuple[str, ...]
 """What an item says something about: (column), (column, "type", field, ...), (column, "comment")."""
 
 _SAME = {"metadata": "comment"}
-_STEPS = ("type", "struct", "array", "map", "key", "value", "elementType", "keyType", "valueType")
 
 
 def subject(path: Path) -> Subject | None:

@@ -137,7 +137,9 @@ class MergeApplier:
         """The header that a table has for a moment, where the metastore takes its new columns in two writes alone."""
         assert change.before is not None and change.after is not None
         old, new = change.before.sd.cols, change.after.sd.cols
-        columns = halfway(old, new, self._metastore.column_check()) if halfway(old, new, "2.3") is not None else None
+        if new[: len(old)] == old:
+            return None
+        columns = halfway(old, new, self._metastore.column_check())
         return replace(change.after, sd=replace(change.after.sd, cols=columns)) if columns is not None else None
 
     def _constraints_now(self, repository: Repository, change: MergeTable) -> _Constraints:
