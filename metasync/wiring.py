@@ -19,6 +19,7 @@ from metasync.engine.commands.compare import Comparer
 from metasync.engine.commands.merge_by_hand import Merger
 from metasync.engine.commands.prune import Pruner
 from metasync.engine.commands.recreate import Recreator
+from metasync.engine.commands.repair import Repairer
 from metasync.engine.commands.resolve import Resolver
 from metasync.engine.commands.undo import Undoer
 from metasync.engine.controller import Controller
@@ -119,6 +120,7 @@ def _build(settings: Settings, stores: Stores, tracer: Tracer, patience: float) 
         merger=Merger(stores, rules, controller, tracker, lakefs),
         pruner=Pruner(settings, stores, rules, controller, lakefs, metastore),
         recreator=Recreator(settings, stores, rules, controller, tracker, observer),
+        repairer=Repairer(settings, stores, rules, controller, tracker, observer, metastore),
         resolver=Resolver(stores, controller, tracker, observer, merges),
         undoer=Undoer(stores, controller, tracker, metastore),
     )

@@ -98,6 +98,19 @@ class CarriesOutOrders(Protocol):
 
     def keep(self, repository: str, ref: str, by: str = "") -> None: ...
 
+    def preview_repair(
+        self, repository: str, ref: str, table: str = "", again: Sequence[str] = ()
+    ) -> answers.Plans: ...
+
+    def repair(
+        self,
+        repository: str,
+        ref: str,
+        table: str = "",
+        again: Sequence[str] = (),
+        watcher: Watcher | None = None,
+    ) -> answers.Results: ...
+
     def undo(self, name: str, dry_run: bool = False, watcher: Watcher | None = None) -> answers.Results: ...
 
     def orphans(self) -> answers.Orphans: ...

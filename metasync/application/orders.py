@@ -8,6 +8,7 @@ from metasync.application import answers
 from metasync.application.interface import CarriesOutOrders
 from metasync.engine.commands import Commands
 from metasync.engine.commands.adopt import Marked
+from metasync.engine.commands.repair import RepairOrder
 from metasync.engine.controller import Controller, Result, Watcher
 from metasync.engine.scheduler import repositories
 from metasync.engine.scope import Scope
@@ -100,6 +101,22 @@ class Orders(CarriesOutOrders):
     def keep(self, repository: str, ref: str, by: str = "") -> None:
         """Takes a branch that may have been created again for the one that is known. Raises UsageError."""
         self._commands.recreator.keep(repository, ref, by)
+
+    def preview_repair(self, repository: str, ref: str, table: str = "", again: Sequence[str] = ()) -> answers.Plans:
+        """What would be put right on a ref. Raises UsageError."""
+        return answers.Plans(items=(self._commands.repairer.plan(RepairOrder(repository, ref, table, tuple(again))),))
+
+    def repair(
+        self,
+        repository: str,
+        ref: str,
+        table: str = "",
+        again: Sequence[str] = (),
+        watcher: Watcher | None = None,
+    ) -> answers.Results:
+        """Puts right what metasync imposes on a ref's mirrors, and makes those that are missing. Raises UsageError."""
+        order = RepairOrder(repository, ref, table, tuple(again))
+        return _results([self._commands.repairer.repair(order, watcher)])
 
     def undo(self, name: str, dry_run: bool = False, watcher: Watcher | None = None) -> answers.Results:
         """Takes a merge or an applied plan back."""

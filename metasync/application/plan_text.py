@@ -22,11 +22,13 @@ from metasync.planning.changes import (
     FinishMerge,
     MakeExternal,
     MergeTable,
+    MoveDatabase,
     PlacePartitions,
+    RepairMirror,
     subject_of,
 )
 from metasync.planning.conflicts import REASONS
-from metasync.planning.descriptions import describe_item, item_name
+from metasync.planning.descriptions import describe_item, item_name, repair_words
 from metasync.planning.plan import Notice, Plan
 
 _MOST = 20
@@ -134,15 +136,8 @@ def change_lines(change: Change) -> Iterable[Line]:
             return [Line("-", f"database {change.name}, if it is empty")]
         case CopyStatistics():
             return [Line(" ", f"{change.physical}: {_statistics(change)}")]
-        case DiscoverPartitions():
-            made = sum(p.after is not None for p in change.partitions)
-            return [Line("~", f"{change.physical}: +{made} -{len(change.partitions) - made} partitions")]
-        case PlacePartitions():
-            return [Line("~", f"{change.physical}: {len(change.partitions)} partitions are put back at their places")]
-        case MakeExternal():
-            return [
-                Line("~", f"{change.physical}: becomes EXTERNAL and never purged, as {change.where} is not on its ref")
-            ]
+        case DiscoverPartitions() | PlacePartitions() | MakeExternal() | RepairMirror() | MoveDatabase():
+            return [Line("~", f"{subject_of(change)}: {_altered(change)}")]
         case MergeTable():
             return list(_merge_lines(change))
         case FinishDeletion() | FinishMerge() | FinishCreation() | FinishDiscovery():
@@ -150,7 +145,24 @@ def change_lines(change: Change) -> Iterable[Line]:
     assert_never(change)
 
 
-def _group(change: Change) -> str:
+def _altered(change: DiscoverPartitions | PlacePartitions | MakeExternal | RepairMirror | MoveDatabase) -> str:
+    """What is done to a living mirror, or to its database, that is no merge."""
+    match change:
+        case DiscoverPartitions():
+            made = sum(p.after is not None for p in change.partitions)
+            return f"+{made} -{len(change.partitions) - made} partitions"
+        case PlacePartitions():
+            return f"{len(change.partitions)} partitions are put back at their places"
+        case MakeExternal():
+            return f"becomes EXTERNAL and never purged, as {change.where} is not on its ref"
+        case RepairMirror():
+            return repair_words(change)
+        case MoveDatabase():
+            return f"the database moves from {change.was}, its ref's root, to {change.location}"
+    assert_never(change)
+
+
+def _group(change: Change) -> str:  # noqa: C901  a case a kind of change
     match change:
         case CreateMirror():
             return f"creation of {change.ref}"
@@ -164,6 +176,8 @@ def _group(change: Change) -> str:
             return f"half-made partitions on {change.ref}"
         case MakeExternal():
             return f"locations that are not on {change.ref}"
+        case RepairMirror() | MoveDatabase():
+            return f"repair of {change.ref}"
         case MergeTable():
             # One that was not made yet has no number.
             commit = change.merge_commit[:12] if change.merge_commit != "metadata-" else ""

@@ -170,6 +170,22 @@ class RemoteApplication(AnswersQueries, TakesRequests, CarriesOutOrders):
     def recreate(self, repository: str, ref: str, by: str = "", watcher: Watcher | None = None) -> answers.Results:
         return self._post(answers.Results, f"/repositories/{repository}/recreate", {"ref": ref, "by": by})
 
+    def preview_repair(self, repository: str, ref: str, table: str = "", again: Sequence[str] = ()) -> answers.Plans:
+        body = {"ref": ref, "table": table, "recreate": list(again), "dry_run": True}
+        found = self._post(answers.Results, f"/repositories/{repository}/repair", body)
+        return answers.Plans(items=tuple(plan for result in found.items for plan in result.plans))
+
+    def repair(
+        self,
+        repository: str,
+        ref: str,
+        table: str = "",
+        again: Sequence[str] = (),
+        watcher: Watcher | None = None,
+    ) -> answers.Results:
+        body = {"ref": ref, "table": table, "recreate": list(again)}
+        return self._post(answers.Results, f"/repositories/{repository}/repair", body)
+
     def keep(self, repository: str, ref: str, by: str = "") -> None:
         self._post(answers.Queued, f"/repositories/{repository}/keep", {"ref": ref, "by": by})
 

@@ -20,7 +20,7 @@ _MODULES = {
     "merging": ("diff", "merge", "resolve", "undo", "recreate"),
     "queries": ("status", "refs", "conflicts", "history", "search", "events"),
     "rules": ("explain",),
-    "operations": ("prune", "adopt", "doctor", "db"),
+    "operations": ("repair", "prune", "adopt", "doctor", "db"),
     "hooks": ("hooks",),
     "configuration": ("config", "notify", "completion"),
     "sandbox": ("sandbox", "demo"),

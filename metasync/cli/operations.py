@@ -1,4 +1,4 @@
-"""prune, adopt, doctor, db."""
+"""repair, prune, adopt, doctor, db."""
 
 from __future__ import annotations
 
@@ -11,6 +11,42 @@ from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.running import ProgressPrinter, report
 from metasync.doctor import diagnose
 from metasync.store import open_database
+
+
+@click.command()
+@click.argument("repository")
+@click.argument("ref")
+@click.argument("table", default="")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--recreate", "again", multiple=True, metavar="TABLE", help="Create TABLE again, which somebody dropped on REF."
+)
+@output_option
+@pass_context
+def repair(
+    context: Context, repository: str, ref: str, table: str, dry_run: bool, yes: bool, again: tuple[str, ...]
+) -> None:
+    """Put right what metasync imposes on the mirrors of REF, or on TABLE's: marks, type, the database's location.
+
+    Mirrors that were never created are made. Columns, parameters and partitions stay as their users set them, and what
+    somebody dropped stays away but for --recreate. Metadata only; it shows the plan and asks.
+    """
+    with context.orders() as orders:
+        if dry_run or not yes:
+            plans = orders.preview_repair(repository, ref, table, again)
+            if context.output.answer(plans):
+                return
+            for plan in plans.items:
+                context.output.plan(plan)
+            if dry_run or not any(plan.changes for plan in plans.items):
+                return
+            if not context.output.confirm("Do this?"):
+                context.output.say(f"nothing is changed; without a question: metasync repair {repository} {ref} --yes")
+                return
+        with ProgressPrinter(context) as watcher:
+            results = orders.repair(repository, ref, table, again, watcher)
+    sys.exit(report(context, results))
 
 
 @click.command()
@@ -95,4 +131,4 @@ def db_upgrade(context: Context) -> None:
     database.close()
 
 
-COMMANDS = (prune, adopt, doctor, db)
+COMMANDS = (repair, prune, adopt, doctor, db)

@@ -4,12 +4,13 @@ What is done with a change is a `match` over its class, which mypy wants to be c
 class is refused until each of these places knows it: `counted_as`, `owner_of` and `subject_of` below,
 `engine/apply/applier.py` (how it is made), `engine/record/recorder.py` (what the store keeps of it) and
 `application/plan_text.py` (how people read it). Each is planned in the module of its name:
-`planning/plan_creation.py`, `plan_merge.py`, `plan_partitions.py`, `plan_types.py`, `plan_deletion.py`.
+`planning/plan_creation.py`, `plan_merge.py`, `plan_partitions.py`, `plan_types.py`, `plan_deletion.py`,
+`plan_repair.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, assert_never, get_args
 
 from pydantic import AliasChoices, Field
@@ -168,6 +169,36 @@ class MakeExternal:
 
 
 @dataclass(frozen=True)
+class RepairMirror:
+    """Give a mirror the marks that it lacks, and its table's type where `table_type` names one.
+
+    A person ordered it; all else that the metastore holds of it stays as it is.
+    """
+
+    ref_id: int
+    ref: Ref
+    logical: TableName
+    physical: TableName
+    marks: dict[str, str]
+    table_type: str = ""
+    type_parameters: dict[str, str] = field(default_factory=dict)
+    rule: str = ""
+    kind: Literal["repair-mirror"] = "repair-mirror"
+
+
+@dataclass(frozen=True)
+class MoveDatabase:
+    """Point a database of ours from `was`, the root of its ref, to where it belongs. A person ordered it."""
+
+    ref_id: int
+    ref: Ref
+    name: str
+    was: str
+    location: str
+    kind: Literal["move-database"] = "move-database"
+
+
+@dataclass(frozen=True)
 class DropTable:
     """Drop a table of a ref that is gone, or an orphan; metadata only. `ours`: by its marks, else it belonged.
 
@@ -264,6 +295,8 @@ Change = Annotated[
     | DiscoverPartitions
     | PlacePartitions
     | MakeExternal
+    | RepairMirror
+    | MoveDatabase
     | DropTable
     | DropDatabase
     | FinishDeletion
@@ -287,7 +320,7 @@ def owner_of(change: Change) -> tuple[str, int]:
 def subject_of(change: Change) -> str:
     """What a change is about, in a word: the table, the database, the ref or the two refs of a merge."""
     match change:
-        case DropDatabase():
+        case DropDatabase() | MoveDatabase():
             return change.name
         case FinishDeletion() | FinishCreation() | FinishDiscovery():
             return str(change.ref)
@@ -295,7 +328,7 @@ def subject_of(change: Change) -> str:
             return f"{change.source} -> {change.destination}"
         case CreateMirror() | MergeTable() | CopyStatistics() | DropTable() | MakeExternal():
             return str(change.physical)
-        case DiscoverPartitions() | PlacePartitions():
+        case DiscoverPartitions() | PlacePartitions() | RepairMirror():
             return str(change.physical)
     assert_never(change)
 
@@ -310,7 +343,7 @@ def counted_as(change: Change) -> tuple[Count, ...]:
             return ("create",)
         case DropTable():
             return ("drop",)
-        case DiscoverPartitions() | PlacePartitions() | MakeExternal():
+        case DiscoverPartitions() | PlacePartitions() | MakeExternal() | RepairMirror() | MoveDatabase():
             return ("alter",)
         case MergeTable():
             written: tuple[Count, ...] = ("alter",)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from metasync.planning.changes import RepairMirror
 from metasync.planning.three_way import ItemChange, Path
 from metasync.planning.types import type_text
 
@@ -24,6 +25,13 @@ def describe_item(item: ItemChange) -> str:
     except (ValueError, TypeError, KeyError, AttributeError):
         # Words are no reason not to do, or not to show, the rest.
         return f"{sign}{'/'.join(item.path)}"
+
+
+def repair_words(change: RepairMirror) -> str:
+    """`becomes MANAGED, as its table is; gets its marks again`."""
+    kind = change.table_type.removesuffix("_TABLE")
+    words = [f"becomes {kind}, as its table is"] if kind else []
+    return "; ".join([*words, "gets its marks again"] if change.marks else words)
 
 
 def item_name(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metasync.model.hms import Table, TableType
+from metasync.model.hms import StorageDescriptor, Table, TableType
 from metasync.planning.locations import (
     LOCATION_PARAMETERS,
     PLACEHOLDER_SUFFIX,
@@ -60,6 +60,13 @@ def why_header_off_ref(header: Table) -> str | None:
         if names_another_place(key, value):
             return f"its {key} {value} is not on the ref"
     return None
+
+
+def place_off_ref(sd: StorageDescriptor, table: Table | None, repository: str, ref: str) -> str | None:
+    """A location of a table's or a partition's own storage that is not on the ref; `table` is given for a table's."""
+    places = [real_location(table) if table is not None else sd.location]
+    places += [where for _, where in sd.skewed_info.locations]
+    return next((where for where in places if where and not on_ref(where, repository, ref)), None)
 
 
 def real_location(table: Table) -> str | None:

@@ -52,7 +52,7 @@ class Pinned:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table of the ref that a new ref was created from."""
+    """A table of the ref that a new ref was created from; `as_of` is `live` where it is not known as it was then."""
 
     logical: TableName
     version: int
@@ -61,6 +61,7 @@ class SourceTable:
     partitions: int
     copy_of: TableName | None
     skipped: str | None = None
+    as_of: str = ""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def _create(view: RefView, table: SourceTable, physical: TableName, rule: Rule) 
         copy_of=table.copy_of,
         partitions=table.partitions if rule.partitions != "none" else 0,
         columns=len(table.header.sd.cols),
-        as_of=view.as_of,
+        as_of=table.as_of or view.as_of,
         copy_partitions=rule.partitions != "none",
     )
 

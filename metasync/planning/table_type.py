@@ -35,7 +35,7 @@ def own_type(table: Table) -> tuple[str, dict[str, str]]:
     """The type of a table as the metastore holds it, and its type's parameters, less what metasync imposed."""
     if table.table_type not in _TABLES:
         return table.table_type, {}
-    if _is_imposed(table):
+    if is_imposed(table):
         if _OWN_TYPE in table.parameters:
             noted = {key.removeprefix(_OWN): value for key, value in table.parameters.items() if key.startswith(_OWN)}
             return noted.pop("type"), {key: value for key, value in noted.items() if key in TYPE_PARAMETERS}
@@ -86,6 +86,19 @@ def imposed_on(live: Table) -> Table:
     return as_external(replace(live, parameters={**live.parameters, **noted}))
 
 
+def of_type(live: Table, kind: str, own: Mapping[str, str]) -> Table:
+    """The inverse of `imposed_on`: a living mirror that is of its table's type again."""
+    kept = {key: value for key, value in live.parameters.items() if key not in (EXTERNAL, *TYPE_PARAMETERS)}
+    external = {EXTERNAL: "TRUE"} if kind == TableType.EXTERNAL else {}
+    noted = type_marks(replace(live, table_type=kind, parameters=dict(own)))
+    return replace(live, table_type=kind, parameters={**kept, **own, **noted, **external})
+
+
+def has_type(live: Table, kind: str, own: Mapping[str, str]) -> bool:
+    """Whether a mirror is of a type already, whatever is noted of it."""
+    return live.table_type == kind and {k: v for k, v in live.parameters.items() if k in TYPE_PARAMETERS} == dict(own)
+
+
 def type_marks(table: Table) -> dict[str, str]:
     """The marks that keep what a table of a definition is itself, on a mirror that may have to be something else."""
     if table.table_type == UNKNOWN_TYPE:
@@ -109,7 +122,8 @@ def deletes_data(table: Table) -> bool:
     return table.table_type == TableType.MANAGED or (table.table_type == TableType.EXTERNAL and purge)
 
 
-def _is_imposed(table: Table) -> bool:
+def is_imposed(table: Table) -> bool:
+    """Whether a table is what metasync makes of a mirror that may delete nothing."""
     return table.table_type == TableType.EXTERNAL and all(
         table.parameters.get(key, "").lower() == value.lower() for key, value in IMPOSED.items()
     )

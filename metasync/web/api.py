@@ -92,6 +92,13 @@ class RefBody(_Body):
     by: Annotated[str, Field(max_length=200)] = "api"
 
 
+class RepairBody(_Body):
+    ref: Annotated[str, Field(min_length=1, max_length=1024)]
+    table: Annotated[str, Field(max_length=512)] = ""
+    recreate: Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(max_length=1000)] = []
+    dry_run: bool = False
+
+
 class UndoBody(_Body):
     name: Annotated[str, Field(min_length=1, max_length=128)]
     dry_run: bool = False
@@ -280,6 +287,14 @@ def _orders(api: APIRouter, orders: Orders, wake: Callable[[], None]) -> None:  
     def recreate(repository: Name, body: RefBody) -> answers.Results:
         """Take a branch for a new one: drop its mirrors and tables, and create its mirrors anew."""
         return orders.recreate(repository, body.ref, body.by)
+
+    @api.post("/repositories/{repository}/repair")
+    def repair(repository: Name, body: RepairBody) -> answers.Results:
+        """Put right what metasync imposes on a ref's mirrors; a dry run only tells. Reads lakeFS and the metastore."""
+        if body.dry_run:
+            plans = orders.preview_repair(repository, body.ref, body.table, body.recreate).items
+            return answers.Results(items=tuple(answers.Result(repository=repository, plans=(plan,)) for plan in plans))
+        return orders.repair(repository, body.ref, body.table, body.recreate)
 
     @api.post("/repositories/{repository}/keep")
     def keep(repository: Name, body: RefBody) -> answers.Queued:

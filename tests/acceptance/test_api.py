@@ -76,6 +76,10 @@ def test_the_commands_over_a_service(service: str, world: World, tmp_path: Path)
     assert over(service, "conflicts")["items"] == []
     assert over(service, "prune") == {"kind": "metasync.orphans/v1", "items": []}
     assert over(service, "prune", "--yes")["kind"] == "metasync.results/v2"
+    (planned,) = over(service, "repair", name, "dev-1", "--dry-run")["items"]
+    assert planned["changes"] == [] and planned["repository"] == name
+    assert over(service, "repair", name, "dev-1", orders, "--yes")["items"][0]["outcomes"] == []
+    assert "canonical" in over(service, "repair", name, "main", "--yes", code=2)
     mirror = f"{world.database}__dev_1.orders"
     assert mirror in {one["name"] for one in over(service, "adopt", name)["items"]}
     assert over(service, "adopt", name, "--yes")["items"] == []

@@ -128,6 +128,24 @@ def test_history_is_what_was_done(world: World, monkeypatch: pytest.MonkeyPatch)
     assert world.tables.exists(world.name("t", "dev-1"))
 
 
+def test_repair_shows_its_plan_and_asks(world: World) -> None:
+    world.create_table("t")
+    world.branch("dev-1")
+    run(world, "reconcile")
+    world.tables.drop_table(world.name("t", "dev-1"))
+    run(world, "reconcile")
+    asked = ("repair", world.repository, "dev-1")
+    shown = run(world, *asked)
+    assert "it was dropped on this ref" in shown and "nothing to do" in shown
+    again = (*asked, "--recreate", world.name("t"))
+    assert "1 to create" in run(world, *again, "--dry-run") and not world.tables.exists(world.name("t", "dev-1"))
+    code, said = at_terminal(world, "n\n", *again)
+    assert code == 0 and "Do this?" in said and not world.tables.exists(world.name("t", "dev-1"))
+    code, said = at_terminal(world, "y\n", *again)
+    assert code == 0 and world.tables.exists(world.name("t", "dev-1"))
+    assert "canonical" in run(world, "repair", world.repository, "main", code=2)
+
+
 def test_adopt_on_a_healthy_store_changes_nothing(world: World) -> None:
     world.create_table("t")
     world.branch("dev-1")

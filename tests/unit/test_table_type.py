@@ -17,7 +17,11 @@ from metasync.planning.table_type import (
     UNKNOWN_TYPE,
     as_external,
     deletes_data,
+    has_type,
+    imposed_on,
+    is_imposed,
     of_own_type,
+    of_type,
     own_type,
     type_marks,
     without_type,
@@ -114,3 +118,14 @@ def test_definitions_of_different_types_differ(kind: TableType) -> None:
     one = header_of(table(kind, EXTERNAL="TRUE"), MAIN)
     unknown = replace(one, table_type=UNKNOWN_TYPE)
     assert content_hash(header_json(one)) != content_hash(header_json(unknown))
+
+
+@examples(200)
+@given(OF_EVERY_TYPE)
+def test_what_was_imposed_on_a_mirror_can_be_taken_back(one: Table) -> None:
+    mirror = mirror_of(header_of(one, MAIN), "dev", imposed=False)
+    imposed = imposed_on(mirror)
+    kind, own = own_type(imposed)
+    assert is_imposed(imposed) and not deletes_data(imposed)
+    assert of_type(imposed, kind, own) == mirror and has_type(mirror, kind, own)
+    assert has_type(imposed, kind, own) == (kind == TableType.EXTERNAL and is_imposed(mirror))

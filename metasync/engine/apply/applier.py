@@ -17,6 +17,7 @@ from metasync.engine.apply.delete import MirrorDropper, NothingToDo
 from metasync.engine.apply.external import make_external
 from metasync.engine.apply.merge_applier import MergeApplier
 from metasync.engine.apply.partitions import PartitionWriter
+from metasync.engine.apply.repair import move_database, repair_mirror
 from metasync.engine.apply.statistics import copy_statistics
 from metasync.engine.isolation import reason
 from metasync.engine.threads import parallel
@@ -38,7 +39,9 @@ from metasync.planning.changes import (
     FinishMerge,
     MakeExternal,
     MergeTable,
+    MoveDatabase,
     PlacePartitions,
+    RepairMirror,
     TableFailure,
     owner_of,
     subject_of,
@@ -110,7 +113,7 @@ class Applier:
         closing = [change for change in plan.changes if isinstance(change, Bookkeeping)]
         return outcomes + [run(change, tuple) for change in _closable(closing, outcomes)]
 
-    def _steps(
+    def _steps(  # noqa: C901  a case a kind of change
         self, repository: Repository, databases: Databases, change: Change
     ) -> Callable[[], Sequence[ItemConflict]] | None:
         """What one change does to the metastore; None for mirrors, which come together, and for bookkeeping."""
@@ -125,6 +128,10 @@ class Applier:
                 return partial(self._partitions.place, change)
             case MakeExternal():
                 return partial(make_external, self._metastore, self._instance, change)
+            case RepairMirror():
+                return partial(repair_mirror, self._metastore, self._instance, repository, change)
+            case MoveDatabase():
+                return partial(move_database, self._metastore, self._instance, change)
             case DropTable():
                 return partial(self._dropper.drop, repository, change)
             case DropDatabase():

@@ -1,4 +1,4 @@
-"""What people order: resolve, approve, undo, prune, adopt, compare, recreate, merge by hand.
+"""What people order: resolve, approve, undo, prune, adopt, compare, recreate, repair, merge by hand.
 
 Each command works on one snapshot of the repository, under its lease, and writes through the controller. It prints
 nothing.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metasync.engine.commands.merge_by_hand import Merger
     from metasync.engine.commands.prune import Pruner
     from metasync.engine.commands.recreate import Recreator
+    from metasync.engine.commands.repair import Repairer
     from metasync.engine.commands.resolve import Resolver
     from metasync.engine.commands.undo import Undoer
 
@@ -30,5 +31,6 @@ class Commands:
     merger: Merger
     pruner: Pruner
     recreator: Recreator
+    repairer: Repairer
     resolver: Resolver
     undoer: Undoer

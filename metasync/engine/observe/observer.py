@@ -40,8 +40,11 @@ class Observer:
         self._rules = rules
         self._instance = instance
 
-    def observe(self, snapshot: Snapshot) -> Observed:
-        """The repository as planning sees it; empty, with a notice, where there is nothing to plan."""
+    def observe(self, snapshot: Snapshot, *, anew: int | None = None) -> Observed:
+        """The repository as planning sees it; empty, with a notice, where there is nothing to plan.
+
+        The ref of the id `anew` is seen as one that is being created: with all tables that it could have mirrors of.
+        """
         if not (snapshot.exists and snapshot.complete) or snapshot.blocked:
             return self._nothing_to_plan(snapshot)
         merges = [self._merges.view(snapshot, due.merge, due.destination) for due in snapshot.due]
@@ -49,7 +52,7 @@ class Observer:
         later = self._later(snapshot, pauses)
         waiting = snapshot.waiting | later
         views = [
-            self._view(snapshot, row, merges) if row.id not in waiting else _waiting(snapshot, row)
+            self._view(snapshot, row, merges, anew=row.id == anew) if row.id not in waiting else _waiting(snapshot, row)
             for row in snapshot.refs.rows
         ]
         unreadable: dict[TableName, str] = {}
@@ -112,12 +115,12 @@ class Observer:
             for view in snapshot.reading(row).tables
         )
 
-    def _view(self, snapshot: Snapshot, row: RefRow, merges: Iterable[MergeView]) -> RefView:
+    def _view(self, snapshot: Snapshot, row: RefRow, merges: Iterable[MergeView], *, anew: bool) -> RefView:
         reading = snapshot.reading(row)
         # A merge that is open for a table that failed waits for nobody, and nobody for it.
         open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges if not m.partial]
         open_merges += [(m.source_ref_id, m.destination_ref_id) for m in snapshot.behind]
-        being_created = snapshot.refs.is_being_created(row)
+        being_created = anew or snapshot.refs.is_being_created(row)
         confirmed_gone = row.id in snapshot.refs.confirmed_gone
         failed = dict(reading.failed) | dict(snapshot.failed.get(row.id, {}))
         own: dict[str, Marks] = {}
@@ -141,7 +144,7 @@ class Observer:
             pinned=self._mirrors.pinned(row.id),
             source=row.source,
             as_of=row.as_of,
-            to_create=self._to_create(snapshot, row, failed) if being_created else (),
+            to_create=self._to_create(snapshot, row, failed, anew=anew) if being_created else (),
             failed=failed,
             stranded=reading.stranded,
             off_ref=reading.off_ref,
@@ -192,8 +195,13 @@ class Observer:
                 found[name] = marks
         return found
 
-    def _to_create(self, snapshot: Snapshot, row: RefRow, failed: dict[TableName, str]) -> tuple[SourceTable, ...]:
-        """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail."""
+    def _to_create(
+        self, snapshot: Snapshot, row: RefRow, failed: dict[TableName, str], *, anew: bool
+    ) -> tuple[SourceTable, ...]:
+        """The tables that a new ref takes over from the one that it was created from; `failed` gets those that fail.
+
+        With `anew`, those too that stood there at that time without a rule that named them, as they are now.
+        """
         parent = snapshot.refs.by_id(row.parent_id) if row.parent_id is not None else None
         reading = snapshot.readings.get(parent.id) if parent is not None else None
         if parent is not None and reading is not None:
@@ -202,8 +210,17 @@ class Observer:
                     failed.setdefault(logical, f"{parent.ref}: {why}")
         live = {view.logical: view for view in reading.tables} if reading else {}
         now = self._versions.in_force(parent) if parent else {}
+        then = self._versions.in_force(row)
+        missed = {
+            logical: version
+            for logical, version in now.items()
+            if anew
+            and logical not in then
+            and logical in live
+            and live[logical].table.create_time < int(row.first_seen)
+        }
         tables = []
-        for logical, version in sorted(self._versions.in_force(row).items()):
+        for logical, version in sorted({**then, **missed}.items()):
             if version.definition is None:
                 continue
             rule = self._rules.of_table(snapshot.repository.name, row.ref, logical)
@@ -223,6 +240,7 @@ class Observer:
                         partitions=stored.partitions,
                         copy_of=view.physical if view is not None and current and not row.as_of else None,
                         skipped=skipped,
+                        as_of="live" if logical in missed else "",
                     )
                 )
         if reading is not None:

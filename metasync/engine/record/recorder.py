@@ -21,13 +21,15 @@ from metasync.planning.changes import (
     FinishMerge,
     MakeExternal,
     MergeTable,
+    MoveDatabase,
     PartitionChange,
     PlacePartitions,
+    RepairMirror,
     TableFailure,
     subject_of,
 )
 from metasync.planning.definition import PartitionDefinition
-from metasync.planning.descriptions import describe
+from metasync.planning.descriptions import describe, repair_words
 from metasync.planning.manifest import Chunk, Manifest, patch
 from metasync.planning.observed import Observed
 from metasync.planning.plan import Applied, Notice, Plan
@@ -179,19 +181,27 @@ class Recorder:
                 self._refs.update(change.ref_id, discovered_head=change.commit)
             case DiscoverPartitions():
                 self._discovered(repository, change)
-            case PlacePartitions():
-                detail = f"{len(change.partitions)} partitions"
-                self._history.note(
-                    repository.name, str(change.ref), str(change.logical), str(change.physical), "placed", detail,
-                    "an ALTER at the moment of a merge",
-                )  # fmt: skip
-            case MakeExternal():
-                self._history.note(
-                    repository.name, str(change.ref), str(change.logical), str(change.physical), "made external",
-                    f"EXTERNAL and never purged, as {change.where} is not on {change.ref}", "a location off the ref",
-                )  # fmt: skip
+            case PlacePartitions() | MakeExternal() | RepairMirror() | MoveDatabase() if not outcome.message:
+                self._altered(repository, change)
             case MergeTable():
                 self._merged(repository, change, outcome)
+
+    def _altered(
+        self, repository: Repository, change: PlacePartitions | MakeExternal | RepairMirror | MoveDatabase
+    ) -> None:
+        """The history of what was done to a living mirror, or to its database, that is no merge."""
+        match change:
+            case PlacePartitions():
+                words = ("placed", f"{len(change.partitions)} partitions", "an ALTER at the moment of a merge")
+            case MakeExternal():
+                detail = f"EXTERNAL and never purged, as {change.where} is not on {change.ref}"
+                words = ("made external", detail, "a location off the ref")
+            case RepairMirror():
+                words = ("repaired", repair_words(change), "metasync repair")
+            case MoveDatabase():
+                words = ("moved-database", f"from {change.was} to {change.location}", "metasync repair")
+        logical = "" if isinstance(change, MoveDatabase) else str(change.logical)
+        self._history.note(repository.name, str(change.ref), logical, subject_of(change), *words)
 
     def _finish_creation(self, ref_id: int) -> None:
         row = self._refs.get(ref_id)

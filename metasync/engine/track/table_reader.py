@@ -22,9 +22,8 @@ from metasync.planning.definition import (
     header_json,
     header_of,
 )
-from metasync.planning.formats import real_location, why_skipped
+from metasync.planning.formats import place_off_ref, why_skipped
 from metasync.planning.kinds.constraints import at_home
-from metasync.planning.locations import on_ref
 from metasync.planning.names import physical_name
 from metasync.planning.observed import Pinned, StrandedPartitions, TableView
 from metasync.planning.rules import RuleSet, may_take_database, takes_table
@@ -182,8 +181,9 @@ class TableReader:
     ) -> Reading:
         """Notes what is new; gives the reading with what only shows in full: partitions, and tables that failed."""
         stranded: list[StrandedPartitions] = []
-        home = Home(repository.name, row.ref.name)
-        off_ref = {v.logical: where for v in reading.tables if (where := _place_off_ref(v.table, home))}
+        place = (repository.name, row.ref.name)
+        home = Home(*place)
+        off_ref = {v.logical: where for v in reading.tables if (where := place_off_ref(v.table.sd, v.table, *place))}
         failed = dict(reading.failed)
         in_force = self._versions.in_force(row)
         pinned = {pin.logical: pin for pin in self._mirrors.pinned(row.id)}
@@ -293,12 +293,6 @@ def _viewed(
     return found
 
 
-def _place_off_ref(table: Table, home: Home) -> str | None:
-    """A location in a table's header that is not on the ref."""
-    places = [real_location(table), *(where for _, where in table.sd.skewed_info.locations)]
-    return next((where for where in places if where and not on_ref(where, home.repository, home.ref)), None)
-
-
 def _reading(views: Sequence[TableView], databases: Sequence[str], failed: Mapping[TableName, str]) -> Reading:
     # A mirror that is being made stands as a view until its last call.
     whole = (view for view in views if view.kind != "making")
@@ -314,7 +308,9 @@ def _parents(
     known: Version | None, view: TableView, row: RefRow, pinned: Mapping[TableName, Pinned], store_id: str
 ) -> tuple[int, ...]:
     if known is None:
-        return ()
+        # A mirror that was made later than its ref bears the version that it is a copy of.
+        made_of = view.marks.version if view.marks is not None and view.marks.store == store_id else 0
+        return (made_of,) if made_of else ()
     if view.marks is not None and view.marks.store != store_id:
         # Created under another store, which is lost: how it came to differ from its parent, nobody knows.
         return (known.id,) if known.ref_id == row.id else ()
