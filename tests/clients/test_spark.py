@@ -131,7 +131,11 @@ class Side:
             if text.startswith("SAVE "):
                 _, table, query = text.split(" ", 2)
                 frame = self.house.session.sql(query)
-                writer = frame.write.mode("overwrite").format(self.how.rpartition(" ")[2].lower())
+                kind = self.how.rpartition(" ")[2].lower()
+                writer = frame.write.mode("overwrite").format(kind)
+                if kind == "textfile":
+                    # Spark's own source of that name takes one column.
+                    writer = writer.format("hive").option("fileFormat", kind)
                 (writer.partitionBy("day") if self.partitioned else writer).saveAsTable(table)
                 return []
             return sorted(self.house.sql(text), key=str)

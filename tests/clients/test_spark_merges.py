@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from metasync.errors import LakeFSError
 from metasync.model.hms import TableName
 from tests.clients.conftest import Lakehouse
 
@@ -133,3 +136,31 @@ def test_delta_keeps_its_schema_in_the_data(lakehouse: Lakehouse, delta_jars: li
     assert lakehouse.sql(f"SELECT id FROM {main}") == [(1,)]
     lakehouse.merge("dev-1")
     assert lakehouse.sql(f"SELECT id, amount FROM {main} ORDER BY id") == [(1, None), (2, 20)]
+
+
+def test_two_branches_that_append_to_one_delta_table_are_lakefss_conflict(
+    lakehouse: Lakehouse, delta_jars: list[str]
+) -> None:
+    """Both write the log's next entry: lakeFS refuses the second merge, and its work is done again on a new branch."""
+    if not delta_jars:
+        pytest.skip("needs Delta's jars, which Maven fetches")
+    world, main = lakehouse.world, lakehouse.table("events")
+    lakehouse.sql(f"CREATE TABLE {main} (id bigint) USING delta LOCATION '{world.location('wh/events')}'")
+    lakehouse.sql(f"INSERT INTO {main} VALUES (1)")
+    lakehouse.branch("dev-1")
+    lakehouse.branch("dev-2")
+    for number, ref in ((2, "dev-1"), (3, "dev-2")):
+        lakehouse.sql(f"INSERT INTO {lakehouse.table('events', ref)} VALUES ({number})")
+    lakehouse.merge("dev-1")
+    before = world.tables.table(main)
+    with pytest.raises(LakeFSError, match="409"):
+        lakehouse.merge("dev-2")
+    assert not world.sync().outcomes and world.tables.table(main) == before
+    assert lakehouse.sql(f"SELECT id FROM {main} ORDER BY id") == [(1,), (2,)]
+    assert lakehouse.sql(f"SELECT id FROM {lakehouse.table('events', 'dev-2')} ORDER BY id") == [(1,), (3,)]
+    lakehouse.branch("dev-3")
+    lakehouse.sql(f"INSERT INTO {lakehouse.table('events', 'dev-3')} VALUES (3)")
+    lakehouse.merge("dev-3")
+    assert lakehouse.sql(f"SELECT id FROM {main} ORDER BY id") == [(1,), (2,), (3,)]
+    said = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    assert "two branches that both write one are lakeFS's conflict" in said
