@@ -108,10 +108,11 @@ def _resume_creation(draft: Draft, view: RefView) -> None:
             if refused.kind != "belongs":
                 draft.refusals.append(refused)
             continue
-        draft.changes.append(_create_pinned(view, pin, draft.rules, resumed=pin.physical in draft.observed.occupied))
+        draft.changes.append(create_pinned(view, pin, draft.rules, resumed=pin.physical in draft.observed.occupied))
 
 
-def _create_pinned(view: RefView, pin: Pinned, rules: RuleSet, *, resumed: bool) -> CreateMirror:
+def create_pinned(view: RefView, pin: Pinned, rules: RuleSet, *, resumed: bool = False) -> CreateMirror:
+    """The creation of a mirror as it was planned once; `resumed`: it is half-made."""
     return CreateMirror(
         ref_id=view.id,
         ref=view.ref,

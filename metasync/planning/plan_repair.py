@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from metasync.model.hms import Table, TableName
 from metasync.model.lakefs import RefType
-from metasync.planning.changes import Change, CreateMirror, FinishCreation, MoveDatabase, RepairMirror
+from metasync.planning.changes import Change, FinishCreation, MoveDatabase, RepairMirror
 from metasync.planning.draft import Draft
 from metasync.planning.observed import Observed, Pinned, RefView, SourceTable
 from metasync.planning.pauses import hold_back
 from metasync.planning.plan import Notice, Plan
-from metasync.planning.plan_creation import plan_creation
+from metasync.planning.plan_creation import create_pinned, plan_creation
 from metasync.planning.plan_types import plan_types
 from metasync.planning.rules import RuleSet
 from metasync.planning.table_type import UNKNOWN_TYPE, has_type
@@ -104,24 +104,15 @@ def _plan_dropped(draft: Draft, view: RefView, mirror: MadeMirror, *, again: boo
     elif last is None:
         draft.notices.append(_not_repaired(view, str(pin.logical), "nothing is known of what it was", ""))
     else:
-        rule = draft.rules.named(pin.rule)
-        draft.changes.append(
-            CreateMirror(
-                ref_id=view.id,
-                ref=view.ref,
-                incarnation=view.incarnation,
-                logical=pin.logical,
-                physical=pin.physical,
-                rule=pin.rule,
-                version=last.version,
-                definition=last.definition,
-                copy_of=None,
-                partitions=last.partitions if rule is None or rule.partitions != "none" else 0,
-                columns=len(last.header.sd.cols),
-                as_of=pin.as_of,
-                copy_partitions=rule is None or rule.partitions != "none",
-            )
+        as_it_was = replace(
+            pin,
+            version=last.version,
+            definition=last.definition,
+            copy_of=None,
+            partitions=last.partitions,
+            columns=len(last.header.sd.cols),
         )
+        draft.changes.append(create_pinned(view, as_it_was, draft.rules))
 
 
 def _plan_mirror(draft: Draft, view: RefView, mirror: MadeMirror) -> None:
