@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
 
 from metasync.cli.context import Context, pass_context
 from metasync.errors import ConfigurationError, MetasyncError, UsageError
-from metasync.planning.rules import problems_of
-from metasync.settings import Settings, parse_settings
-from metasync.store.database import check_url
 
 _START = """\
 # metasync's configuration. All keys: metasync config schema
@@ -46,6 +42,8 @@ def init(context: Context, lakefs: str, metastore: str, repository: str) -> None
     """Write a first configuration file; an existing one is never overwritten."""
     if context.path.exists():
         raise UsageError(f"{context.path} exists already; it is left as it is")
+    from metasync.settings import parse_settings
+
     text = _START.format(lakefs=lakefs, metastore=metastore, repository=repository)
     parse_settings(text, str(context.path), {})
     Path(context.path).write_text(text, encoding="utf-8")
@@ -56,6 +54,9 @@ def init(context: Context, lakefs: str, metastore: str, repository: str) -> None
 @pass_context
 def check(context: Context) -> None:
     """Say what is wrong with the file, line by line. Exit 2 where anything is."""
+    from metasync.planning.rules import problems_of
+    from metasync.store.database import check_url
+
     found = problems_of(context.settings)
     check_url(context.settings.store.url)
     if found:
@@ -73,6 +74,8 @@ def show(context: Context) -> None:
 @config.command("schema")
 def schema() -> None:
     """Print the JSON Schema of the file."""
+    from metasync.settings import Settings
+
     click.echo(json.dumps(Settings.model_json_schema(), indent=2))
 
 
@@ -110,6 +113,8 @@ def notify_test(context: Context, channel: str | None) -> None:
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print what makes a shell complete metasync's commands; for bash: eval "$(metasync completion bash)"."""
+    from click.shell_completion import get_completion_class
+
     kind = get_completion_class(shell)
     assert kind is not None  # the choice above has them
     root = ctx.find_root()

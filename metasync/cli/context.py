@@ -1,35 +1,60 @@
-"""What every command gets: the configuration or a running service, and where to print."""
+"""What every command gets: the configuration or a running service, and where to print.
+
+Modules of commands are read whenever somebody asks for help or types TAB: what runs a command is imported when it runs.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from metasync.cli.logs import configure_logging
-from metasync.cli.output import Output
 from metasync.errors import UsageError
-from metasync.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from metasync.application.answers import Explanation
+    from metasync.application.answers import Explanation, Results
     from metasync.application.interface import AnswersQueries, CarriesOutOrders, TakesRequests
     from metasync.application.remote import RemoteApplication
+    from metasync.cli.output import Output
+    from metasync.cli.progress import ProgressPrinter
+    from metasync.settings import Settings
 
 
 class Context:
     """The configuration is read when it is first asked for: some commands need none."""
 
-    def __init__(self, path: Path, output: Output, server: str | None = None, token_file: Path | None = None) -> None:
+    def __init__(self, path: Path, form: str, server: str | None = None, token_file: Path | None = None) -> None:
         self.path = path
-        self.output = output
+        self.form = form
         self._server = server
         self._token_file = token_file
         self._settings: Settings | None = None
+
+    @cached_property
+    def output(self) -> Output:
+        """Where and how to print; nothing is printed before."""
+        from metasync.cli.logs import configure_logging
+        from metasync.cli.output import Output
+
+        configure_logging(None)
+        return Output(self.form)
+
+    def progress(self) -> ProgressPrinter:
+        """Prints the changes of an order as they are made."""
+        from metasync.cli.progress import ProgressPrinter
+
+        return ProgressPrinter(self.output)
+
+    def report(self, results: Results, *, conflicts_are_stored: bool = True) -> int:
+        """Prints what was done; gives the exit code."""
+        from metasync.cli.progress import report
+
+        return report(self.output, results, conflicts_are_stored=conflicts_are_stored)
 
     @property
     def settings(self) -> Settings:
@@ -37,6 +62,10 @@ class Context:
         if self._server is not None:
             raise UsageError("this command works where the service runs, not over --server: run it there")
         if self._settings is None:
+            from metasync.cli.logs import configure_logging
+            from metasync.settings import load_settings
+
+            configure_logging(None)
             self._settings = load_settings(self.path)
             configure_logging(self._settings)
         return self._settings
@@ -119,7 +148,7 @@ def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
     def remember(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
         context = ctx.find_object(Context)
         if value is not None and context is not None:
-            context.output.form = value
+            context.form = value
 
     return click.option(
         "-o", "--output", type=click.Choice(["table", "json"]), expose_value=False, callback=remember,

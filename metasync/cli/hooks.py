@@ -6,9 +6,6 @@ import click
 
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.errors import MetasyncError
-from metasync.lakefs import LakeFS
-from metasync.lakefs.actions import action_file, install, installed_on
-from metasync.planning.rules import RuleSet
 
 
 @click.group()
@@ -21,6 +18,8 @@ def hooks() -> None:
 @click.option("--lakefs-version", default="", help="Leave out events that this version does not know.")
 def hooks_print(url: str, lakefs_version: str) -> None:
     """Print the action file."""
+    from metasync.lakefs.actions import action_file
+
     click.echo(action_file(url, lakefs_version), nl=False)
 
 
@@ -31,6 +30,9 @@ def hooks_print(url: str, lakefs_version: str) -> None:
 @pass_context
 def hooks_install(context: Context, repository: str, branch: str | None, url: str) -> None:
     """Commit the action file, after a throw-away branch has shown that lakeFS takes it."""
+    from metasync.lakefs import LakeFS
+    from metasync.lakefs.actions import action_file, install
+
     lakefs = LakeFS(context.settings.lakefs)
     found = lakefs.get_repository(repository)
     if found is None:
@@ -48,6 +50,10 @@ def hooks_install(context: Context, repository: str, branch: str | None, url: st
 @pass_context
 def hooks_status(context: Context, repository: str) -> None:
     """Which watched branches have the action file; the others are seen by the poller alone."""
+    from metasync.lakefs import LakeFS
+    from metasync.lakefs.actions import installed_on
+    from metasync.planning.rules import RuleSet
+
     lakefs, rules = LakeFS(context.settings.lakefs), RuleSet.of(context.settings)
     found = lakefs.get_repository(repository)
     if found is None:

@@ -68,7 +68,7 @@ class Group(click.Group):
 
 
 def _in_json(ctx: click.Context) -> bool:
-    return ctx.obj is not None and bool(ctx.obj.output.is_json)
+    return ctx.obj is not None and bool(ctx.obj.form == "json")
 
 
 def _tell(ctx: click.Context, code: str, message: str) -> None:
@@ -100,8 +100,5 @@ def _tell(ctx: click.Context, code: str, message: str) -> None:
 def main(ctx: click.Context, path: Path, output: str, server: str | None, token_file: Path | None) -> None:
     """Keeps a Hive Metastore in step with the branches, tags and merges of lakeFS."""
     from metasync.cli.context import Context
-    from metasync.cli.logs import configure_logging
-    from metasync.cli.output import Output
 
-    configure_logging(None)
-    ctx.obj = Context(path, Output(output), server, token_file)
+    ctx.obj = Context(path, output, server, token_file)

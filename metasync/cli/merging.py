@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from metasync.application.answers import Plans, Results
 from metasync.cli.context import Context, output_option, pass_context
 from metasync.cli.pausing import person
-from metasync.cli.running import ProgressPrinter, report
 from metasync.errors import UsageError
-from metasync.planning.merge import Side
+
+if TYPE_CHECKING:
+    from metasync.application.answers import Plans, Results
+    from metasync.planning.merge import Side
 
 
 @click.command()
@@ -62,7 +64,7 @@ def merge(
     --no-source, that there is nothing to merge. See first what would happen: metasync diff REPOSITORY SOURCE
     DESTINATION --merge
     """
-    with context.orders() as orders, ProgressPrinter(context) as watcher:
+    with context.orders() as orders, context.progress() as watcher:
         if commit and no_source and not (source or merge_source):
             orders.no_source(repository, commit, person())
             context.output.say("noted; nothing is merged for this commit")
@@ -74,7 +76,7 @@ def merge(
         if not source or not destination or commit or merge_source or no_source:
             raise UsageError("say SOURCE and DESTINATION, or --commit COMMIT with --source REF or --no-source")
         results = orders.merge(repository, source, destination, by=person(), watcher=watcher)
-    sys.exit(report(context, results))
+    sys.exit(context.report(results))
 
 
 @click.command()
@@ -89,13 +91,13 @@ def resolve(context: Context, conflict_id: int, ours: bool, theirs: bool, items:
     if ours is theirs:
         raise UsageError("say one of --ours (keep the destination) and --theirs (take the source)")
     chosen: Side = "ours" if ours else "theirs"
-    with context.orders() as orders, ProgressPrinter(context) as watcher:
+    with context.orders() as orders, context.progress() as watcher:
         results = orders.resolve(conflict_id, chosen, items, watcher)
     if results.undecided and not context.output.is_json:
         context.output.rows([{"open": name} for name in results.undecided], empty="")
         context.output.say("noted; the table is merged once each of its items has a choice")
         return
-    sys.exit(report(context, results))
+    sys.exit(context.report(results))
 
 
 @click.command()
@@ -108,12 +110,12 @@ def undo(context: Context, name: str, dry_run: bool) -> None:
 
     It is a merge in the other direction: what was changed since is a conflict and stays. lakeFS is not changed.
     """
-    with context.orders() as orders, ProgressPrinter(context) as watcher:
+    with context.orders() as orders, context.progress() as watcher:
         results = orders.undo(name, dry_run, watcher)
     if dry_run:
         _show(context, results)
         return
-    sys.exit(report(context, results, conflicts_are_stored=False))
+    sys.exit(context.report(results, conflicts_are_stored=False))
 
 
 @click.command()
@@ -143,14 +145,16 @@ def recreate(context: Context, repository: str, ref: str, yes: bool, keep: bool)
                     f"nothing is changed; without a question: metasync recreate {repository} {ref} --yes"
                 )
                 return
-        with ProgressPrinter(context) as watcher:
+        with context.progress() as watcher:
             results = orders.recreate(repository, ref, person(), watcher)
-    sys.exit(report(context, results))
+    sys.exit(context.report(results))
 
 
 def _show(context: Context, found: Plans | Results) -> None:
     if context.output.answer(found):
         return
+    from metasync.application.answers import Plans
+
     plans = found.items if isinstance(found, Plans) else [p for result in found.items for p in result.plans]
     for plan in plans:
         context.output.plan(plan)

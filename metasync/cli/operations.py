@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from metasync.application.answers import Adoptable, Adopted
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.cli.running import ProgressPrinter, report
-from metasync.doctor import diagnose
-from metasync.store import open_database
+
+if TYPE_CHECKING:
+    from metasync.application.answers import Adoptable, Adopted
 
 
 @click.command()
@@ -44,9 +44,9 @@ def repair(
             if not context.output.confirm("Do this?"):
                 context.output.say(f"nothing is changed; without a question: metasync repair {repository} {ref} --yes")
                 return
-        with ProgressPrinter(context) as watcher:
+        with context.progress() as watcher:
             results = orders.repair(repository, ref, table, again, watcher)
-    sys.exit(report(context, results))
+    sys.exit(context.report(results))
 
 
 @click.command()
@@ -55,12 +55,12 @@ def repair(
 @pass_context
 def prune(context: Context, yes: bool) -> None:
     """Drop orphans: mirrors that no rule wants any more. Metadata only."""
-    with context.orders() as orders, ProgressPrinter(context) as watcher:
+    with context.orders() as orders, context.progress() as watcher:
         if yes:
             results = orders.prune(watcher)
             if not results.items:
                 context.output.say("no orphans")
-            sys.exit(report(context, results))
+            sys.exit(context.report(results))
         found = orders.orphans()
     if not context.output.answer(found):
         context.output.rows([one.model_dump() for one in found.items], empty="no orphans")
@@ -99,6 +99,8 @@ def adopt(context: Context, repository: str, yes: bool, force: bool) -> None:
 @pass_context
 def doctor(context: Context) -> None:
     """Check the configuration and every system, and say what to do."""
+    from metasync.doctor import diagnose
+
     found = diagnose(context.settings)
     if not context.output.answer(found):
         for check in found.items:
@@ -122,6 +124,8 @@ def db() -> None:
 @pass_context
 def db_upgrade(context: Context) -> None:
     """Run the migrations that are missing."""
+    from metasync.store import open_database
+
     database = open_database(context.settings.store.url, upgrade=False)
     if database.is_current():
         context.output.say("the store is up to date")

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from metasync.application.answers import Answer
 from metasync.application.plan_text import Line, change_lines, plan_lines, summary
+from metasync.cli.when import when
 from metasync.planning.changes import Bookkeeping, subject_of
 from metasync.planning.plan import Applied, Plan
 
@@ -112,11 +113,6 @@ class Output:
         else:
             subject = subject_of(outcome.change)
             self._err.print(Text(f"! {subject}: {outcome.state}: {outcome.message}", style="magenta"))
-
-
-def when(at: datetime | None) -> str:
-    """A time as people and programs read it."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else ""
 
 
 def _cell(value: Any) -> str:

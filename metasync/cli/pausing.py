@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from getpass import getuser
+from typing import TYPE_CHECKING
 
 import click
 
-from metasync.application.answers import Pause, Pauses, Readiness
-from metasync.application.interface import TakesRequests
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.settings.durations import parse_duration
+
+if TYPE_CHECKING:
+    from metasync.application.answers import Pause, Pauses, Readiness
+    from metasync.application.interface import TakesRequests
 
 _EVERY = 0.25
 _PRINT_EVERY = 15.0
@@ -20,6 +22,8 @@ _EXIT_CODES = {"ready": 0, "refused": 4}
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """An option's duration, as people write it, in seconds."""
+    from metasync.settings.durations import parse_duration
+
     try:
         return parse_duration(value) if value is not None else None
     except ValueError as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from metasync.application.answers import Attention, Status
-from metasync.application.plan_text import value_text
 from metasync.cli.context import Context, output_option, pass_context
-from metasync.cli.output import when
+from metasync.cli.when import when
 from metasync.errors import UsageError
+
+if TYPE_CHECKING:
+    from metasync.application.answers import Attention, Status
 
 
 @click.command()
@@ -128,6 +131,8 @@ def _log(context: Context, repository: str, table: str, limit: int) -> None:
 @pass_context
 def conflicts(context: Context, every: bool) -> None:
     """List the conflicts: items that both sides of a merge changed."""
+    from metasync.application.plan_text import value_text
+
     with context.queries() as queries:
         found = queries.conflicts(every)
     if context.output.answer(found):

@@ -10,8 +10,6 @@ from pathlib import Path
 import click
 
 from metasync.cli.context import Context, pass_context
-from metasync.sandbox.demo import run_demo
-from metasync.sandbox.stack import Sandbox
 
 
 @click.command()
@@ -22,6 +20,8 @@ from metasync.sandbox.stack import Sandbox
 @pass_context
 def sandbox(context: Context, folder: Path | None, repositories: tuple[str, ...]) -> None:
     """Start a real metastore and a lakeFS on loopback; both end with this command."""
+    from metasync.sandbox.stack import Sandbox
+
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -35,6 +35,8 @@ def sandbox(context: Context, folder: Path | None, repositories: tuple[str, ...]
 @click.command()
 def demo() -> None:
     """Show the main job on a sandbox, narrated; every state is read back from the real metastore."""
+    from metasync.sandbox.demo import run_demo
+
     sys.exit(run_demo())
 
 

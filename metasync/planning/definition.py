@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -43,7 +43,11 @@ VOLATILE = (
 )  # fmt: skip
 """Parameters that servers and engines write by themselves; rules extend the list with `ignore_parameters`."""
 
-_TABLE: TypeAdapter[Table] = TypeAdapter(Table)
+
+@cache
+def _table() -> TypeAdapter[Table]:
+    """Built when it is first needed: that takes longer than most commands do."""
+    return TypeAdapter(Table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,10 @@ class PartitionDefinition:
     storage: StorageDescriptor | None = None
 
 
-_PARTITION: TypeAdapter[PartitionDefinition] = TypeAdapter(PartitionDefinition)
+@cache
+def _partition() -> TypeAdapter[PartitionDefinition]:
+    """Built when it is first needed: that takes longer than most commands do."""
+    return TypeAdapter(PartitionDefinition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,12 +285,12 @@ def _unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
 
 def header_json(header: Table) -> dict[str, Any]:
     """A header as JSON values, without what is empty."""
-    return dict(_pruned(_TABLE.dump_python(header, mode="json")))
+    return dict(_pruned(_table().dump_python(header, mode="json")))
 
 
 def header_from_json(value: Any) -> Table:
     """The inverse of `header_json`."""
-    return _TABLE.validate_python({"database": "", "name": "", **value, "sd": value.get("sd", {})})
+    return _table().validate_python({"database": "", "name": "", **value, "sd": value.get("sd", {})})
 
 
 def partition_json(partition: PartitionDefinition) -> dict[str, Any]:
@@ -294,7 +301,7 @@ def partition_json(partition: PartitionDefinition) -> dict[str, Any]:
     if partition.parameters:
         kept["parameters"] = dict(partition.parameters)
     if partition.columns is not None or partition.storage is not None:
-        value = _PARTITION.dump_python(partition, mode="json")
+        value = _partition().dump_python(partition, mode="json")
         kept |= {key: value[key] for key in ("columns", "storage") if value[key] is not None}
     return kept
 
@@ -302,7 +309,7 @@ def partition_json(partition: PartitionDefinition) -> dict[str, Any]:
 def partition_from_json(value: Any) -> PartitionDefinition:
     """The inverse of `partition_json`."""
     if "columns" in value or "storage" in value:
-        return _PARTITION.validate_python({"location": None, "parameters": {}, **value})
+        return _partition().validate_python({"location": None, "parameters": {}, **value})
     return PartitionDefinition(tuple(value["values"]), value.get("location"), value.get("parameters") or {})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
@@ -92,14 +93,19 @@ class Plan:
         }
 
 
-_PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
+@cache
+def _plan() -> TypeAdapter[Plan]:
+    """Built when it is first needed: that takes longer than most commands do."""
+    return TypeAdapter(Plan)
+
+
 _RENAMED = {"end-ref": "finish-deletion"}
 """Kinds of changes in plans of version 1 -> what they are called now."""
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, `kind` and version first."""
-    return {"kind": "metasync.plan/v2", **_PLAN.dump_python(plan, mode="json")}
+    return {"kind": "metasync.plan/v2", **_plan().dump_python(plan, mode="json")}
 
 
 def plan_from_json(value: Mapping[str, Any]) -> Plan:
@@ -111,7 +117,7 @@ def plan_from_json(value: Mapping[str, Any]) -> Plan:
                 change["kind"] = _RENAMED.get(change["kind"], change["kind"])
     elif kind != "metasync.plan/v2":
         raise ValueError(f"not a plan that this version reads: {kind!r}")
-    return _PLAN.validate_python(found)
+    return _plan().validate_python(found)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,7 +17,12 @@ from metasync.store.database import Database
 from metasync.store.schema import merge_tables, merges, refs
 
 METADATA = "metadata-"
-_MERGE_TABLE: TypeAdapter[MergeTable] = TypeAdapter(MergeTable)
+
+
+@cache
+def _merge_table() -> TypeAdapter[MergeTable]:
+    """Built when it is first needed: that takes longer than most commands do."""
+    return TypeAdapter(MergeTable)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ class Ledger:
                     insert(merge_tables).values(
                         merge_id=merge_id,
                         logical=str(change.logical),
-                        change=_MERGE_TABLE.dump_json(change).decode(),
+                        change=_merge_table().dump_json(change).decode(),
                         state="planned",
                     )
                 )
@@ -197,7 +203,7 @@ class Ledger:
         A table that failed and to which the merge has nothing to bring any more needs nothing. Of a merge that is not
         open for failed tables, nothing is changed: what was begun is finished as it was planned.
         """
-        planned = {str(change.logical): _MERGE_TABLE.dump_json(change).decode() for change in changes}
+        planned = {str(change.logical): _merge_table().dump_json(change).decode() for change in changes}
         still = {str(logical) for logical in failed}
         which = (merge_tables.c.merge_id == merge_id, merge_tables.c.state == "failed")
         now = self._database.now()
@@ -235,12 +241,12 @@ def close_table(connection: Connection, change: MergeTable, state: str, now: flo
             merge_tables.c.logical == str(change.logical),
             merge_tables.c.state != "done",
         )
-        .values(state=state, done_at=now, change=_MERGE_TABLE.dump_json(change).decode())
+        .values(state=state, done_at=now, change=_merge_table().dump_json(change).decode())
     )
 
 
 def merged_table(row: Row[Any]) -> MergeTable:
-    return _MERGE_TABLE.validate_json(row.change)
+    return _merge_table().validate_json(row.change)
 
 
 def merge_row(row: Row[Any]) -> MergeRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metasync.application.answers import Outcome, Result, Results
-from metasync.cli.running import exit_code
+from metasync.cli.progress import exit_code
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import cache
 
 from pydantic import TypeAdapter
 
@@ -20,7 +21,11 @@ from metasync.planning.kinds.kind import Items, Kind, present
 from metasync.planning.locations import is_relative, path_on_ref
 from metasync.planning.three_way import ItemChange, Tree
 
-_STORAGE: TypeAdapter[StorageDescriptor] = TypeAdapter(StorageDescriptor)
+
+@cache
+def _storage() -> TypeAdapter[StorageDescriptor]:
+    """Built when it is first needed: that takes longer than most commands do."""
+    return TypeAdapter(StorageDescriptor)
 
 
 def partition_key(values: PartitionValues) -> str:
@@ -56,7 +61,7 @@ def partition_from_items(key: str, tree: Tree) -> PartitionDefinition:
         location=tree.get("location"),
         parameters=dict(tree.get("parameters", {})),
         columns=columns_from(tree["columns"]) if "columns" in tree else None,
-        storage=_STORAGE.validate_json(tree["storage"]) if "storage" in tree else None,
+        storage=_storage().validate_json(tree["storage"]) if "storage" in tree else None,
     )
 
 
@@ -100,7 +105,7 @@ def keeps_former_storage(change: ItemChange, base: Table | None) -> bool:
     """
     match change.path:
         case ("partitions", _, "storage") if change.before is None and change.after is not None and base is not None:
-            return _bare(_STORAGE.validate_json(change.after)) == _bare(base.sd)
+            return _bare(_storage().validate_json(change.after)) == _bare(base.sd)
     return False
 
 
