@@ -25,7 +25,8 @@ class MadeMirror:
 
     `is_of_ref`: whether that is a table of the ref. `marks` are those that it lacks; `own` is the type of the table
     that it mirrors, with that type's parameters, UNKNOWN where nobody knows or somebody else set the mirror's;
-    `outside` a location that keeps it from having that type. `last`: what was last known of one that was dropped.
+    `outside` a location that keeps it from having that type. `last`: what was last known of one that was dropped, or
+    that was to come back and is only `half_made`.
     """
 
     pinned: Pinned
@@ -34,6 +35,7 @@ class MadeMirror:
     marks: Mapping[str, str] = field(default_factory=dict)
     own: tuple[str, Mapping[str, str]] = (UNKNOWN_TYPE, {})
     outside: str = ""
+    half_made: bool = False
     last: SourceTable | None = None
 
 
@@ -67,7 +69,7 @@ def plan_repair(
     plan_types(draft, view)
     for mirror in mirrors:
         if mirror.table is None:
-            _plan_dropped(draft, view, mirror, again=mirror.pinned.logical in wanted)
+            _plan_dropped(draft, view, mirror, again=mirror.half_made or mirror.pinned.logical in wanted)
         else:
             _plan_mirror(draft, view, mirror)
     plan_creation(draft, view)

@@ -10,7 +10,8 @@ import pytest
 
 from metasync.application.answers import Results
 from metasync.engine.apply.repair import place_outside
-from metasync.errors import UsageError
+from metasync.errors import MetastoreUnavailable, UsageError
+from metasync.metastore import Metastore
 from metasync.model.hms import Database, Partition, Table, TableName, TableType
 from metasync.model.marks import PREFIX
 from metasync.planning.changes import CreateMirror, MoveDatabase, RepairMirror
@@ -178,6 +179,37 @@ def test_what_was_never_created_is_made_and_what_was_dropped_only_when_named(wor
     merged = world.sync()
     assert not merged.conflicts and not merged.failures and world.tables.exists(world.name("t"))
     assert [column.name for column in world.tables.table(world.name("later")).sd.cols] == ["id", "more"]
+
+
+def test_an_order_that_was_cut_short_is_finished_by_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    managed(world, "t", "dt:string")
+    world.tables.add_partitions(world.name("t"), ("1",))
+    world.branch("dev-1")
+    world.sync()
+    world.tables.drop_table(world.name("t", "dev-1"))
+    world.sync()
+
+    def away(*_: object) -> None:
+        raise MetastoreUnavailable("the metastore is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Metastore, "add_partitions", away)
+        assert done(repair(world, again=(world.name("t"),))) == {("create-mirror", "waiting")}
+    assert not world.sync().plans[0].pending
+    assert done(repair(world)) == {("create-mirror", "done")}
+    assert world.tables.partitions(world.name("t", "dev-1")) == [("1",)]
+    assert not plan(world).changes and not world.sync().plans[0].pending
+
+
+def test_mirrors_in_a_shared_database_stay_as_they_are(world: World) -> None:
+    shared = f"every_branch_{world.database}"
+    world.rule = f'    target: {{database: "{shared}", table: "{{table}}__{{ref}}"}}\n'
+    world.tables.metastore.create_database(Database(shared, world.location("wh/db")))
+    managed(world, "t")
+    world.branch("dev-1")
+    assert not world.sync().failures
+    found = plan(world)
+    assert not found.changes and not found.notices
 
 
 def test_one_table_alone(world: World) -> None:

@@ -22,7 +22,7 @@ from metasync.model.lakefs import RefType
 from metasync.model.marks import MAKING, Marks
 from metasync.planning.database_places import place_like
 from metasync.planning.formats import why_skipped
-from metasync.planning.locations import is_root, ref_root, relative
+from metasync.planning.locations import is_root, on_ref, ref_root, relative
 from metasync.planning.observed import Observed, Pinned, RefView, SourceTable
 from metasync.planning.plan import Plan
 from metasync.planning.plan_repair import MadeMirror, OwnDatabase, mentions, only, plan_repair
@@ -122,21 +122,30 @@ class Repairer:
     def _mirror(
         self, snapshot: Snapshot, row: RefRow, pin: Pinned, table: Table | None, is_of_ref: bool, again: bool
     ) -> MadeMirror:
-        if table is None:
-            return MadeMirror(pin, None, last=self._last(row, pin) if again else None)
+        marks = Marks.from_parameters(table.parameters, str(pin.physical)) if table is not None else None
+        half_made = marks is not None and bool(marks.making) and is_of_ref
+        if table is None or half_made:
+            # What an order that was cut short began is finished by the next.
+            return MadeMirror(pin, None, half_made=half_made, last=self._last(row, pin) if again or half_made else None)
         if not is_of_ref or why_skipped(table, mirror=True) is not None:
             return MadeMirror(pin, table)
-        marked = Marks.from_parameters(table.parameters, str(pin.physical)) is not None
         own: tuple[str, dict[str, str]] = (UNKNOWN_TYPE, {})
         outside = ""
         if row.ref.type is RefType.BRANCH and is_imposed(table):
             own = self._own_type(snapshot, row, pin, table)
-            outside = self._outside(snapshot, row, pin, table) if own[0] != UNKNOWN_TYPE else ""
-        marks = {} if marked else self._marks(snapshot, row, pin).to_parameters()
-        return MadeMirror(pin, table, True, marks, own, outside)
+            if own[0] != UNKNOWN_TYPE:
+                outside = place_outside(self._metastore, table, snapshot.repository.name, row.ref.name)
+        lacking = self._marks(snapshot, row, pin).to_parameters() if marks is None else {}
+        return MadeMirror(pin, table, True, lacking, own, outside)
 
     def _own_type(self, snapshot: Snapshot, row: RefRow, pin: Pinned, table: Table) -> tuple[str, dict[str, str]]:
-        """The type of the table that a mirror is one of: as it is noted, as it was then, or as it is now."""
+        """The type of the table that a mirror is one of: as it is noted, as it was then, or as it is now.
+
+        UNKNOWN in a database that is not on the ref: there a mirror is not to have it.
+        """
+        database = self._metastore.get_database(pin.physical.database)
+        if database is None or not on_ref(database.location_uri, snapshot.repository.name, row.ref.name):
+            return UNKNOWN_TYPE, {}
         marked = Marks.from_parameters(table.parameters, str(pin.physical)) is not None
         # One that is shaped as metasync shapes it, without marks, says nothing of its table.
         if marked and (own := own_type(table))[0] != UNKNOWN_TYPE:
@@ -151,15 +160,6 @@ class Repairer:
                 if found.logical == pin.logical and (own := own_type(found.table))[0] != UNKNOWN_TYPE:
                     return own
         return UNKNOWN_TYPE, {}
-
-    def _outside(self, snapshot: Snapshot, row: RefRow, pin: Pinned, table: Table) -> str:
-        """What keeps a mirror from deleting data: its database's place, or a location of its own."""
-        repository = snapshot.repository.name
-        database = self._metastore.get_database(pin.physical.database)
-        where = database.location_uri if database is not None else None
-        if where is None or relative(where, repository, row.ref.name) == where:
-            return f"its database's location {where}"
-        return place_outside(self._metastore, table, repository, row.ref.name)
 
     def _marks(self, snapshot: Snapshot, row: RefRow, pin: Pinned) -> Marks:
         return Marks(
