@@ -9,7 +9,7 @@ WORKERS := 2
 SECONDS := 600
 SEED := 1
 
-.PHONY: help demo test check lint format lock unit soak bench mutation docs screenshots test-metastores test-clients clean
+.PHONY: help demo test check lint format lock unit soak bench mutation docs screenshots test-metastores test-clients test-trino clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -27,11 +27,14 @@ demo: $(STAMP) ## Show the main job in about a minute, on a real metastore
 	$(BIN)/metasync demo
 
 test: lint ## Lint, then every test: unit, contract, integration, acceptance
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not clients"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not clients and not trino"
 
 test-clients: $(STAMP) ## Real engines on branches: SHORT=1 one format a statement, HMS=3.1.3 another metastore (Java, Maven)
 	METASYNC_CLIENTS=$(if $(SHORT),short,whole) METASYNC_TEST_SERVER=$(or $(HMS),2.3.9) \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist load -m clients tests/clients
+
+test-trino: $(STAMP) ## Trino on branches (a JDK 25, Maven): HMS=3.1.3 another metastore
+	METASYNC_TEST_SERVER=$(or $(HMS),2.3.9) $(BIN)/python -m pytest -m trino tests/trino
 
 check: lint ## Lint, then the pure tests with few examples (under a minute): for every commit
 	METASYNC_LAWS=few $(BIN)/python -m pytest -q -n $(WORKERS) tests/unit

@@ -41,6 +41,15 @@ def java_home() -> str:
     return str(Path(jdk.origin).parent / "java-runtime")
 
 
+def mounts(sandbox: Sandbox, names: Sequence[str]) -> dict[str, str]:
+    """Hadoop's settings that show each ref's folder as the ref."""
+    return {
+        f"fs.viewfs.mounttable.{repository}.link./{ref}": f"file://{sandbox.metastore.lake / repository / ref}"
+        for repository in names
+        for ref in REFS
+    }
+
+
 def metastore_client(version: str) -> dict[str, str]:
     """Spark's settings for a metastore that its own client cannot talk to."""
     if version < "4":
@@ -76,10 +85,7 @@ def spark_settings(sandbox: Sandbox, names: Sequence[str], folder: Path) -> dict
         ),
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
     }
-    for repository in names:
-        for ref in REFS:
-            mount = f"spark.hadoop.fs.viewfs.mounttable.{repository}.link./{ref}"
-            settings[mount] = f"file://{sandbox.metastore.lake / repository / ref}"
+    settings |= {f"spark.hadoop.{key}": value for key, value in mounts(sandbox, names).items()}
     return settings | metastore_client(sandbox.metastore.server.version)
 
 
@@ -160,12 +166,16 @@ class Lakehouse:
         shutil.rmtree(self._folder("main"))
         shutil.copytree(self._folder(source), self._folder("main"))
         self.committed["main"] = self.files("main")
-        self.session.catalog.clearCache()
         result = self.world.sync()
         assert not result.failures
+        self.forget()
+        return result
+
+    def forget(self) -> None:
+        """Has the engine look at main's tables anew."""
+        self.session.catalog.clearCache()
         for name in self.world.tables.tables(self.world.database):
             self.session.catalog.refreshTable(self.world.name(name))
-        return result
 
     def _folder(self, ref: str) -> Path:
         return self.world.sandbox.metastore.lake / self.world.repository / ref

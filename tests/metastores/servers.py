@@ -101,7 +101,7 @@ def _java(least: int) -> Path:
     found += [Path(path) for path in [shutil.which("java")] if path]
     found += sorted((JARS / "java").glob(f"*{least}*/bin/java"))
     for java in found:
-        if java.exists() and _version(java) >= least:
+        if java.exists() and java_version(java) >= least:
             return java
     return _fetched_java(least)
 
@@ -109,10 +109,11 @@ def _java(least: int) -> Path:
 def full_java(version: str) -> Path | None:
     """A Java on PATH that runs a version: unlike the packaged runtimes it can do Kerberos. None where there is none."""
     java = shutil.which("java")
-    return Path(java) if java and _version(Path(java)) >= (21 if version >= "4.2" else 17) else None
+    return Path(java) if java and java_version(Path(java)) >= (21 if version >= "4.2" else 17) else None
 
 
-def _version(java: Path) -> int:
+def java_version(java: Path) -> int:
+    """The first number of its version; 0 where it gives none."""
     done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     match = re.search(r'version "(\d+)', done.stderr)
     return int(match.group(1)) if match else 0
