@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from metasync.engine.controller import Result
 from metasync.engine.scope import Scope
@@ -20,6 +21,13 @@ from metasync.settings import Settings, parse_settings
 from metasync.wiring import parts
 from tests.metastores.servers import running, wanted
 
+# As the service logs them: pretty tracebacks of every local variable take longer than what they are about.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 _numbers = itertools.count(1)
 _RUN = time.time_ns() % 10**9
 SPARES = tuple(f"spare{number}-{_RUN}" for number in range(3))

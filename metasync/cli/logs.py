@@ -18,7 +18,11 @@ def configure_logging(settings: Settings | None) -> None:
     form = settings.logging.format if settings else "auto"
     level = getattr(logging, (settings.logging.level if settings else "info").upper())
     people = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer()
+    # A pretty traceback would show every local variable, secrets and rows of tables among them.
+    plain = structlog.dev.plain_traceback
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=plain) if people else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -76,6 +76,7 @@ def test_lakectls_file_that_is_broken_shows_nothing(tmp_path: Path) -> None:
 
 def test_no_log_line_and_no_error_shows_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
     settings = parse_settings(EVERYWHERE + RULES)
+    before = structlog.get_config()
     configure_logging(settings)
     try:
         try:
@@ -84,7 +85,7 @@ def test_no_log_line_and_no_error_shows_a_secret(capsys: pytest.CaptureFixture[s
             structlog.get_logger().exception("failed", error=str(error), url=settings.store.url)
             assert CANARY not in str(MetasyncError(str(error)))
     finally:
-        structlog.reset_defaults()
+        structlog.configure(**before)
     said = capsys.readouterr().err
     assert "failed" in said and CANARY not in said and "a:b@" not in said
     assert CANARY not in json.dumps(settings.model_dump(mode="json"))
