@@ -189,7 +189,9 @@ class Occupant:
 
 @dataclass(frozen=True)
 class Observed:
-    """One pass over a repository. `claims` are the names that live refs of any repository hold, by ref id.
+    """One pass over a repository. `refs` are those for which there may be something to do; `others` counts the rest of
+    those with mirrors, where that matters. `claims` are the names wanted that live refs of any repository hold, by ref
+    id; `elsewhere` the holders of this repository that are not among `refs`. `full`: every ref's tables were read.
 
     `behind` counts what was left to a later pass: merges behind others, logs not read to their ends, creations.
     `blocked`: why this store must write nothing for the repository; then nothing else was read. `again_in`:
@@ -212,3 +214,6 @@ class Observed:
     again_in: float | None = None
     unreadable: Mapping[TableName, str] = field(default_factory=dict)
     read: frozenset[int] = frozenset()
+    full: bool = True
+    elsewhere: Mapping[int, Ref] = field(default_factory=dict)
+    others: int = 0

@@ -140,7 +140,8 @@ def _name(draft: Draft, view: RefView, rule: Rule, logical: TableName) -> TableN
         physical = physical_name(rule.target, repository, view.ref, logical, hashed=True)
         holder = draft.claims.get(physical)
     if holder is not None and holder != view.id:
-        other = next((str(v.ref) for v in draft.observed.refs if v.id == holder), "a ref of another repository")
+        refs = {**draft.observed.elsewhere, **{one.id: one.ref for one in draft.observed.refs}}
+        other = refs.get(holder, "a ref of another repository")
         draft.refusals.append(
             Notice(
                 "name-collision",

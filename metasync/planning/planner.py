@@ -82,7 +82,8 @@ def _blocked(observed: Observed) -> Plan:
 def _unsafe(changes: Iterable[Change], observed: Observed, safety: Safety) -> str:
     """Why the plan's drops are too many, or an empty string."""
     dropping = {c.ref_id for c in changes if isinstance(c, DropTable)}
-    mirrored = sum(bool(view.tables or view.pinned) for view in observed.refs if view.state != "gone")
+    seen = sum(bool(view.tables or view.pinned) for view in observed.refs if view.state != "gone")
+    mirrored = seen + observed.others
     if len(dropping) > safety.max_ref_drops:
         return (
             f"the mirrors of {len(dropping)} refs of {observed.repository.name} would be dropped in one pass, more "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from metasync.model.hms import TableName
 from metasync.model.marks import Marks
@@ -15,6 +16,7 @@ from metasync.store.database import Database, insert_new
 from metasync.store.schema import mirrors, not_mirrored, refs
 
 _NAMES_AT_ONCE = 500
+V = TypeVar("V")
 
 
 class MirrorStore:
@@ -94,43 +96,66 @@ class MirrorStore:
     def known_names(self, names: Iterable[str]) -> set[str]:
         """Those of some physical names at which this store made a mirror, or is making one, for whatever ref."""
         found: set[str] = set()
-        wanted = sorted(set(names))
         with self._database.reading() as connection:
-            for start in range(0, len(wanted), _NAMES_AT_ONCE):
-                some = mirrors.c.physical.in_(wanted[start : start + _NAMES_AT_ONCE])
-                found |= set(connection.execute(select(mirrors.c.physical).where(some)).scalars())
+            for some in _parts(sorted(set(names))):
+                query = select(mirrors.c.physical).where(mirrors.c.physical.in_(some))
+                found |= set(connection.execute(query).scalars())
         return found
 
     def pinned(self, ref_id: int) -> tuple[Pinned, ...]:
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(mirrors).where(mirrors.c.ref_id == ref_id).order_by(mirrors.c.logical)
-            ).all()
-        return tuple(
-            Pinned(
-                logical=TableName.parse(row.logical),
-                physical=TableName.parse(row.physical),
-                rule=row.rule,
-                version=row.version,
-                definition=row.definition,
-                copy_of=TableName.parse(row.copy_of) if row.copy_of else None,
-                as_of=row.as_of,
-                made=row.made_at is not None,
-                partitions=row.partitions,
-                columns=row.columns,
-            )
-            for row in rows
-        )
+        return self.pinned_of([ref_id])[ref_id]
 
-    def claims(self) -> dict[TableName, int]:
-        """Physical name -> the living ref that holds it, over all repositories."""
+    def pinned_of(self, ref_ids: Iterable[int]) -> dict[int, tuple[Pinned, ...]]:
+        """Ref -> its mirrors by their logical names; an empty tuple for one that has none."""
+        found: dict[int, list[Pinned]] = {ref_id: [] for ref_id in ref_ids}
         with self._database.reading() as connection:
-            rows = connection.execute(
-                select(mirrors.c.physical, mirrors.c.ref_id)
-                .join(refs, refs.c.id == mirrors.c.ref_id)
-                .where(refs.c.state != "gone")
-            ).all()
-        return {TableName.parse(row.physical): row.ref_id for row in rows}
+            for some in _parts(found):
+                query = select(mirrors).where(mirrors.c.ref_id.in_(some)).order_by(mirrors.c.ref_id, mirrors.c.logical)
+                for row in connection.execute(query):
+                    found[row.ref_id].append(_pinned(row))
+        return {ref_id: tuple(pins) for ref_id, pins in found.items()}
+
+    def of_repository(self, repository_id: int) -> set[int]:
+        """The living refs of a repository that have a mirror, or are to get one."""
+        has_one = select(mirrors.c.logical).where(mirrors.c.ref_id == refs.c.id).exists()
+        query = select(refs.c.id).where(refs.c.repository_id == repository_id, refs.c.state != "gone", has_one)
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def claims(self, names: Iterable[TableName]) -> dict[TableName, int]:
+        """Those of some physical names that living refs hold, of whatever repository, and which."""
+        found: dict[TableName, int] = {}
+        with self._database.reading() as connection:
+            for some in _parts({str(name): None for name in names}):
+                rows = connection.execute(
+                    select(mirrors.c.physical, mirrors.c.ref_id)
+                    .join(refs, refs.c.id == mirrors.c.ref_id)
+                    .where(refs.c.state != "gone", mirrors.c.physical.in_(some))
+                )
+                found |= {TableName.parse(row.physical): row.ref_id for row in rows}
+        return found
+
+
+def _pinned(row: Row[Any]) -> Pinned:
+    return Pinned(
+        logical=TableName.parse(row.logical),
+        physical=TableName.parse(row.physical),
+        rule=row.rule,
+        version=row.version,
+        definition=row.definition,
+        copy_of=TableName.parse(row.copy_of) if row.copy_of else None,
+        as_of=row.as_of,
+        made=row.made_at is not None,
+        partitions=row.partitions,
+        columns=row.columns,
+    )
+
+
+def _parts(values: Collection[V]) -> Iterator[list[V]]:
+    """The values in parts that one statement can name."""
+    wanted = list(values)
+    for start in range(0, len(wanted), _NAMES_AT_ONCE):
+        yield wanted[start : start + _NAMES_AT_ONCE]
 
 
 def pin_again(connection: Connection, ref_id: int, logical: TableName, version: int, definition: str | None) -> None:

@@ -47,7 +47,7 @@ class Recreator:
         with self._controller.alone(repository):
             snapshot = self._tracker.track(Scope(repository, full=True))
             row = self._branch(snapshot, ref)
-            observed = self._observer.observe(snapshot)
+            observed = self._observer.observe(snapshot, also=row.id)
             views = [
                 replace(view, replaced=True, waits=False, databases=self._observer.databases_of(repository, row))
                 for view in observed.refs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from metasync.engine.isolation import one_table, readable_tables
 from metasync.engine.observe.open_merges import OpenMerges
@@ -10,12 +10,12 @@ from metasync.engine.track.snapshot import Snapshot
 from metasync.engine.track.table_reader import NOTHING_READ, Reading
 from metasync.metastore import Metastore
 from metasync.model.hms import StorageDescriptor, Table, TableName
-from metasync.model.lakefs import RefType
+from metasync.model.lakefs import Ref, RefType
 from metasync.model.marks import Marks
 from metasync.planning.belonging import why_foreign
 from metasync.planning.formats import why_header_off_ref, why_skipped
 from metasync.planning.names import physical_name
-from metasync.planning.observed import MergeView, Observed, Occupant, RefView, SourceTable, TableView
+from metasync.planning.observed import MergeView, Observed, Occupant, Pinned, RefView, SourceTable, TableView
 from metasync.planning.pauses import Pause, pause_of
 from metasync.planning.plan import Notice
 from metasync.planning.rules import RuleSet
@@ -40,10 +40,11 @@ class Observer:
         self._rules = rules
         self._instance = instance
 
-    def observe(self, snapshot: Snapshot, *, anew: int | None = None) -> Observed:
+    def observe(self, snapshot: Snapshot, *, also: int | None = None, anew: int | None = None) -> Observed:
         """The repository as planning sees it; empty, with a notice, where there is nothing to plan.
 
-        The ref of the id `anew` is seen as one that is being created: with all tables that it could have mirrors of.
+        The ref of the id `also` is seen whatever there is to do for it. So is that of the id `anew`, as one that is
+        being created: with all tables that it could have mirrors of.
         """
         if not (snapshot.exists and snapshot.complete) or snapshot.blocked:
             return self._nothing_to_plan(snapshot)
@@ -51,27 +52,51 @@ class Observer:
         pauses = self._pauses.in_force()
         later = self._later(snapshot, pauses)
         waiting = snapshot.waiting | later
+        concerned = [row for row in snapshot.refs.rows if row.id in (also, anew) or _is_concerned(snapshot, row)]
+        pins = self._mirrors.pinned_of(row.id for row in concerned)
         views = [
-            self._view(snapshot, row, merges, anew=row.id == anew) if row.id not in waiting else _waiting(snapshot, row)
-            for row in snapshot.refs.rows
+            self._view(snapshot, row, merges, pins[row.id], anew=row.id == anew)
+            if row.id not in waiting
+            else _waiting(snapshot, row)
+            for row in concerned
         ]
         unreadable: dict[TableName, str] = {}
+        wanted = self._wanted_names(snapshot.repository.name, views)
+        claims = self._mirrors.claims(wanted)
         return Observed(
             repository=snapshot.repository,
             instance=self._instance,
             store_id=self._database.store_id(),
             refs=tuple(views),
             merges=tuple(merges),
-            occupied=self._occupied(snapshot, views, unreadable),
-            claims=self._mirrors.claims(),
+            occupied=self._occupied(snapshot, wanted, unreadable),
+            claims=claims,
             canonical=self._canonical_tables(snapshot),
-            notices=(*snapshot.notices, *self._orphans(snapshot)),
+            notices=(*snapshot.notices, *(self._orphans(snapshot) if snapshot.full else ())),
             behind=snapshot.left + len(later),
             pauses=pauses,
             again_in=snapshot.again_in,
             unreadable=unreadable,
             read=frozenset(snapshot.readings),
+            full=snapshot.full,
+            elsewhere=self._elsewhere(snapshot, views, claims),
+            others=self._others(snapshot, views),
         )
+
+    def _elsewhere(
+        self, snapshot: Snapshot, views: Iterable[RefView], claims: Mapping[TableName, int]
+    ) -> dict[int, Ref]:
+        """The refs of this repository that hold a name and are not among the views."""
+        seen = {view.id for view in views}
+        rows = (snapshot.refs.by_id(ref_id) for ref_id in set(claims.values()) - seen)
+        return {row.id: row.ref for row in rows if row is not None}
+
+    def _others(self, snapshot: Snapshot, views: Sequence[RefView]) -> int:
+        """The refs with mirrors that are not among the views; it is counted where something could be dropped."""
+        if not any(view.ended for view in views):
+            return 0
+        seen = {view.id for view in views}
+        return len(self._mirrors.of_repository(snapshot.repository_id) - seen)
 
     def _nothing_to_plan(self, snapshot: Snapshot) -> Observed:
         notices = snapshot.notices
@@ -115,7 +140,15 @@ class Observer:
             for view in snapshot.reading(row).tables
         )
 
-    def _view(self, snapshot: Snapshot, row: RefRow, merges: Iterable[MergeView], *, anew: bool) -> RefView:
+    def _view(
+        self,
+        snapshot: Snapshot,
+        row: RefRow,
+        merges: Iterable[MergeView],
+        pinned: tuple[Pinned, ...],
+        *,
+        anew: bool,
+    ) -> RefView:
         reading = snapshot.reading(row)
         # A merge that is open for a table that failed waits for nobody, and nobody for it.
         open_merges = [(m.source_ref_id, m.destination_ref_id) for m in merges if not m.partial]
@@ -141,7 +174,7 @@ class Observer:
             databases=tuple(own),
             left=left,
             foreign=foreign,
-            pinned=self._mirrors.pinned(row.id),
+            pinned=pinned,
             source=row.source,
             as_of=row.as_of,
             to_create=self._to_create(snapshot, row, failed, anew=anew) if being_created else (),
@@ -255,19 +288,23 @@ class Observer:
             if self._rules.of_table(snapshot.repository.name, row.ref, logical) is not None
         ]
 
-    def _occupied(
-        self, snapshot: Snapshot, views: Iterable[RefView], unreadable: dict[TableName, str]
-    ) -> dict[TableName, Occupant]:
-        """What stands at the names that new mirrors would take; `unreadable` gets what cannot be read."""
-        repository, there = snapshot.repository, snapshot.databases
+    def _wanted_names(self, repository: str, views: Iterable[RefView]) -> set[TableName]:
+        """The names that new mirrors would take."""
         names: set[TableName] = set()
         for view in views:
             names |= {pin.physical for pin in view.pinned if not pin.made}
             for table in view.to_create:
-                rule = self._rules.of_table(repository.name, view.ref, table.logical)
+                rule = self._rules.of_table(repository, view.ref, table.logical)
                 if rule is not None and not table.skipped:
                     for hashed in (False, True):
-                        names.add(physical_name(rule.target, repository.name, view.ref, table.logical, hashed=hashed))
+                        names.add(physical_name(rule.target, repository, view.ref, table.logical, hashed=hashed))
+        return names
+
+    def _occupied(
+        self, snapshot: Snapshot, names: Iterable[TableName], unreadable: dict[TableName, str]
+    ) -> dict[TableName, Occupant]:
+        """What stands at those names; `unreadable` gets what cannot be read."""
+        there = snapshot.databases
         by_database: dict[str, list[str]] = {}
         for name in sorted(names):
             by_database.setdefault(name.database, []).append(name.table)
@@ -279,24 +316,24 @@ class Observer:
 
     def _orphans(self, snapshot: Snapshot) -> list[Notice]:
         """Mirrors that no rule wants any more. They are reported, never dropped."""
-        found = []
-        for row in snapshot.refs.rows:
-            if row.ref not in snapshot.refs.heads:
-                continue
-            for pin in self._mirrors.pinned(row.id):
-                if pin.made and self._rules.of_table(snapshot.repository.name, row.ref, pin.logical) is None:
-                    found.append(
-                        Notice(
-                            "orphan",
-                            str(pin.physical),
-                            f"no rule wants {row.ref} {pin.logical} any more",
-                            "metasync prune",
-                        )
-                    )
-        return found
+        name = snapshot.repository.name
+        listed = [row for row in snapshot.refs.rows if row.ref in snapshot.refs.heads]
+        pins = self._mirrors.pinned_of(row.id for row in listed)
+        return [
+            Notice("orphan", str(pin.physical), f"no rule wants {row.ref} {pin.logical} any more", "metasync prune")
+            for row in listed
+            for pin in pins[row.id]
+            if pin.made and self._rules.of_table(name, row.ref, pin.logical) is None
+        ]
 
 
 def _waiting(snapshot: Snapshot, row: RefRow) -> RefView:
     """A ref that is not created in this pass."""
     head = snapshot.refs.heads[row.ref]
     return RefView(row.id, row.ref, row.incarnation, row.state, present=True, head=head, waits=True)
+
+
+def _is_concerned(snapshot: Snapshot, row: RefRow) -> bool:
+    """Whether a pass may have anything to do for a ref: most of them live on as they are."""
+    lives = row.state == "live" and not row.replaced and row.ref in snapshot.refs.heads
+    return not lives or row.id in snapshot.readings or row.id in snapshot.discovered

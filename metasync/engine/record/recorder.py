@@ -128,7 +128,8 @@ class Recorder:
     ) -> None:
         """Stores what a person should know about a repository now, in place of what the last pass stored.
 
-        Its notices about tables that failed stand as long as their ref was not read again.
+        Its notices about tables that failed stand as long as their ref was not read again, those about orphans until a
+        full pass.
         """
         hint = f"to do it: metasync apply {plan_id}" if plan_id is not None else "metasync status"
         unsafe = [Notice("refused", plan.repository, plan.refusal, hint)] if plan.refusal else []
@@ -141,7 +142,8 @@ class Recorder:
         standing = [
             row.notice
             for row in self._notices.standing(plan.repository)
-            if row.notice.kind == "failed" and row.notice.ref_id and row.notice.ref_id not in observed.read
+            if (row.notice.kind == "failed" and row.notice.ref_id and row.notice.ref_id not in observed.read)
+            or (row.notice.kind == "orphan" and not observed.full)
         ]
         self._notices.replace(plan.repository, (*plan.refusals, *unsafe, *failed, *tables, *standing, *noted))
 

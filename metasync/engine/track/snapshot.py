@@ -32,7 +32,8 @@ class Snapshot:
     before. `blocked`: why this store must not write, empty where it may. `now`: when the pass began, by the store's
     clock, in Unix seconds.
 
-    `readings`: the tables of the refs, by the ref's id, `whole` the ids of those whose partitions were read, too;
+    `full`: whether every ref's tables were read. `readings`: the tables of the refs, by the ref's id, `whole` the ids
+    of those whose partitions were read, too;
     `databases`: the metastore's, None where nothing was read; `failed`: by ref, the tables that failed beyond their
     reading; `discovered`: by ref, the partitions that directories make or end.
 
@@ -62,6 +63,7 @@ class Snapshot:
     notices: tuple[Notice, ...] = ()
     left: int = 0
     again_in: float | None = None
+    full: bool = False
 
     def reading(self, row: RefRow) -> Reading:
         """The ref's tables; none where they were not read."""

@@ -46,6 +46,7 @@ class SyncPass:
     failed: dict[int, dict[TableName, str]] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     again_in: float | None = None
+    full: bool = False
 
     def ask_again_in(self, seconds: float) -> None:
         """Notes that lakeFS should be asked again, for what it records late."""
@@ -73,4 +74,5 @@ class SyncPass:
             notices=tuple(self.notices),
             left=self.unseen + len(self.walking) + len(self.behind),
             again_in=self.again_in,
+            full=self.full,
         )

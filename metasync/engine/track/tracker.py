@@ -68,6 +68,7 @@ class Tracker:
             return sync_pass.snapshot()
         self._read_what_moved(sync_pass, scope)
         sync_pass.blocked = self._why_blocked(sync_pass, full=scope.full)
+        sync_pass.full = scope.full
         if not sync_pass.blocked:
             self._follow(sync_pass, scope)
         return sync_pass.snapshot()
