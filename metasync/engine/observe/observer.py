@@ -336,4 +336,5 @@ def _waiting(snapshot: Snapshot, row: RefRow) -> RefView:
 def _is_concerned(snapshot: Snapshot, row: RefRow) -> bool:
     """Whether a pass may have anything to do for a ref: most of them live on as they are."""
     lives = row.state == "live" and not row.replaced and row.ref in snapshot.refs.heads
-    return not lives or row.id in snapshot.readings or bool(snapshot.discovered.get(row.id))
+    found = snapshot.discovered.get(row.id) or snapshot.failed.get(row.id)
+    return not lives or row.id in snapshot.readings or bool(found)
